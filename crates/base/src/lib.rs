@@ -1,0 +1,18 @@
+//! Floor 0: what every room may lean on, and nothing that knows of any of them.
+//!
+//! Bounds ([`limits`]), time that is passed in ([`time`]), handles ([`id`]), fixed tables
+//! ([`slab`]), queues threaded through those tables ([`fifo`]) and counters that one thread
+//! writes and others read ([`counter`]).
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod counter;
+pub mod fifo;
+pub mod id;
+pub mod limits;
+pub mod slab;
+pub mod time;

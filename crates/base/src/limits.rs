@@ -1,0 +1,97 @@
+//! Every bound in one place, with the relations between them proved at compile time.
+//!
+//! A bound with a configuration key has its default here; a bound without one is a fact of the
+//! design and stands here so that it can be seen beside the others.
+
+use core::time::Duration;
+
+/// Bytes of one buffer, unless configured.
+pub const BUFFER_BYTES: u32 = 2048;
+/// Smallest and largest buffer that can be configured; always a power of two.
+pub const BUFFER_BYTES_RANGE: [u32; 2] = [512, 32 * 1024];
+
+/// The pools of all workers together, unless configured (`memory`).
+pub const MEMORY: u64 = 64 << 20;
+/// Fewest buffers a worker's pool may have: below this an exchange with its promised output
+/// buffer, a request on its way in and the shares kept back would not fit beside each other.
+pub const POOL_BUFFERS_MIN: u32 = 8;
+/// Most buffers of one pool: what the link of a register can name.
+pub const POOL_BUFFERS_MAX: u32 = (1 << 30) - 2;
+
+/// What one exchange may keep in the pool (`exchange_memory`).
+pub const EXCHANGE_MEMORY: u32 = 256 << 10;
+/// Longest head of a request (`max_head`) and of a response.
+pub const MAX_HEAD: u32 = 32 << 10;
+/// Largest `max_head` that can be configured.
+pub const MAX_HEAD_LIMIT: u32 = 64 << 10;
+/// Longest request target (`max_target`).
+pub const MAX_TARGET: u32 = 8 << 10;
+/// Longest request body (`max_body`).
+pub const MAX_BODY: u64 = 1 << 30;
+/// Room a canonical head may need beyond the received one: forwarding fields, `Via`, length.
+pub const HEAD_GROWTH: u32 = 1024;
+
+/// Gap left in front of the first bytes received, so that a canonical head, a little longer
+/// than the received one, fits before the body without moving it.
+pub const HEADROOM: u16 = 256;
+
+/// Most leases to each server (`connections`).
+pub const CONNECTIONS: u32 = 8;
+/// Most requests in one group's ready queue (`queue.length`), over all workers' shares.
+pub const QUEUE_LENGTH: u32 = 10_000;
+/// Most worker threads.
+pub const WORKERS_MAX: u32 = 64;
+/// Most servers over all groups.
+pub const SERVERS_MAX: u32 = 256;
+/// Most listening addresses.
+pub const LISTENERS_MAX: u32 = 64;
+
+/// Connections accepted in one turn before others get theirs.
+pub const ACCEPT_BATCH: u32 = 32;
+/// Events taken from the kernel in one turn.
+pub const EVENT_BATCH: usize = 256;
+/// Buffers filled by one receive.
+pub const RECEIVE_BUFFERS: u16 = 32;
+/// Turns of completions served before the driver is asked again.
+pub const TURNS_PER_POLL: u32 = 16;
+/// How long accepting pauses when the system runs out of descriptors or memory.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Clients whose closing lingers at one time, per worker; the longest-lingering yields.
+pub const LINGERING_MAX: u32 = 1024;
+/// Bytes discarded from a lingering client before it is closed all the same.
+pub const LINGER_BYTES: u32 = 64 << 10;
+/// How long a closing lingers at most.
+pub const LINGER: Duration = Duration::from_secs(5);
+/// Records beyond `max_clients` for those who are told 503 under `at_limit = "answer"`.
+pub const REFUSAL_RECORDS: u32 = 64;
+
+/// How old a wait for a buffer may grow before the slowest holders must yield (law 5).
+pub const BUFFER_PATIENCE: Duration = Duration::from_millis(100);
+/// Exchanges made to yield in one round at most.
+pub const YIELDS_PER_ROUND: u32 = 16;
+/// How often a short pool is looked at while somebody waits too long.
+pub const PRESSURE_PAUSE: Duration = Duration::from_millis(10);
+/// How long a drain lets parked clients come back with one more request.
+pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// First pause before a failed server is tried again; doubles up to the last.
+pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+
+/// Longest time-out that can be configured; see [`crate::time::Tick`].
+pub const TIMEOUT_MAX: Duration = Duration::from_hours(7 * 24);
+
+/// Descriptors kept for what is neither client nor upstream: standard streams, epoll and wake
+/// descriptors, listeners, admin connections, logs.
+pub const DESCRIPTORS_SPARE: u32 = 128;
+
+const _: () = {
+    assert!(BUFFER_BYTES.is_power_of_two());
+    assert!(BUFFER_BYTES >= BUFFER_BYTES_RANGE[0] && BUFFER_BYTES <= BUFFER_BYTES_RANGE[1]);
+    assert!(BUFFER_BYTES_RANGE[1] <= u16::MAX as u32, "a register counts bytes in 16 bits");
+    assert!((HEADROOM as u32) < BUFFER_BYTES_RANGE[0]);
+    assert!(MAX_HEAD <= MAX_HEAD_LIMIT && MAX_TARGET < MAX_HEAD);
+    assert!(EXCHANGE_MEMORY > MAX_HEAD_LIMIT);
+    assert!(TIMEOUT_MAX.as_millis() < (u32::MAX / 2) as u128, "ticks must compare rightly");
+    assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
+};
