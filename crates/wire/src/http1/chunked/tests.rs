@@ -1,0 +1,168 @@
+use super::*;
+use std::format;
+use std::string::String;
+use std::vec::Vec;
+
+/// What is kept, and what follows the body; `None` when the body does not end.
+type Read = Result<Option<(Vec<u8>, Vec<u8>)>, Fault>;
+
+/// Reads a body that arrives in pieces.
+fn read(keep: Keep, bytes: &[u8], piece: usize) -> Read {
+    let mut reader = ChunkReader::new(keep);
+    let mut kept = Vec::new();
+    let mut start = 0;
+    while start < bytes.len() {
+        let mut slice = bytes[start..bytes.len().min(start + piece)].to_vec();
+        let advance = reader.advance(&mut slice)?;
+        assert!(advance.kept <= advance.consumed && advance.consumed <= slice.len());
+        kept.extend_from_slice(&slice[..advance.kept]);
+        start += advance.consumed;
+        if advance.done {
+            return Ok(Some((kept, bytes[start..].to_vec())));
+        }
+        assert_eq!(advance.consumed, slice.len());
+    }
+    Ok(None)
+}
+
+fn check(bytes: &str, data: &str, framed: &str) {
+    for piece in 1..=bytes.len() {
+        for (keep, expected) in [(Keep::Data, data), (Keep::Framed, framed)] {
+            let (kept, rest) = read(keep, bytes.as_bytes(), piece).unwrap().unwrap();
+            assert_eq!(String::from_utf8(kept).unwrap(), expected, "{bytes:?} by {piece}");
+            assert!(rest.is_empty());
+        }
+    }
+}
+
+#[test]
+fn record_is_small() {
+    assert!(size_of::<ChunkReader>() <= 32);
+}
+
+#[test]
+fn bodies() {
+    check("0\r\n\r\n", "", "0\r\n\r\n");
+    check("5\r\nhello\r\n0\r\n\r\n", "hello", "5\r\nhello\r\n0\r\n\r\n");
+    check("3\r\na\r\n\r\n0\r\n\r\n", "a\r\n", "3\r\na\r\n\r\n0\r\n\r\n");
+    check(
+        "1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n",
+        "a0123456789",
+        "1\r\na\r\nA\r\n0123456789\r\n0\r\n\r\n",
+    );
+    check("00005\r\nhello\r\n0000\r\n\r\n", "hello", "05\r\nhello\r\n0\r\n\r\n");
+    check("0000000000000001\r\na\r\n00\r\n\r\n", "a", "01\r\na\r\n0\r\n\r\n");
+    check(
+        "10\r\n0123456789abcdef\r\n0\r\n\r\n",
+        "0123456789abcdef",
+        "10\r\n0123456789abcdef\r\n0\r\n\r\n",
+    );
+}
+
+#[test]
+fn extensions_and_trailers_are_dropped() {
+    let framed = "2\r\nab\r\n0\r\n\r\n";
+    check("2;a=b\r\nab\r\n0;c\r\n\r\n", "ab", framed);
+    check("2 \t; a = \"x;y\\\"z\"\r\nab\r\n0\r\n\r\n", "ab", framed);
+    check("2;\r\nab\r\n0\r\nA: b\r\nC:\r\n\r\n", "ab", framed);
+    check("2\r\nab\r\n0 ;x\r\nContent-Length:\t5 \r\n\r\n", "ab", framed);
+}
+
+#[test]
+fn body_ends_at_its_last_byte() {
+    let (kept, rest) = read(Keep::Data, b"1\r\na\r\n0\r\n\r\nGET /", 100).unwrap().unwrap();
+    assert_eq!((&kept[..], &rest[..]), (&b"a"[..], &b"GET /"[..]));
+    let mut reader = ChunkReader::new(Keep::Data);
+    assert!(reader.advance(&mut b"0\r\n\r\n".to_vec()).unwrap().done);
+    let after = reader.advance(&mut b"GET".to_vec()).unwrap();
+    assert_eq!(after, Advance { kept: 0, consumed: 0, done: true });
+}
+
+#[test]
+fn counts() {
+    let mut reader = ChunkReader::new(Keep::Data);
+    reader.advance(&mut b"5\r".to_vec()).unwrap();
+    assert_eq!((reader.data_len(), reader.remaining_in_chunk()), (0, 0));
+    reader.advance(&mut b"\nhe".to_vec()).unwrap();
+    assert_eq!((reader.data_len(), reader.remaining_in_chunk()), (2, 3));
+    reader.advance(&mut b"llo\r\n0\r\nA: b\r\n".to_vec()).unwrap();
+    assert_eq!((reader.data_len(), reader.remaining_in_chunk()), (5, 0));
+    assert_eq!(reader.trailer_bytes(), 6);
+}
+
+#[test]
+fn refused() {
+    let table: [(&[u8], Fault); 35] = [
+        (b"\r\n", Fault::ChunkSize),
+        (b"g\r\n", Fault::ChunkSize),
+        (b" 5\r\n", Fault::ChunkSize),
+        (b"+5\r\n", Fault::ChunkSize),
+        (b"-5\r\n", Fault::ChunkSize),
+        (b"0x5\r\n", Fault::ChunkSize),
+        (b";a\r\n", Fault::ChunkSize),
+        (b"5,\r\n", Fault::ChunkSize),
+        (b"5_0\r\n", Fault::ChunkSize),
+        (b"10000000000000000\r\n", Fault::ChunkSize),
+        (b"00000000000000001\r\n", Fault::ChunkSize),
+        (b"1\r\na\r\nffffffffffffffff\r\n", Fault::ChunkSize),
+        (b"5\n", Fault::BareLf),
+        (b"5\rhello", Fault::BareCr),
+        (b"5 \r\n", Fault::ChunkExtension),
+        (b"5 5\r\n", Fault::ChunkExtension),
+        (b"5;a\n", Fault::BareLf),
+        (b"5;a\rb", Fault::BareCr),
+        (b"5;a\0", Fault::ChunkExtension),
+        (b"5;a=\"b\r\n\"", Fault::ChunkExtension),
+        (b"5;a=\"\\\r\n\"", Fault::ChunkExtension),
+        (b"5;a=\"b\n", Fault::BareLf),
+        (b"5;(\r\n", Fault::ChunkExtension),
+        (b"5;\xff\r\n", Fault::ChunkExtension),
+        (b"1\r\nab\r\n", Fault::ChunkEnd),
+        (b"1\r\na\n", Fault::ChunkEnd),
+        (b"1\r\na\r0", Fault::ChunkEnd),
+        (b"0\r\n\n", Fault::BareLf),
+        (b"0\r\n\rx", Fault::BareCr),
+        (b"0\r\nA: b\n", Fault::BareLf),
+        (b"0\r\nA: b\rc", Fault::BareCr),
+        (b"0\r\nA\r\n", Fault::BadTrailer),
+        (b"0\r\nA : b\r\n", Fault::BadTrailer),
+        (b"0\r\n A: b\r\n", Fault::BadTrailer),
+        (b"0\r\nA: b\0\r\n", Fault::BadTrailer),
+    ];
+    for (bytes, fault) in table {
+        for piece in 1..=bytes.len() {
+            let got = read(Keep::Framed, bytes, piece);
+            assert_eq!(got, Err(fault), "{} by {piece}", bytes.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn largest_size_is_read() {
+    let mut reader = ChunkReader::new(Keep::Data);
+    reader.advance(&mut b"fFfFffffffffffff\r\nab".to_vec()).unwrap();
+    assert_eq!(reader.remaining_in_chunk(), u64::MAX - 2);
+}
+
+#[test]
+fn extensions_are_bounded() {
+    let chunk = |length: usize| format!("1;{}\r\nx\r\n", "a".repeat(length - 1));
+    let end = "0\r\n\r\n";
+    let most = chunk(usize::from(CHUNK_EXTENSION_MAX)) + end;
+    assert!(read(Keep::Data, most.as_bytes(), 7).is_ok());
+    let more = chunk(usize::from(CHUNK_EXTENSION_MAX) + 1) + end;
+    assert_eq!(read(Keep::Data, more.as_bytes(), 7), Err(Fault::ChunkExtension));
+
+    let all = chunk(256).repeat(EXTENSIONS_MAX as usize / 256);
+    assert!(read(Keep::Data, (all.clone() + end).as_bytes(), 1000).unwrap().is_some());
+    assert_eq!(read(Keep::Data, (all + "0;\r\n\r\n").as_bytes(), 1000), Err(Fault::ChunkExtension));
+}
+
+#[test]
+fn trailers_are_bounded() {
+    let body = |length: usize| format!("0\r\nA:{}\r\n\r\n", "a".repeat(length - 4));
+    let most = TRAILER_MAX as usize;
+    assert!(read(Keep::Data, body(most).as_bytes(), 100).unwrap().is_some());
+    let got = read(Keep::Data, body(most + 1).as_bytes(), 100);
+    assert_eq!(got, Err(Fault::TrailerTooLarge));
+}

@@ -1,0 +1,215 @@
+//! Heads in canonical form, into a fixed slice: what is for this hop only stays out, what the
+//! next hop must know is written anew.
+
+use core::net::IpAddr;
+
+use super::fields::{FieldKind, Fields};
+use super::framing::Version;
+use super::request::RequestHead;
+use super::response::ResponseHead;
+use super::writer::{Full, Writer};
+
+/// What a request's head tells the upstream of the way it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Forwarding<'a> {
+    /// The client's address; `None` for a client on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// How the client reached us: `http` or `https`.
+    pub proto: &'a str,
+    /// The host for requests that name none.
+    pub default_host: &'a str,
+    /// Our name in `Via`: a token.
+    pub via: &'a str,
+    /// Whether the upstream's connection is to be used again.
+    pub persistent: bool,
+}
+
+/// Writes a request's head, but neither `Content-Length` nor the empty line: those are
+/// [`finish_request`]'s, because a chunked body's length is known last.
+///
+/// Request line, `Host`, the end-to-end fields in their order and spelling, then ours:
+/// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` (RFC 7239), `Via` (RFC 9110 §7.6.3).
+/// It is longer than the received head by one byte a field at most and by what ours need: by less
+/// than 1 KiB when `default_host` has up to [`super::HOST_MAX`] bytes and `via` up to 32.
+///
+/// # Errors
+/// [`Full`] when the room does not suffice.
+pub fn write_request(
+    w: &mut Writer<'_>,
+    head: &RequestHead<'_>,
+    forwarding: &Forwarding<'_>,
+) -> Result<(), Full> {
+    let [root, rest] = head.target.parts();
+    for piece in [head.method.as_str(), " ", root, rest, " HTTP/1.1\r\n"] {
+        w.push(piece.as_bytes())?;
+    }
+    w.field(b"Host", head.host.unwrap_or(forwarding.default_host).as_bytes())?;
+    for field in head.fields.iter() {
+        if matches!(field.kind, FieldKind::EndToEnd | FieldKind::Via | FieldKind::Date) {
+            w.field(field.name, field.value)?;
+        }
+    }
+    write_forwarding(w, head, forwarding)?;
+    let protocol = match head.version {
+        Version::V10 => "1.0 ",
+        Version::V11 => "1.1 ",
+    };
+    for piece in ["Via: ", protocol, forwarding.via, "\r\n"] {
+        w.push(piece.as_bytes())?;
+    }
+    if forwarding.persistent { Ok(()) } else { write_connection(w, ConnectionField::Close) }
+}
+
+/// Ends a request's head: `length` is that of its body, `None` when it has none.
+///
+/// # Errors
+/// [`Full`] when the room does not suffice.
+pub fn finish_request(w: &mut Writer<'_>, length: Option<u64>) -> Result<(), Full> {
+    if let Some(length) = length {
+        w.push(b"Content-Length: ")?;
+        w.number(length)?;
+        w.push(b"\r\n")?;
+    }
+    w.push(b"\r\n")
+}
+
+fn write_forwarding(
+    w: &mut Writer<'_>,
+    head: &RequestHead<'_>,
+    forwarding: &Forwarding<'_>,
+) -> Result<(), Full> {
+    // A client on a dual-stack listener is the IPv4 client it really is.
+    let peer = forwarding.peer.map(|peer| peer.to_canonical());
+    let host = head.host.filter(|host| !host.is_empty());
+    let proto = forwarding.proto;
+    if let Some(peer) = peer {
+        w.push(b"X-Forwarded-For: ")?;
+        w.address(peer)?;
+        w.push(b"\r\n")?;
+    }
+    w.field(b"X-Forwarded-Proto", proto.as_bytes())?;
+    if let Some(host) = host {
+        w.field(b"X-Forwarded-Host", host.as_bytes())?;
+    }
+    w.push(b"Forwarded: for=")?;
+    match peer {
+        None => w.push(b"unknown")?,
+        Some(peer @ IpAddr::V4(_)) => w.address(peer)?,
+        Some(peer @ IpAddr::V6(_)) => {
+            w.push(b"\"[")?;
+            w.address(peer)?;
+            w.push(b"]\"")?;
+        }
+    }
+    if let Some(host) = host {
+        // A host may hold what a token may not, but never what a quoted string may not.
+        for piece in [";host=\"", host, "\""] {
+            w.push(piece.as_bytes())?;
+        }
+    }
+    for piece in [";proto=", proto, "\r\n"] {
+        w.push(piece.as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What a response's head says of the client's connection (RFC 9112 §9.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionField {
+    /// Nothing: an HTTP/1.1 client takes it for persistent.
+    None,
+    /// It is closed after this response.
+    Close,
+    /// It is kept: for an HTTP/1.0 client that asked.
+    KeepAlive,
+}
+
+/// How a response's body reaches the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// There is none, or it has the length that the upstream told.
+    AsIs,
+    /// In chunks.
+    Chunked,
+    /// It ends where the connection ends.
+    UntilClose,
+}
+
+/// How a response is delivered to its client.
+#[derive(Clone, Copy, Debug)]
+pub struct Delivery<'a> {
+    /// The time as an IMF-fixdate, for a response without `Date` (RFC 9110 §6.6.1).
+    pub date: &'a [u8],
+    /// What to say of the connection.
+    pub connection: ConnectionField,
+    /// How the body is sent.
+    pub body: Sent,
+}
+
+/// Writes a response's head with its empty line: status line in our own version (RFC 9110 §2.5),
+/// the end-to-end fields in their order and spelling, then what the delivery needs.
+///
+/// `Content-Length` is kept when the body is sent as it is; not in 1xx and 204, where it must
+/// not be (RFC 9110 §8.6).
+///
+/// # Errors
+/// [`Full`] when the room does not suffice.
+pub fn write_response(
+    w: &mut Writer<'_>,
+    head: &ResponseHead<'_>,
+    delivery: &Delivery<'_>,
+) -> Result<(), Full> {
+    w.push(b"HTTP/1.1 ")?;
+    w.number(u64::from(head.status))?;
+    w.push(b" ")?;
+    w.push(head.reason)?;
+    w.push(b"\r\n")?;
+    let keeps_length = delivery.body == Sent::AsIs && !head.is_interim() && head.status != 204;
+    write_response_fields(w, &head.fields, keeps_length)?;
+    if !head.is_interim() && !head.fields.has(FieldKind::Date) {
+        w.field(b"Date", delivery.date)?;
+    }
+    if delivery.body == Sent::Chunked {
+        w.push(b"Transfer-Encoding: chunked\r\n")?;
+    }
+    write_connection(w, delivery.connection)?;
+    w.push(b"\r\n")
+}
+
+fn write_response_fields(
+    w: &mut Writer<'_>,
+    fields: &Fields<'_>,
+    keeps_length: bool,
+) -> Result<(), Full> {
+    for field in fields.iter() {
+        let kept = match field.kind {
+            FieldKind::ContentLength => keeps_length,
+            FieldKind::TransferEncoding
+            | FieldKind::Connection
+            | FieldKind::Upgrade
+            | FieldKind::HopByHop
+            | FieldKind::Nominated => false,
+            FieldKind::EndToEnd
+            | FieldKind::Host
+            | FieldKind::Expect
+            | FieldKind::Via
+            | FieldKind::Date
+            | FieldKind::Forwarding => true,
+        };
+        if kept {
+            w.field(field.name, field.value)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn write_connection(w: &mut Writer<'_>, field: ConnectionField) -> Result<(), Full> {
+    match field {
+        ConnectionField::None => Ok(()),
+        ConnectionField::Close => w.push(b"Connection: close\r\n"),
+        ConnectionField::KeepAlive => w.push(b"Connection: keep-alive\r\n"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+use super::*;
+use crate::http1::{HOST_MAX, Limits, parse_request, parse_response};
+use core::net::{Ipv4Addr, Ipv6Addr};
+use std::format;
+use std::string::String;
+use std::vec;
+
+const LIMITS: Limits = Limits { target: 8192, fields: 128 };
+const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+const FORWARDING: Forwarding<'_> = Forwarding {
+    peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+    proto: "http",
+    default_host: "fallback",
+    via: "anteroom",
+    persistent: true,
+};
+
+fn request(text: &str, forwarding: &Forwarding<'_>, length: Option<u64>) -> String {
+    let head = parse_request(text.as_bytes(), &LIMITS).unwrap();
+    let mut room = vec![0; text.len() + 1024];
+    let mut writer = Writer::new(&mut room);
+    write_request(&mut writer, &head, forwarding).unwrap();
+    finish_request(&mut writer, length).unwrap();
+    String::from_utf8(writer.written().to_vec()).unwrap()
+}
+
+#[test]
+fn request_in_full() {
+    let sent = "POST http://a.example:80/b?c HTTP/1.1\r\naCCept: x\r\nHost: ignored\r\n\
+        Connection: close, X-Hop, content-length, host\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\n\
+        Proxy-Connection: keep-alive\r\nTE: trailers\r\nTrailer: x\r\nUpgrade: h2c\r\n\
+        Transfer-Encoding: chunked\r\nExpect: 100-continue\r\nX-Forwarded-For: 1.1.1.1\r\n\
+        X_Forwarded_For: 1.1.1.1\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\
+        X-Forwarded-Port: 1\r\nForwarded: for=1.1.1.1\r\nProxy-Authorization: Basic eA==\r\n\
+        X-Real-IP: 1.1.1.1\r\nVia: 1.1 first\r\nCookie:a=b\r\ncookie: c \r\n\r\n";
+    let canonical = "POST /b?c HTTP/1.1\r\nHost: a.example:80\r\naCCept: x\r\n\
+        X-Real-IP: 1.1.1.1\r\nVia: 1.1 first\r\nCookie: a=b\r\ncookie: c\r\n\
+        X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\
+        X-Forwarded-Host: a.example:80\r\n\
+        Forwarded: for=192.0.2.1;host=\"a.example:80\";proto=http\r\nVia: 1.1 anteroom\r\n\
+        Content-Length: 42\r\n\r\n";
+    assert_eq!(request(sent, &FORWARDING, Some(42)), canonical);
+}
+
+#[test]
+fn old_client_without_host_on_a_unix_socket() {
+    let forwarding = Forwarding { peer: None, proto: "https", persistent: false, ..FORWARDING };
+    let written = request("GET / HTTP/1.0\r\n\r\n", &forwarding, None);
+    let expected = "GET / HTTP/1.1\r\nHost: fallback\r\nX-Forwarded-Proto: https\r\n\
+        Forwarded: for=unknown;proto=https\r\nVia: 1.0 anteroom\r\nConnection: close\r\n\r\n";
+    assert_eq!(written, expected);
+}
+
+#[test]
+fn addresses() {
+    let table = [
+        ("2001:db8::1", "2001:db8::1", "\"[2001:db8::1]\""),
+        ("::ffff:10.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("127.0.0.1", "127.0.0.1", "127.0.0.1"),
+    ];
+    for (peer, plain, node) in table {
+        let forwarding = Forwarding { peer: Some(peer.parse().unwrap()), ..FORWARDING };
+        let written = request("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &forwarding, None);
+        assert!(written.contains(&format!("\r\nX-Forwarded-For: {plain}\r\n")), "{written}");
+        assert!(written.contains(&format!("\r\nForwarded: for={node};host=")), "{written}");
+    }
+}
+
+#[test]
+fn growth_is_bounded() {
+    let host = "h".repeat(HOST_MAX);
+    let fields = "a:\r\n".repeat(127);
+    let sent = format!("GET / HTTP/1.1\r\nHost:{host}\r\n{fields}\r\n");
+    let peer = Ipv6Addr::new(0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x7777, 0x8888);
+    let via = "v".repeat(32);
+    let forwarding = Forwarding {
+        peer: Some(IpAddr::V6(peer)),
+        proto: "https",
+        default_host: "",
+        via: &via,
+        persistent: false,
+    };
+    let grown = request(&sent, &forwarding, Some(u64::MAX)).len() - sent.len();
+    assert!(grown < 1024, "{grown}");
+
+    let fallback = "d".repeat(HOST_MAX);
+    let forwarding = Forwarding { default_host: &fallback, ..forwarding };
+    let sent = format!("GET / HTTP/1.0\r\na:\r\n{fields}\r\n");
+    let grown = request(&sent, &forwarding, Some(u64::MAX)).len() - sent.len();
+    assert!(grown < 1024, "{grown}");
+}
+
+#[test]
+fn every_room_too_small_is_full() {
+    let text = "GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
+    let head = parse_request(text.as_bytes(), &LIMITS).unwrap();
+    let needed = request(text, &FORWARDING, Some(7)).len();
+    for size in 0..=needed {
+        let mut room = vec![0; size];
+        let mut writer = Writer::new(&mut room);
+        let done = write_request(&mut writer, &head, &FORWARDING)
+            .and_then(|()| finish_request(&mut writer, Some(7)));
+        assert_eq!(done.is_ok(), size == needed, "{size}");
+    }
+}
+
+fn response(text: &str, to_head: bool, connection: ConnectionField, body: Sent) -> String {
+    let head = parse_response(text.as_bytes(), to_head, &LIMITS).unwrap();
+    let mut room = vec![0; text.len() + 256];
+    let mut writer = Writer::new(&mut room);
+    write_response(&mut writer, &head, &Delivery { date: DATE, connection, body }).unwrap();
+    String::from_utf8(writer.written().to_vec()).unwrap()
+}
+
+#[test]
+fn response_in_full() {
+    let sent = "HTTP/1.0 299 Quite Fine\r\nServer:x\r\nContent-Length: 5\r\n\
+        Connection: keep-alive, X-Hop\r\nKeep-Alive: timeout=5\r\nx-hop: 1\r\nUpgrade: h2c\r\n\
+        Trailer: a\r\nProxy-Authenticate: Basic\r\nVia: 1.1 b\r\nForwarded: for=c\r\n\
+        Set-Cookie: a\r\nSet-Cookie: b\r\n\r\n";
+    let canonical = "HTTP/1.1 299 Quite Fine\r\nServer: x\r\nContent-Length: 5\r\nVia: 1.1 b\r\n\
+        Forwarded: for=c\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n\
+        Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+    assert_eq!(response(sent, false, ConnectionField::None, Sent::AsIs), canonical);
+}
+
+#[test]
+fn date_of_the_upstream_is_kept() {
+    let sent = "HTTP/1.1 200 OK\r\ndate: then\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(response(sent, false, ConnectionField::None, Sent::AsIs), sent);
+}
+
+#[test]
+fn bodies_and_connections() {
+    let length = "Content-Length: 5\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let close = "Connection: close\r\n";
+    let table = [
+        (
+            200,
+            chunked,
+            false,
+            ConnectionField::None,
+            Sent::Chunked,
+            "Transfer-Encoding: chunked\r\n",
+        ),
+        (200, "", false, ConnectionField::Close, Sent::UntilClose, close),
+        (200, chunked, false, ConnectionField::Close, Sent::UntilClose, close),
+        (
+            200,
+            length,
+            false,
+            ConnectionField::KeepAlive,
+            Sent::AsIs,
+            "Content-Length: 5\r\nConnection: keep-alive\r\n",
+        ),
+        (200, length, true, ConnectionField::None, Sent::AsIs, length),
+        (200, chunked, true, ConnectionField::None, Sent::AsIs, ""),
+        (304, length, false, ConnectionField::None, Sent::AsIs, length),
+        (204, length, false, ConnectionField::None, Sent::AsIs, ""),
+    ];
+    for (status, sent, to_head, connection, body, expected) in table {
+        let text = format!("HTTP/1.1 {status} x\r\nDate: d\r\n{sent}\r\n");
+        let written = response(&text, to_head, connection, body);
+        assert_eq!(
+            written,
+            format!("HTTP/1.1 {status} x\r\nDate: d\r\n{expected}\r\n"),
+            "{text:?}"
+        );
+    }
+}
+
+#[test]
+fn interim_responses_get_nothing_added() {
+    let sent = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
+    let written = response(sent, false, ConnectionField::None, Sent::AsIs);
+    assert_eq!(written, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+}
