@@ -1,0 +1,243 @@
+//! The arrows of an exchange's life: each is one function that consumes a state.
+//!
+//! ```text
+//! Arriving → Collecting → Ready → Leased → Pending → Draining → Delivering → Over
+//!     └──────────────────────┘      └─ goes_again ─→ Ready   (answers_itself → Delivering)
+//! ```
+
+use core::mem;
+
+use base::id::{ClientId, GroupId, ListenerId};
+use base::time::Instant;
+use pool::{Chain, Cursor, Pool, Promise, Rank};
+use wire::http1::HeadScanner;
+
+use crate::facts::{Facts, Then};
+use crate::state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
+
+impl Exchange {
+    /// The first byte of a request is there (the invention's step from "idle" to a connection
+    /// state): `input` is empty, or holds what a pipelining client sent early.
+    pub fn begin(
+        client: ClientId,
+        listener: ListenerId,
+        group: GroupId,
+        began: Instant,
+        input: Chain,
+    ) -> Self {
+        Self {
+            client,
+            listener,
+            group,
+            began,
+            facts: Facts::default(),
+            then: Then::default(),
+            sending: false,
+            rest: Chain::new(),
+            granted: None,
+            state: State::Arriving { input, scanner: HeadScanner::request(), end: None },
+            counted: None,
+        }
+    }
+
+    /// The head is complete and the body is awaited.
+    pub fn head_ends(&mut self, head: Chain, body: Chain, reader: RequestBody) {
+        debug_assert!(matches!(self.state, State::Over | State::Arriving { .. }));
+        self.state = State::Collecting { head, body, reader };
+    }
+
+    /// The request is complete, in canonical form.
+    pub fn request_ends(&mut self, request: Chain) {
+        debug_assert!(!request.is_empty(), "a request has a head");
+        self.state = State::Ready { request };
+    }
+
+    /// A connection is leased: the request can be written.
+    pub fn lease_begins(&mut self, mut lease: Lease, pool: &Pool) {
+        let State::Ready { request } = mem::replace(&mut self.state, State::Over) else {
+            unreachable!("only a complete request is given a lease");
+        };
+        lease.kept = self.facts.may_go_again() && !lease.fresh;
+        let unsent = pool.cursor(&request);
+        self.state = State::Leased { lease, request, unsent, reply: Reply::new() };
+    }
+
+    /// What of the request is to be written next.
+    pub fn unsent(&self, pool: &Pool) -> Option<Cursor> {
+        match &self.state {
+            State::Leased { lease, unsent, .. } if lease.kept => Some(*unsent),
+            State::Leased { request, .. } => Some(pool.cursor(request)),
+            _ => None,
+        }
+    }
+
+    /// The server's transport accepted `bytes` of the request; buffers that need not be kept go
+    /// back at once. Returns whether that was all: then the response's head is awaited.
+    pub fn request_written(&mut self, bytes: u32, pool: &mut Pool) -> bool {
+        let State::Leased { lease, request, unsent, .. } = &mut self.state else {
+            return false;
+        };
+        lease.begun = true;
+        let left = if lease.kept {
+            pool.advance(unsent, bytes);
+            unsent.left()
+        } else {
+            pool.consume(request, bytes);
+            request.len()
+        };
+        if left > 0 {
+            return false;
+        }
+        if let State::Leased { lease, request, reply, .. } =
+            mem::replace(&mut self.state, State::Over)
+        {
+            self.state = State::Pending { lease, request, reply };
+        }
+        true
+    }
+
+    /// Whether the request, whose connection was closed before a byte of the response came, may
+    /// go again: it is kept because it is idempotent, or not a byte of it was written.
+    pub const fn can_go_again(&self) -> bool {
+        if self.facts.again {
+            return false;
+        }
+        match &self.state {
+            State::Leased { lease, .. } => lease.kept || !lease.begun,
+            State::Pending { lease, .. } => lease.kept,
+            _ => false,
+        }
+    }
+
+    /// The request goes back to the ready queue, to go once more on a fresh connection. Returns
+    /// the lease that ended.
+    ///
+    /// Call it only if [`can_go_again`](Self::can_go_again).
+    pub fn goes_again(&mut self, pool: &mut Pool) -> Option<Lease> {
+        let (mut lease, request, reply) = match mem::replace(&mut self.state, State::Over) {
+            State::Leased { lease, request, reply, .. }
+            | State::Pending { lease, request, reply } => (lease, request, reply),
+            other => {
+                self.state = other;
+                return None;
+            }
+        };
+        pool.release(reply.input);
+        settle(&mut lease.promise, pool);
+        self.facts.again = true;
+        self.state = State::Ready { request };
+        Some(lease)
+    }
+
+    /// Puts back a request whose lease turned out to be stale before a byte was written; it
+    /// does not count as going again. Returns the lease that ended.
+    pub fn lease_was_stale(&mut self, pool: &mut Pool) -> Option<Lease> {
+        let again = self.facts.again;
+        let lease = self.goes_again(pool);
+        self.facts.again = again;
+        lease
+    }
+
+    /// The response's head was read: a request still kept can go, and the body is drained.
+    pub fn response_begins(&mut self, output: Chain, reader: ResponseBody, pool: &mut Pool) {
+        let (lease, request, reply) = match mem::replace(&mut self.state, State::Over) {
+            State::Leased { lease, request, reply, .. }
+            | State::Pending { lease, request, reply } => (lease, request, reply),
+            other => {
+                self.state = other;
+                pool.release(output);
+                return;
+            }
+        };
+        pool.release(request);
+        pool.release(reply.input);
+        self.state = State::Draining { lease, output, reader };
+    }
+
+    /// The response was read to its end: the lease ends, the client is served at its own pace
+    /// from now on.
+    pub fn response_ends(&mut self, pool: &mut Pool) -> Option<Lease> {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Draining { mut lease, output, .. } => {
+                settle(&mut lease.promise, pool);
+                self.state = State::Delivering { output };
+                Some(lease)
+            }
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// The client's transport accepted `bytes` of the response; empty buffers go back at once.
+    /// When the last one does while the response still comes, it is promised again.
+    pub fn delivered(&mut self, bytes: u32, pool: &mut Pool) {
+        match &mut self.state {
+            State::Draining { lease, output, .. } => {
+                pool.consume(output, bytes);
+                if output.is_empty() && lease.promise.is_none() {
+                    // Nobody may come in between, not even who waits for an upstream buffer.
+                    lease.promise = pool.promise(Rank::Send);
+                    debug_assert!(lease.promise.is_some(), "the buffer just freed is there");
+                }
+            }
+            State::Delivering { output } => pool.consume(output, bytes),
+            _ => {}
+        }
+    }
+
+    /// We answer instead of the server: everything else is given up. Returns the lease that
+    /// ended with it; its connection must be closed.
+    pub fn answers_itself(&mut self, output: Chain, pool: &mut Pool) -> Option<Lease> {
+        let lease = self.give_up(pool);
+        self.state = State::Delivering { output };
+        lease
+    }
+
+    /// Gives up everything the exchange holds but `rest`; it is over. Returns the lease that
+    /// ended with it.
+    pub fn give_up(&mut self, pool: &mut Pool) -> Option<Lease> {
+        settle(&mut self.granted, pool);
+        let mut release = |chains: [Chain; 2]| chains.into_iter().for_each(|c| pool.release(c));
+        let mut lease = match mem::replace(&mut self.state, State::Over) {
+            State::Arriving { input, .. } => {
+                release([input, Chain::new()]);
+                None
+            }
+            State::Collecting { head, body, .. } => {
+                release([head, body]);
+                None
+            }
+            State::Ready { request } => {
+                release([request, Chain::new()]);
+                None
+            }
+            State::Leased { lease, request, reply, .. }
+            | State::Pending { lease, request, reply } => {
+                release([request, reply.input]);
+                Some(lease)
+            }
+            State::Draining { lease, output, .. } => {
+                release([output, Chain::new()]);
+                Some(lease)
+            }
+            State::Delivering { output } => {
+                release([output, Chain::new()]);
+                None
+            }
+            State::Over => None,
+        };
+        if let Some(lease) = &mut lease {
+            settle(&mut lease.promise, pool);
+        }
+        lease
+    }
+}
+
+/// Gives a promise back that is not needed any more.
+fn settle(promise: &mut Option<Promise>, pool: &mut Pool) {
+    if let Some(promise) = promise.take() {
+        pool.forgive(promise);
+    }
+}

@@ -1,0 +1,53 @@
+//! What is remembered of a request after its head was rewritten.
+
+use crate::phase::Phase;
+
+/// The facts about a request that outlive its head. Filled by the proxy.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// A response must carry no body (HEAD).
+    pub head_only: bool,
+    /// The client speaks HTTP/1.0: no chunked coding towards it.
+    pub old_version: bool,
+    /// The client wants to keep its connection (RFC 9112 §9.3).
+    pub persistent: bool,
+    /// Sending the request twice does no harm (RFC 9110 §9.2.2).
+    pub idempotent: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    /// The request has met a connection closed while idle, and goes again.
+    pub again: bool,
+    /// Status of the response, once it has a head; 0 before.
+    pub status: u16,
+    /// Bytes of request trailers that were dropped.
+    pub trailer_bytes: u32,
+}
+
+/// What becomes of the client's connection when the response is delivered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Then {
+    /// It parks, or goes on with a pipelined request.
+    #[default]
+    Park,
+    /// It is closed: everything it sent was read.
+    Close,
+    /// It is closed with lingering: unread bytes may be on their way, and a reset would destroy
+    /// the answer (RFC 9112 §9.6).
+    Linger,
+}
+
+impl Facts {
+    /// Whether the request may be written a second time if the connection was closed before a
+    /// byte of the response came (RFC 9110 §9.2.2).
+    pub const fn may_go_again(&self) -> bool {
+        self.idempotent && !self.again
+    }
+}
+
+impl Phase {
+    /// Whether the request's last byte has been read in this phase.
+    pub const fn request_is_complete(self) -> bool {
+        !matches!(self, Self::Arriving | Self::Collecting)
+    }
+}

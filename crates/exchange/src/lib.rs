@@ -1,0 +1,29 @@
+//! Floor 2: the shared language of worker and proxies.
+//!
+//! An [`Exchange`] is one request and its response. Its [`State`] says what it awaits and owns
+//! exactly what it needs for that; each arrow between states is one function in `arrows.rs`. A
+//! [`Proxy`] reads the bytes and says what they mean; the worker moves them. What a mishap does
+//! in each state stands in one table, [`outcome()`].
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod arrows;
+mod facts;
+mod outcome;
+mod phase;
+mod proxy;
+mod refusal;
+mod room;
+mod state;
+
+pub use facts::{Facts, Then};
+pub use outcome::{Mishap, Outcome, outcome};
+pub use phase::Phase;
+pub use proxy::{Collected, Proxy, Responded};
+pub use refusal::Refusal;
+pub use room::{Room, Rules, Scratch};
+pub use state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};

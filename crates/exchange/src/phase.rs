@@ -1,0 +1,63 @@
+//! The names of the states, for tables, counters and logs.
+
+/// What an exchange awaits, without what it owns. In the order of an exchange's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The end of the request's head.
+    Arriving,
+    /// The end of the request's body.
+    Collecting,
+    /// A lease: the request is complete and queued.
+    Ready,
+    /// That the server takes the request.
+    Leased,
+    /// The response's head.
+    Pending,
+    /// The end of the response's body; what came is delivered meanwhile.
+    Draining,
+    /// That the client takes the rest of the response. No lease is held any more.
+    Delivering,
+}
+
+impl Phase {
+    /// Every phase, in the order of their counters.
+    pub const ALL: [Self; 7] = [
+        Self::Arriving,
+        Self::Collecting,
+        Self::Ready,
+        Self::Leased,
+        Self::Pending,
+        Self::Draining,
+        Self::Delivering,
+    ];
+
+    /// The label in `anteroom_exchanges{state}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Arriving => "arriving",
+            Self::Collecting => "collecting",
+            Self::Ready => "ready",
+            Self::Leased => "leased",
+            Self::Pending => "pending",
+            Self::Draining => "draining",
+            Self::Delivering => "delivering",
+        }
+    }
+
+    /// Whether an exchange in this phase holds an upstream connection.
+    pub const fn holds_lease(self) -> bool {
+        matches!(self, Self::Leased | Self::Pending | Self::Draining)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_label_stands_at_its_own_counter() {
+        for (index, phase) in Phase::ALL.into_iter().enumerate() {
+            assert_eq!(phase as usize, index, "{}", phase.label());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The answers anteroom gives itself, instead of the server's.
+
+use wire::http1::Fault;
+
+/// Why a request gets no answer from the server, and so one from us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// 400: the head or the framing is malformed or ambiguous.
+    Malformed,
+    /// 505: a version other than HTTP/1.x.
+    Version,
+    /// 501: CONNECT, or a transfer coding we do not know.
+    Unsupported,
+    /// 414: the target is longer than `max_target`.
+    TargetTooLong,
+    /// 431: the head is larger than `max_head`, or has too many fields.
+    HeadTooLarge,
+    /// 413: the body is larger than `max_body` or than `exchange_memory`.
+    BodyTooLarge,
+    /// 408: the request did not arrive in time.
+    Slow,
+    /// 408: the pool ran short and this request was the slowest to arrive.
+    Pressure,
+    /// 502: the server refused the connection or could not be reached.
+    Unreachable,
+    /// 502: the server broke off, or answered what is no HTTP response.
+    BadResponse,
+    /// 503: the ready queue is full.
+    QueueFull,
+    /// 503: no lease became free in time.
+    QueueTimeout,
+    /// 503: `max_clients` are here, or no buffer became free for a first byte.
+    Crowded,
+    /// 503: the worker stops before the request could be served.
+    Stopping,
+    /// 504: the server stayed silent.
+    Silent,
+}
+
+impl Refusal {
+    /// Every refusal, in the order of their counters.
+    pub const ALL: [Self; 15] = [
+        Self::Malformed,
+        Self::Version,
+        Self::Unsupported,
+        Self::TargetTooLong,
+        Self::HeadTooLarge,
+        Self::BodyTooLarge,
+        Self::Slow,
+        Self::Pressure,
+        Self::Unreachable,
+        Self::BadResponse,
+        Self::QueueFull,
+        Self::QueueTimeout,
+        Self::Crowded,
+        Self::Stopping,
+        Self::Silent,
+    ];
+
+    /// The status code (RFC 9110 §15).
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::Malformed => 400,
+            Self::Slow | Self::Pressure => 408,
+            Self::BodyTooLarge => 413,
+            Self::TargetTooLong => 414,
+            Self::HeadTooLarge => 431,
+            Self::Unsupported => 501,
+            Self::Unreachable | Self::BadResponse => 502,
+            Self::QueueFull | Self::QueueTimeout | Self::Crowded | Self::Stopping => 503,
+            Self::Silent => 504,
+            Self::Version => 505,
+        }
+    }
+
+    /// The label in `anteroom_refusals_total{reason}`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Version => "version",
+            Self::Unsupported => "unsupported",
+            Self::TargetTooLong => "target_too_long",
+            Self::HeadTooLarge => "head_too_large",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Slow => "slow",
+            Self::Pressure => "pressure",
+            Self::Unreachable => "unreachable",
+            Self::BadResponse => "bad_response",
+            Self::QueueFull => "queue_full",
+            Self::QueueTimeout => "queue_timeout",
+            Self::Crowded => "crowded",
+            Self::Stopping => "stopping",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// What the body of the answer says: whose fault it is, in a few words.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Malformed => "the request is malformed",
+            Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
+            Self::Unsupported => "the method or transfer coding is not supported",
+            Self::TargetTooLong => "the request target is too long",
+            Self::HeadTooLarge => "the request head is too large",
+            Self::BodyTooLarge => "the request body is too large",
+            Self::Slow => "the request did not arrive in time",
+            Self::Pressure => "the request arrived too slowly while memory was short",
+            Self::Unreachable => "the server cannot be reached",
+            Self::BadResponse => "the server gave no valid response",
+            Self::QueueFull => "too many requests are waiting for the server",
+            Self::QueueTimeout => "the server was too busy for too long",
+            Self::Crowded => "too many clients are here",
+            Self::Stopping => "the proxy is stopping",
+            Self::Silent => "the server did not answer in time",
+        }
+    }
+
+    /// Seconds after which trying again makes sense (`Retry-After`, RFC 9110 §10.2.3).
+    pub const fn retry_after(self) -> Option<u32> {
+        match self.status() {
+            503 => Some(1),
+            _ => None,
+        }
+    }
+
+    /// Whether the request was read to its end all the same, so that the connection may carry
+    /// another one (RFC 9112 §9.3).
+    pub const fn keeps_framing(self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable
+                | Self::BadResponse
+                | Self::QueueFull
+                | Self::QueueTimeout
+                | Self::Silent
+        )
+    }
+}
+
+impl From<Fault> for Refusal {
+    /// What a client's fault is answered with.
+    fn from(fault: Fault) -> Self {
+        match fault.status() {
+            413 => Self::BodyTooLarge,
+            414 => Self::TargetTooLong,
+            431 => Self::HeadTooLarge,
+            501 => Self::Unsupported,
+            505 => Self::Version,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_refusal_stands_at_its_own_counter_and_says_when_to_come_again() {
+        for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
+            assert_eq!(refusal as usize, index, "{}", refusal.label());
+            assert_eq!(refusal.retry_after().is_some(), refusal.status() == 503);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a proxy finds in the room it works in: the pool, scratch space, rules and the time.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::net::IpAddr;
+
+use base::limits;
+use pool::{Pool, Rank};
+
+/// The limits and names that hold for the clients of one listener.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Longest request head, bytes.
+    pub max_head: u32,
+    /// Longest request target, bytes.
+    pub max_target: u32,
+    /// Largest request body, bytes.
+    pub max_body: u64,
+    /// What one exchange may keep in the pool, bytes.
+    pub exchange_memory: u32,
+    /// The host an HTTP/1.0 request without `Host` is for (RFC 9112 §3.3).
+    pub default_host: Box<str>,
+    /// Whether connections to the servers are kept after a response.
+    pub upstream_persistent: bool,
+}
+
+/// Space to join a split head and to write a canonical one. One per worker, used only within
+/// one call, so that the data path allocates nothing.
+#[derive(Debug)]
+pub struct Scratch {
+    /// Where a head that is split over buffers is joined.
+    pub joined: Box<[u8]>,
+    /// Where a canonical head is written before it goes into a chain.
+    pub written: Box<[u8]>,
+}
+
+impl Scratch {
+    /// Scratch space for the largest head that can be configured.
+    pub fn new() -> Self {
+        let longest = (limits::MAX_HEAD_LIMIT + limits::HEAD_GROWTH) as usize;
+        Self {
+            joined: vec![0; longest].into_boxed_slice(),
+            written: vec![0; longest + limits::MAX_HEAD_LIMIT as usize].into_boxed_slice(),
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a proxy works with during one call.
+#[derive(Debug)]
+pub struct Room<'r> {
+    /// The worker's pool.
+    pub pool: &'r mut Pool,
+    /// The worker's scratch space.
+    pub scratch: &'r mut Scratch,
+    /// The rules of the client's listener.
+    pub rules: &'r Rules,
+    /// How urgent what the proxy needs buffers for is. Raised when the exchange waited for one
+    /// and was granted it, so that nobody comes in between.
+    pub rank: Rank,
+    /// The client's address; `None` for one on a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The calendar time as a `Date` field writes it (RFC 9110 §5.6.7), 29 bytes.
+    pub date: &'r [u8],
+    /// Whether the worker drains: connections are not kept.
+    pub draining: bool,
+}

@@ -1,0 +1,253 @@
+//! An exchange and what it owns in each state.
+
+use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
+use base::time::Instant;
+use pool::{Chain, Cursor, Promise};
+use wire::http1::{ChunkReader, HeadScanner};
+
+use crate::facts::{Facts, Then};
+use crate::phase::Phase;
+
+/// One request and its response (the invention's connection state 410).
+#[derive(Debug)]
+pub struct Exchange {
+    /// Whose exchange it is.
+    pub client: ClientId,
+    /// Where the client came in.
+    pub listener: ListenerId,
+    /// The servers it is for.
+    pub group: GroupId,
+    /// When its first byte came.
+    pub began: Instant,
+    /// What is known of the request.
+    pub facts: Facts,
+    /// What becomes of the client afterwards.
+    pub then: Then,
+    /// Whether bytes given to the client's transport are still under way there.
+    pub sending: bool,
+    /// Bytes behind this request: a pipelined one (RFC 9112 §9.3.2). They belong to the
+    /// connection and go into the next exchange.
+    pub rest: Chain,
+    /// A promise granted after waiting, to be spent by the receive that follows.
+    pub granted: Option<Promise>,
+    /// What it awaits.
+    pub state: State,
+    /// The phase it is counted in, kept by whoever counts.
+    pub counted: Option<Phase>,
+}
+
+/// What an exchange awaits, owning exactly what it needs for that.
+#[derive(Debug)]
+pub enum State {
+    /// The end of the head.
+    Arriving {
+        /// The head so far.
+        input: Chain,
+        /// How far it was scanned.
+        scanner: HeadScanner,
+        /// Length of the head, once its end was seen.
+        end: Option<u32>,
+    },
+    /// The end of the body.
+    Collecting {
+        /// The canonical head, its length field not yet written; empty if the length was known
+        /// and the head already stands in front of the body.
+        head: Chain,
+        /// The request or its body so far.
+        body: Chain,
+        /// How the body is framed, and what is still to come.
+        reader: RequestBody,
+    },
+    /// A lease.
+    Ready {
+        /// The whole request in canonical form.
+        request: Chain,
+    },
+    /// That the server takes the request.
+    Leased {
+        /// The upstream connection.
+        lease: Lease,
+        /// The request, kept whole if it may have to go again, else what is unsent of it.
+        request: Chain,
+        /// What is unsent of a request that is kept.
+        unsent: Cursor,
+        /// What came of an early response.
+        reply: Reply,
+    },
+    /// The response's head.
+    Pending {
+        /// The upstream connection.
+        lease: Lease,
+        /// The request if it may have to go again, else empty.
+        request: Chain,
+        /// What came of the response's head.
+        reply: Reply,
+    },
+    /// The end of the response's body.
+    Draining {
+        /// The upstream connection.
+        lease: Lease,
+        /// What the client has not yet taken.
+        output: Chain,
+        /// How the body is framed, and what is still to come.
+        reader: ResponseBody,
+    },
+    /// That the client takes the rest.
+    Delivering {
+        /// That rest.
+        output: Chain,
+    },
+    /// Nothing: the exchange is over and owns nothing.
+    Over,
+}
+
+/// An upstream connection while the exchange uses it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
+#[derive(Debug)]
+pub struct Lease {
+    /// Which.
+    pub connection: ConnectionId,
+    /// No request was sent on it before, so a server that leaves it has failed.
+    pub fresh: bool,
+    /// The request is kept whole because it may have to go again.
+    pub kept: bool,
+    /// Whether a byte of the request was written.
+    pub begun: bool,
+    /// Whether the server keeps the connection after this response.
+    pub reusable: bool,
+    /// When it began.
+    pub since: Instant,
+    /// The output buffer promised with it (law 5); spent when the first one is lent, promised
+    /// again when the last one is empty.
+    pub promise: Option<Promise>,
+}
+
+/// A response whose head is not complete.
+#[derive(Debug)]
+pub struct Reply {
+    /// The head so far.
+    pub input: Chain,
+    /// How far it was scanned.
+    pub scanner: HeadScanner,
+    /// Length of the head, once its end was seen.
+    pub end: Option<u32>,
+}
+
+/// How a request's body ends (RFC 9112 §6.3).
+#[derive(Clone, Debug)]
+pub enum RequestBody {
+    /// After so many more bytes.
+    Length(u64),
+    /// As its chunks say.
+    Chunked(ChunkReader),
+    /// It has ended; only the length field is still to be written.
+    Ended {
+        /// Bytes behind it that belong to the next request.
+        excess: u32,
+        /// Decoded length.
+        length: u64,
+    },
+}
+
+/// How a response's body ends (RFC 9112 §6.3).
+#[derive(Clone, Debug)]
+pub enum ResponseBody {
+    /// After so many more bytes; 0 also for a response without a body.
+    Length(u64),
+    /// As its chunks say.
+    Chunked(ChunkReader),
+    /// With the connection.
+    UntilClose,
+}
+
+impl Reply {
+    /// Nothing came yet.
+    pub const fn new() -> Self {
+        Self { input: Chain::new(), scanner: HeadScanner::response(), end: None }
+    }
+}
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Exchange {
+    /// What the exchange awaits; `None` once it is over.
+    pub const fn phase(&self) -> Option<Phase> {
+        match self.state {
+            State::Arriving { .. } => Some(Phase::Arriving),
+            State::Collecting { .. } => Some(Phase::Collecting),
+            State::Ready { .. } => Some(Phase::Ready),
+            State::Leased { .. } => Some(Phase::Leased),
+            State::Pending { .. } => Some(Phase::Pending),
+            State::Draining { .. } => Some(Phase::Draining),
+            State::Delivering { .. } => Some(Phase::Delivering),
+            State::Over => None,
+        }
+    }
+
+    /// The upstream connection, while one is leased.
+    pub const fn lease(&self) -> Option<&Lease> {
+        match &self.state {
+            State::Leased { lease, .. }
+            | State::Pending { lease, .. }
+            | State::Draining { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// The upstream connection, to be changed.
+    pub const fn lease_mut(&mut self) -> Option<&mut Lease> {
+        match &mut self.state {
+            State::Leased { lease, .. }
+            | State::Pending { lease, .. }
+            | State::Draining { lease, .. } => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// Where bytes from the client go while the request is not complete.
+    pub const fn request_chain(&mut self) -> Option<&mut Chain> {
+        match &mut self.state {
+            State::Arriving { input, .. } => Some(input),
+            State::Collecting { body, .. } => Some(body),
+            _ => None,
+        }
+    }
+
+    /// What can be delivered to the client.
+    pub const fn output(&mut self) -> Option<&mut Chain> {
+        match &mut self.state {
+            State::Draining { output, .. } | State::Delivering { output } => Some(output),
+            _ => None,
+        }
+    }
+
+    /// Whether a proxy stopped for want of a buffer with everything it needs to read already in
+    /// its chain: then it is asked again, and nothing is received.
+    pub const fn awaits_room(&self) -> bool {
+        match &self.state {
+            State::Arriving { end, .. } => end.is_some(),
+            State::Collecting { reader, .. } => matches!(reader, RequestBody::Ended { .. }),
+            State::Leased { reply, .. } | State::Pending { reply, .. } => reply.end.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Whether it holds a buffer.
+    pub const fn holds_buffers(&self) -> bool {
+        let held = match &self.state {
+            State::Arriving { input, .. } => !input.is_empty(),
+            State::Collecting { head, body, .. } => !head.is_empty() || !body.is_empty(),
+            State::Ready { request } => !request.is_empty(),
+            State::Leased { request, reply, .. } | State::Pending { request, reply, .. } => {
+                !request.is_empty() || !reply.input.is_empty()
+            }
+            State::Draining { output, .. } | State::Delivering { output } => !output.is_empty(),
+            State::Over => false,
+        };
+        held || !self.rest.is_empty()
+    }
+}

@@ -1,0 +1,258 @@
+//! From a request's first byte to the complete canonical request (laws 2 and 4).
+
+use core::mem;
+
+use exchange::{Collected, Exchange, Facts, Refusal, RequestBody, Room, State};
+use pool::Chain;
+use wire::http1::{
+    ChunkReader, Fault, Forwarding, Full, HeadScanner, Keep, RequestFraming, RequestHead, Version,
+    Writer, finish_request, parse_request, write_request,
+};
+
+use super::body::decode;
+use super::head::{find_end, raw_head, replace_head};
+use super::{PSEUDONYM, limits};
+
+/// See [`exchange::Proxy::collect`].
+pub(super) fn collect(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
+    match &mut exchange.state {
+        State::Arriving { end: Some(end), .. } => {
+            let end = *end;
+            head_is_there(exchange, end, room)
+        }
+        State::Arriving { input, scanner, end } => {
+            let found = find_end(input, scanner, room.pool)
+                .and_then(|found| within_bounds(scanner, room).map(|()| found));
+            match found {
+                Err(fault) => refused(fault),
+                Ok(None) => Collected::Incomplete { advise: false },
+                Ok(Some(length)) => {
+                    *end = Some(length);
+                    head_is_there(exchange, length, room)
+                }
+            }
+        }
+        State::Collecting { .. } => body_grew(exchange, fresh, room),
+        _ => {
+            debug_assert!(false, "the request is complete already");
+            Collected::Incomplete { advise: false }
+        }
+    }
+}
+
+fn refused(fault: Fault) -> Collected {
+    Collected::Refused(Refusal::from(fault), Some(fault))
+}
+
+/// `max_target` and `max_head`, told apart by whether the first line has ended.
+fn within_bounds(scanner: &HeadScanner, room: &Room<'_>) -> Result<(), Fault> {
+    let scanned = scanner.scanned();
+    // Method, two spaces, version: what a request line may have beside its target.
+    let line_max = room.rules.max_target.saturating_add(64);
+    if scanner.first_line().is_none() && scanned > line_max {
+        return Err(Fault::TargetTooLong);
+    }
+    if scanned > room.rules.max_head { Err(Fault::HeadTooLarge) } else { Ok(()) }
+}
+
+/// What the parsed head says about the body and the rest of the chain.
+struct Plan {
+    facts: Facts,
+    framing: RequestFraming,
+    /// Length of the canonical head in the scratch space.
+    canonical: usize,
+}
+
+/// The head's end is in the chain: parse, rewrite, and go on with the body.
+fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Collected {
+    let State::Arriving { input, scanner, .. } = &mut exchange.state else {
+        return Collected::Incomplete { advise: false };
+    };
+    let plan = match read_head(input, scanner.skipped(), end, room) {
+        Ok(plan) => plan,
+        Err(fault) => return refused(fault),
+    };
+    let behind_head = input.len() - end;
+    let body = match plan.framing {
+        RequestFraming::None => 0,
+        RequestFraming::Length(length) => {
+            if let Some(refusal) = too_large(length, room) {
+                return refusal;
+            }
+            u32::try_from(length).unwrap_or(u32::MAX).min(behind_head)
+        }
+        RequestFraming::Chunked => behind_head,
+    };
+    // All that may fail for want of a buffer comes before anything is changed for good.
+    if split_rest(input, end + body, &mut exchange.rest, room).is_none() {
+        return Collected::Starved;
+    }
+    let State::Arriving { input, .. } = &mut exchange.state else {
+        return Collected::Starved;
+    };
+    let canonical = &room.scratch.written[..plan.canonical];
+    match plan.framing {
+        RequestFraming::None | RequestFraming::Length(_) => {
+            if !replace_head(input, end, canonical, room.rank, room.pool) {
+                return Collected::Starved;
+            }
+        }
+        RequestFraming::Chunked => {
+            let mut head = Chain::new();
+            if room.pool.append(&mut head, canonical, room.rank).is_err() {
+                return Collected::Starved;
+            }
+            room.pool.consume(input, end);
+            let body = mem::take(input);
+            exchange.facts = plan.facts;
+            let reader = RequestBody::Chunked(ChunkReader::new(Keep::Data));
+            exchange.head_ends(head, body, reader);
+            return body_begins(exchange, behind_head, room);
+        }
+    }
+    exchange.facts = plan.facts;
+    let request = mem::take(input);
+    let length = match plan.framing {
+        RequestFraming::Length(length) => length,
+        _ => 0,
+    };
+    if length == u64::from(body) {
+        exchange.request_ends(request);
+        return Collected::Complete;
+    }
+    let reader = RequestBody::Length(length - u64::from(body));
+    exchange.head_ends(Chain::new(), request, reader);
+    Collected::Incomplete { advise: plan.facts.expects_continue && body == 0 }
+}
+
+/// Parses the head and writes it in canonical form into the scratch space; a chunked request's
+/// length is still missing there.
+fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Result<Plan, Fault> {
+    let raw = raw_head(input, end, room.pool, &mut room.scratch.joined)?;
+    let head = parse_request(&raw[skipped as usize..], &limits(room.rules.max_target))?;
+    let mut writer = Writer::new(&mut room.scratch.written);
+    let forwarding = Forwarding {
+        peer: room.peer,
+        proto: "http",
+        default_host: &room.rules.default_host,
+        via: PSEUDONYM,
+        persistent: room.rules.upstream_persistent,
+    };
+    write_canonical(&mut writer, &head, &forwarding).map_err(|Full| Fault::HeadTooLarge)?;
+    Ok(Plan { facts: facts(&head), framing: head.framing, canonical: writer.len() })
+}
+
+fn write_canonical(
+    writer: &mut Writer<'_>,
+    head: &RequestHead<'_>,
+    forwarding: &Forwarding<'_>,
+) -> Result<(), Full> {
+    write_request(writer, head, forwarding)?;
+    match head.framing {
+        RequestFraming::None => finish_request(writer, None),
+        RequestFraming::Length(length) => finish_request(writer, Some(length)),
+        RequestFraming::Chunked => Ok(()),
+    }
+}
+
+fn facts(head: &RequestHead<'_>) -> Facts {
+    Facts {
+        head_only: head.method == wire::http1::Method::Head,
+        old_version: head.version == Version::V10,
+        persistent: head.persistent,
+        idempotent: head.method.is_idempotent(),
+        expects_continue: head.expects_continue,
+        ..Facts::default()
+    }
+}
+
+/// Refuses a body that is larger than `max_body`, or than what an exchange may keep.
+fn too_large(length: u64, room: &Room<'_>) -> Option<Collected> {
+    let most = room.rules.max_body.min(u64::from(room.rules.exchange_memory));
+    (length > most).then_some(Collected::Refused(Refusal::BodyTooLarge, None))
+}
+
+/// Moves what stands behind this request into `rest`: it belongs to the connection.
+fn split_rest(input: &mut Chain, at: u32, rest: &mut Chain, room: &mut Room<'_>) -> Option<()> {
+    if input.len() > at {
+        let excess = room.pool.split(input, at, room.rank).ok()?;
+        room.pool.join(rest, excess);
+    }
+    Some(())
+}
+
+/// The first bytes of a chunked body stand behind its head.
+fn body_begins(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
+    let expects = exchange.facts.expects_continue;
+    match body_grew(exchange, fresh, room) {
+        Collected::Incomplete { .. } => Collected::Incomplete { advise: expects && fresh == 0 },
+        other => other,
+    }
+}
+
+/// `fresh` more bytes stand at the body's end.
+fn body_grew(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
+    let State::Collecting { body, reader, .. } = &mut exchange.state else {
+        return Collected::Incomplete { advise: false };
+    };
+    match reader {
+        RequestBody::Length(left) => {
+            let taken = u64::from(fresh).min(*left);
+            *left -= taken;
+            if *left > 0 {
+                return Collected::Incomplete { advise: false };
+            }
+            let excess = fresh - u32::try_from(taken).unwrap_or(fresh);
+            // The length was written with the head: it is not needed again.
+            *reader = RequestBody::Ended { excess, length: 0 };
+        }
+        RequestBody::Chunked(chunks) => {
+            let done = match decode(body, chunks, fresh, room.pool) {
+                Ok(done) => done,
+                Err(fault) => return refused(fault),
+            };
+            let length = chunks.data_len();
+            if let Some(refusal) = too_large(length, room) {
+                return refusal;
+            }
+            let Some(excess) = done else {
+                return Collected::Incomplete { advise: false };
+            };
+            exchange.facts.trailer_bytes = chunks.trailer_bytes();
+            *reader = RequestBody::Ended { excess, length };
+        }
+        RequestBody::Ended { .. } => {}
+    }
+    body_ended(exchange, room)
+}
+
+/// The body has ended: cut off what follows, complete the head, join both.
+fn body_ended(exchange: &mut Exchange, room: &mut Room<'_>) -> Collected {
+    let State::Collecting { head, body, reader: RequestBody::Ended { excess, length } } =
+        &mut exchange.state
+    else {
+        return Collected::Incomplete { advise: false };
+    };
+    let at = body.len() - *excess;
+    if split_rest(body, at, &mut exchange.rest, room).is_none() {
+        return Collected::Starved;
+    }
+    *excess = 0;
+    if !head.is_empty() {
+        let mut writer = Writer::new(&mut room.scratch.written);
+        // 64 KiB of scratch hold a length field.
+        if finish_request(&mut writer, Some(*length)).is_err() {
+            return refused(Fault::HeadTooLarge);
+        }
+        let length = writer.len();
+        let field = &room.scratch.written[..length];
+        if room.pool.append(head, field, room.rank).is_err() {
+            return Collected::Starved;
+        }
+    }
+    let mut request = mem::take(head);
+    let body = mem::take(body);
+    room.pool.join(&mut request, body);
+    exchange.request_ends(request);
+    Collected::Complete
+}
