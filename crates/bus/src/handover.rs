@@ -1,0 +1,58 @@
+//! Idle connections that change workers, their permit with them (law 6).
+
+use base::id::{ConnectionId, ServerId};
+use base::time::Instant;
+
+use crate::bus::Bus;
+use crate::connection::{Connection, State};
+use crate::shared::Permit;
+
+/// An idle connection on its way to another worker. Whoever drops it closes the connection
+/// first.
+#[derive(Debug)]
+pub struct Travelling {
+    permit: Permit,
+    used: bool,
+}
+
+impl Travelling {
+    /// To which server it leads.
+    pub fn server(&self) -> ServerId {
+        self.permit.server()
+    }
+}
+
+impl Bus {
+    /// The worker has taken the connection out, as [`crate::Decision::HandOver`] said.
+    ///
+    /// Returns `None` if the connection is not leaving.
+    pub fn hand_over(&mut self, id: ConnectionId) -> Option<Travelling> {
+        if self.state(id) != Some(State::Leaving) {
+            return None;
+        }
+        let Connection { permit, used, .. } = self.connections.remove(id.0)?;
+        self.shared.share(permit.server(), self.worker).handed_over.increment();
+        Some(Travelling { permit, used })
+    }
+
+    /// An idle connection arrived from another worker.
+    ///
+    /// # Errors
+    /// Gives it back when the table is full, which the permits do not allow.
+    pub fn adopt(
+        &mut self,
+        travelling: Travelling,
+        _now: Instant,
+    ) -> Result<ConnectionId, Travelling> {
+        let Travelling { permit, used } = travelling;
+        let connection = Connection { permit, state: State::Idle, used };
+        match self.connections.insert(connection) {
+            Ok(index) => {
+                let id = ConnectionId(index);
+                self.become_idle(id);
+                Ok(id)
+            }
+            Err(Connection { permit, used, .. }) => Err(Travelling { permit, used }),
+        }
+    }
+}

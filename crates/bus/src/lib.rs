@@ -1,0 +1,34 @@
+//! Floor 3: the bus to the servers: groups, permits, leases, the ready queue. Policy; no sockets.
+//!
+//! A [`Bus`] is one worker's view. Complete requests [`enqueue`](Bus::enqueue); the worker asks
+//! [`decide`](Bus::decide) at the end of each round what to do about them, does it, and reports
+//! what became of connections. What the workers of the process share is [`Shared`]: a bound on
+//! the connections to each server (law 6), held as [`Permit`]s, and enough to see who waits.
+//!
+//! - `shared`: atomics and permits;
+//! - `queue`: who waits, in order;
+//! - `connection`: what the bus knows of each upstream connection;
+//! - `health`: servers that failed are left alone for a while;
+//! - `decide`: the choice;
+//! - `handover`: idle connections that change workers.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod bus;
+mod connection;
+mod decide;
+mod group;
+mod handover;
+mod health;
+mod queue;
+mod shared;
+
+pub use bus::{Bus, Failure, QueueFull};
+pub use decide::Decision;
+pub use group::{GroupConfig, ServerConfig};
+pub use handover::Travelling;
+pub use shared::{GroupShare, Permit, ServerShare, Shared};

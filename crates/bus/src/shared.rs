@@ -1,0 +1,284 @@
+//! What the workers of a process share: atomics, read and written without locks.
+//!
+//! No wake-up is lost. Who wants a connection publishes how long it has waited, then looks for
+//! permits and idle connections; who frees one changes the counts, then looks who waits. All of
+//! it is sequentially consistent, so at least one of two that do so at once sees the other.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+
+use base::counter::Counter;
+use base::id::{GroupId, ServerId, WorkerId};
+use base::time::Instant;
+
+use crate::group::GroupConfig;
+
+/// "Nobody waits."
+const NOBODY: u64 = u64::MAX;
+
+/// The bounds and counts of all groups, shared by all workers.
+#[derive(Debug)]
+pub struct Shared {
+    servers: Box<[Server]>,
+    groups: Box<[Group]>,
+}
+
+#[derive(Debug)]
+struct Server {
+    group: GroupId,
+    bound: u32,
+    taken: AtomicU32,
+    shares: Box<[ServerShare]>,
+}
+
+#[derive(Debug)]
+struct Group {
+    shares: Box<[GroupShare]>,
+}
+
+/// One worker's part in one server. The worker writes, everybody reads.
+#[derive(Debug, Default)]
+pub struct ServerShare {
+    idle: AtomicU32,
+    /// Connections being opened now.
+    pub connecting: Counter,
+    /// Connections leased now.
+    pub leased: Counter,
+    /// Connections opened.
+    pub connects: Counter,
+    /// Attempts and fresh connections that failed.
+    pub failures: Counter,
+    /// Idle connections given to other workers.
+    pub handed_over: Counter,
+}
+
+impl ServerShare {
+    /// Connections idle now.
+    pub fn idle(&self) -> u32 {
+        self.idle.load(SeqCst)
+    }
+}
+
+/// One worker's part in one group. The worker writes, everybody reads.
+#[derive(Debug)]
+pub struct GroupShare {
+    oldest: AtomicU64,
+    /// Requests in the ready queue now.
+    pub queued: Counter,
+    /// Requests refused because the ready queue was full.
+    pub refused: Counter,
+}
+
+impl Shared {
+    /// Counts for so many workers and these groups. Servers are numbered from 0 over all groups.
+    ///
+    /// # Panics
+    /// If the servers are not numbered so: the configuration's reader numbers them.
+    pub fn new(workers: u32, groups: &[GroupConfig]) -> Arc<Self> {
+        let servers: Box<[Server]> = (0u32..)
+            .zip(groups)
+            .flat_map(|(group, config)| config.servers.iter().map(move |server| (group, server)))
+            .enumerate()
+            .map(|(place, (group, server))| {
+                assert_eq!(server.id.index(), place, "servers are numbered in order");
+                Server {
+                    group: GroupId(group),
+                    bound: server.connections,
+                    taken: AtomicU32::new(0),
+                    shares: (0..workers).map(|_| ServerShare::default()).collect(),
+                }
+            })
+            .collect();
+        let share = || GroupShare {
+            oldest: AtomicU64::new(NOBODY),
+            queued: Counter::new(),
+            refused: Counter::new(),
+        };
+        let groups = groups
+            .iter()
+            .map(|_| Group { shares: (0..workers).map(|_| share()).collect() })
+            .collect();
+        Arc::new(Self { servers, groups })
+    }
+
+    /// The workers' parts in a server.
+    pub fn server(&self, server: ServerId) -> &[ServerShare] {
+        &self.servers[server.index()].shares
+    }
+
+    /// The workers' parts in a group.
+    pub fn group(&self, group: GroupId) -> &[GroupShare] {
+        &self.groups[group.index()].shares
+    }
+
+    /// Connections to a server that are not really closed, of all workers.
+    pub fn taken(&self, server: ServerId) -> u32 {
+        self.servers[server.index()].taken.load(SeqCst)
+    }
+
+    pub(crate) fn group_of(&self, server: ServerId) -> GroupId {
+        self.servers[server.index()].group
+    }
+
+    pub(crate) fn share(&self, server: ServerId, worker: WorkerId) -> &ServerShare {
+        &self.servers[server.index()].shares[worker.index()]
+    }
+
+    pub(crate) fn group_share(&self, group: GroupId, worker: WorkerId) -> &GroupShare {
+        &self.groups[group.index()].shares[worker.index()]
+    }
+
+    /// Most connections to the server.
+    pub(crate) fn bound(&self, server: ServerId) -> u32 {
+        self.servers[server.index()].bound
+    }
+
+    /// Whether one more connection to the server is allowed.
+    pub(crate) fn has_permit(&self, server: ServerId) -> bool {
+        self.taken(server) < self.servers[server.index()].bound
+    }
+
+    /// Takes a permit for one connection.
+    pub(crate) fn permit(self: &Arc<Self>, server: ServerId) -> Option<Permit> {
+        let entry = &self.servers[server.index()];
+        let more = |taken| (taken < entry.bound).then_some(taken + 1);
+        entry.taken.fetch_update(SeqCst, SeqCst, more).ok()?;
+        Some(Permit { shared: Arc::clone(self), server })
+    }
+
+    /// Leases and connects under way at a server, of all workers: an estimate, as the counts
+    /// are not read at one moment.
+    pub(crate) fn load(&self, server: ServerId) -> u32 {
+        let entry = &self.servers[server.index()];
+        let idle: u32 = entry.shares.iter().map(ServerShare::idle).sum();
+        entry.taken.load(SeqCst).saturating_sub(idle)
+    }
+
+    pub(crate) fn idle_changed(&self, server: ServerId, worker: WorkerId, idle: usize) {
+        let idle = u32::try_from(idle).unwrap_or(u32::MAX);
+        self.share(server, worker).idle.store(idle, SeqCst);
+    }
+
+    /// Another worker with an idle connection to the server.
+    pub(crate) fn idle_elsewhere(&self, server: ServerId, but: WorkerId) -> Option<WorkerId> {
+        let shares = (0u32..).map(WorkerId).zip(self.server(server));
+        shares
+            .filter(|&(worker, share)| worker != but && share.idle() > 0)
+            .max_by_key(|(_, share)| share.idle())
+            .map(|(worker, _)| worker)
+    }
+
+    /// Publishes since when a worker's oldest request for a group waits.
+    pub(crate) fn publish(&self, group: GroupId, worker: WorkerId, since: Option<Instant>) {
+        let since = since.map_or(NOBODY, |since| since.0);
+        self.group_share(group, worker).oldest.store(since, SeqCst);
+    }
+
+    /// The worker, other than `but`, whose request for a group has waited longest.
+    pub(crate) fn oldest_elsewhere(
+        &self,
+        group: GroupId,
+        but: WorkerId,
+    ) -> Option<(WorkerId, Instant)> {
+        let shares = (0u32..).map(WorkerId).zip(self.group(group));
+        shares
+            .filter(|&(worker, _)| worker != but)
+            .map(|(worker, share)| (worker, share.oldest.load(SeqCst)))
+            .filter(|&(_, since)| since != NOBODY)
+            .min_by_key(|&(_, since)| since)
+            .map(|(worker, since)| (worker, Instant(since)))
+    }
+
+    /// Forgets what a worker published that is no more: its successor begins anew.
+    pub(crate) fn forget(&self, worker: WorkerId) {
+        for group in &self.groups {
+            let share = &group.shares[worker.index()];
+            share.oldest.store(NOBODY, SeqCst);
+            share.queued.set(0);
+        }
+        for server in &self.servers {
+            let share = &server.shares[worker.index()];
+            share.idle.store(0, SeqCst);
+            share.connecting.set(0);
+            share.leased.set(0);
+        }
+    }
+}
+
+/// The right to one connection to a server. It goes back when it is dropped, which must not be
+/// before the connection is really closed: so the bound holds even while a worker panics.
+pub struct Permit {
+    shared: Arc<Shared>,
+    server: ServerId,
+}
+
+impl Permit {
+    /// For which server.
+    pub fn server(&self) -> ServerId {
+        self.server
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let taken = self.shared.servers[self.server.index()].taken.fetch_sub(1, SeqCst);
+        debug_assert!(taken > 0, "a permit went back twice");
+    }
+}
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("server", &self.server).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::ServerConfig;
+    use std::thread;
+    use std::vec;
+    use std::vec::Vec;
+
+    fn shared(workers: u32, connections: u32) -> Arc<Shared> {
+        let servers = vec![ServerConfig { id: ServerId(0), connections }];
+        let group = GroupConfig { name: "app".into(), servers, queue_length: 8, persistent: true };
+        Shared::new(workers, &[group])
+    }
+
+    #[test]
+    fn permits_never_exceed_the_bound_whatever_the_threads_do() {
+        let shared = shared(4, 3);
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut held = Vec::new();
+                    for round in 0..20_000u32 {
+                        match shared.permit(ServerId(0)) {
+                            Some(permit) => held.push(permit),
+                            None => held.truncate(round as usize % 2),
+                        }
+                        assert!(shared.taken(ServerId(0)) <= 3);
+                    }
+                });
+            }
+        });
+        assert_eq!(shared.taken(ServerId(0)), 0);
+    }
+
+    #[test]
+    fn the_worker_that_waits_longest_is_seen_by_the_others() {
+        let shared = shared(3, 1);
+        let group = GroupId(0);
+        shared.publish(group, WorkerId(1), Some(Instant(20)));
+        shared.publish(group, WorkerId(2), Some(Instant(10)));
+        let oldest = |but| shared.oldest_elsewhere(group, WorkerId(but));
+        assert_eq!(oldest(0), Some((WorkerId(2), Instant(10))));
+        assert_eq!(oldest(2), Some((WorkerId(1), Instant(20))));
+        shared.forget(WorkerId(2));
+        assert_eq!(oldest(0), Some((WorkerId(1), Instant(20))));
+        assert_eq!(oldest(1), None);
+    }
+}

@@ -1,0 +1,117 @@
+//! The queue of what happened, before it is told.
+//!
+//! A note names a place of the table; what it comes to is decided when it is taken out, from the
+//! state of the socket then. So a note that has become stale (disarmed, received meanwhile,
+//! closed) is dropped, and a socket never has two of a kind.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+
+use base::id::ListenerId;
+
+use super::table::{Entry, Flags};
+use crate::{AcceptFault, ConnectFault};
+
+/// Most notes one socket can have queued: how it began, readable, writable, failed, closed.
+const PER_SOCKET: usize = 5;
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Note {
+    /// Place `index` holds a new client.
+    Accepted { index: u32, listener: ListenerId, peer: IpAddr },
+    /// Accepting has stopped.
+    AcceptFailed { listener: ListenerId, fault: AcceptFault },
+    /// The connection in place `index` is open.
+    Connected { index: u32 },
+    /// The connection in place `index` could not be opened.
+    ConnectFailed { index: u32, fault: ConnectFault },
+    /// Something can be received.
+    Readable { index: u32 },
+    /// There is room again.
+    Writable { index: u32 },
+    /// The connection broke.
+    Failed { index: u32 },
+    /// The place can be given back, and its owner is told.
+    Closed { index: u32 },
+    /// The place can be given back.
+    Left { index: u32 },
+    /// Another thread called.
+    Woken,
+}
+
+/// First in, first out; its memory is set aside at start.
+#[derive(Debug)]
+pub(super) struct Notes {
+    queue: VecDeque<Note>,
+    /// Whether a `Woken` is queued: one tells as much as many.
+    woken: bool,
+}
+
+impl Notes {
+    /// A queue that never has to grow for `sockets` sockets and `listeners` listeners.
+    pub(super) fn new(sockets: u32, listeners: usize) -> Self {
+        let most = sockets as usize * PER_SOCKET + 2 * listeners + 1;
+        Self { queue: VecDeque::with_capacity(most), woken: false }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(super) fn push(&mut self, note: Note) {
+        debug_assert!(self.queue.len() < self.queue.capacity(), "more notes than sockets can have");
+        self.queue.push_back(note);
+    }
+
+    /// The oldest note.
+    pub(super) fn pop(&mut self) -> Option<Note> {
+        let note = self.queue.pop_front();
+        if self.queue.is_empty() {
+            // Begins at the front again, so that only as many pages are ever touched as notes
+            // were queued at one time.
+            self.queue.clear();
+        }
+        if matches!(note, Some(Note::Woken)) {
+            self.woken = false;
+        }
+        note
+    }
+
+    /// Notes that another thread called.
+    pub(super) fn woken(&mut self) {
+        if !core::mem::replace(&mut self.woken, true) {
+            self.push(Note::Woken);
+        }
+    }
+
+    /// Notes that place `index` can be received from, if its owner waits for that.
+    pub(super) fn readable(&mut self, index: u32, entry: &mut Entry) {
+        if entry.flags.all(Flags::ARMED.and(Flags::READABLE))
+            && !entry.flags.any(Flags::NOTED_READABLE.and(Flags::CONNECTING))
+        {
+            entry.flags.set(Flags::NOTED_READABLE);
+            self.push(Note::Readable { index });
+        }
+    }
+
+    /// Notes that place `index` has room, if its owner waits for that.
+    pub(super) fn writable(&mut self, index: u32, entry: &mut Entry) {
+        if entry.flags.all(Flags::WAITING.and(Flags::WRITABLE))
+            && !entry.flags.any(Flags::NOTED_WRITABLE)
+        {
+            entry.flags.set(Flags::NOTED_WRITABLE);
+            self.push(Note::Writable { index });
+        }
+    }
+
+    /// Notes that place `index` broke, if that was not told.
+    pub(super) fn failed(&mut self, index: u32, entry: &mut Entry) {
+        if entry.flags.any(Flags::BROKEN)
+            && !entry.flags.any(Flags::REPORTED.and(Flags::NOTED_FAILED))
+        {
+            entry.flags.set(Flags::NOTED_FAILED);
+            self.push(Note::Failed { index });
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Waking a driver from other threads.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::write;
+
+use crate::Wake;
+
+/// Wakes one worker's driver. It is made before the driver, so that everybody can know it before
+/// any worker starts, and outlives it: a worker's successor takes it over.
+#[derive(Debug)]
+pub struct Waker {
+    /// An event descriptor, written to at most once between two wakings.
+    descriptor: OwnedFd,
+    pending: AtomicBool,
+}
+
+impl Waker {
+    /// A waker that nobody has called.
+    ///
+    /// # Errors
+    /// When no descriptor is left, or no memory.
+    pub fn new() -> std::io::Result<Self> {
+        let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { descriptor, pending: AtomicBool::new(false) })
+    }
+
+    /// What epoll watches, edge-triggered: each write is an edge, so nobody has to read it, and
+    /// a counter of 64 bits does not overflow. A new driver finds an edge if there ever was one, so
+    /// a call that its predecessor did not live to see is not lost.
+    pub(super) const fn descriptor(&self) -> &OwnedFd {
+        &self.descriptor
+    }
+
+    /// The driver woke. What others did before they called [`Wake::wake`] can be seen from here.
+    pub(super) fn woken(&self) {
+        self.pending.swap(false, Ordering::AcqRel);
+    }
+}
+
+impl Wake for Waker {
+    fn wake(&self) {
+        if !self.pending.swap(true, Ordering::AcqRel) {
+            let written = write(&self.descriptor, &1u64.to_ne_bytes());
+            debug_assert_eq!(written, Ok(8));
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Floor 2: performs I/O for one worker.
+//!
+//! A [`Driver`] is told what to do by calls and tells what happened by [`Completion`]s, which the
+//! worker takes out one by one with [`Driver::next`] and never meets inside a call. It knows
+//! sockets and buffers, not clients or exchanges: an [`Owner`] is a number it hands back.
+//!
+//! The order of calls for one socket:
+//! 1. it begins as [`Completion::Accepted`] (then [`Driver::own`]), by [`Driver::connect`] or by
+//!    [`Driver::attach`];
+//! 2. [`Driver::arm`] asks for one [`Completion::Readable`], upon which [`Driver::receive`] puts
+//!    what is there into a chain: so a buffer is lent when data is there, not before (law 2);
+//! 3. [`Driver::send`] gives bytes away, at once or later ([`Completion::Sent`]);
+//! 4. [`Driver::close`] ends it, and [`Completion::Closed`] is the last word about it. Until
+//!    then its record must stay; after it, no completion names it again (law 9).
+#![forbid(unsafe_code)]
+
+mod address;
+mod completion;
+pub mod epoll;
+mod listener;
+
+pub use address::{Address, AddressError};
+pub use completion::{
+    AcceptFault, Completion, ConnectFault, Owner, PeerFault, Received, Sent, Socket,
+};
+pub use listener::{BindError, BindOptions, Listener, bind};
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base::id::{ListenerId, ServerId};
+use base::time::Instant;
+use pool::{Chain, Cursor, Fill, Pool, Promise};
+
+/// Ends another worker's wait in [`Driver::poll`]; may be called from any thread.
+pub trait Wake: Send + Sync {
+    /// Makes that worker's driver complete a [`Completion::Woken`] soon; several calls may
+    /// make one completion.
+    fn wake(&self);
+}
+
+/// What a worker needs from the network.
+///
+/// Calls that take the pool move bytes between it and a socket; none of them blocks.
+pub trait Driver {
+    /// A connection on its way from one worker to another.
+    type Detached: Send;
+
+    /// The moment the last [`poll`](Self::poll) returned, on the clock all workers share.
+    fn now(&self) -> Instant;
+
+    /// The calendar time at the last [`poll`](Self::poll), for `Date` fields and logs.
+    fn wall(&self) -> SystemTime;
+
+    /// How others wake this worker.
+    fn waker(&self) -> Arc<dyn Wake>;
+
+    /// Begins to accept on a listener, or goes on after [`pause`](Self::pause).
+    fn listen(&mut self, listener: ListenerId);
+
+    /// Stops accepting; clients wait in the listener's backlog.
+    fn pause(&mut self, listener: ListenerId);
+
+    /// Stops accepting for good. Connections the kernel already holds in the backlog are
+    /// accepted first (as far as `accept` completes them before this call).
+    fn stop_listening(&mut self, listener: ListenerId);
+
+    /// Opens a connection to `server`. [`Completion::Connected`] or
+    /// [`Completion::ConnectFailed`] follows; after the latter the socket still has to be closed.
+    ///
+    /// # Errors
+    /// When the attempt fails at once; then there is no socket.
+    fn connect(&mut self, server: ServerId, owner: Owner) -> Result<Socket, ConnectFault>;
+
+    /// Names the owner of an accepted socket; completions carry it from now on.
+    fn own(&mut self, socket: Socket, owner: Owner);
+
+    /// Takes a connection out of this worker, for another one to [`attach`](Self::attach). No
+    /// completion follows; nothing may be armed or unsent.
+    fn detach(&mut self, socket: Socket) -> Option<Self::Detached>;
+
+    /// Takes over a connection another worker gave away.
+    ///
+    /// # Errors
+    /// When the kernel refuses to watch it or the table is full; the connection is closed.
+    fn attach(&mut self, detached: Self::Detached, owner: Owner) -> Result<Socket, ConnectFault>;
+
+    /// Asks for one [`Completion::Readable`] as soon as data, the end or a failure can be
+    /// received. Costs nothing while nothing arrives: this is what a parked client is.
+    fn arm(&mut self, socket: Socket);
+
+    /// Takes [`arm`](Self::arm) back. A completion already queued may still come.
+    fn disarm(&mut self, socket: Socket);
+
+    /// Whether nothing (data, end, failure) is known to have arrived: the test of an idle
+    /// connection before it is used again.
+    fn is_quiet(&mut self, socket: Socket) -> bool;
+
+    /// Receives what is there behind the chain's last byte, as `fill` allows; the first fresh
+    /// buffer is the promised one, if there is a promise.
+    fn receive(
+        &mut self,
+        socket: Socket,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        fill: Fill,
+        promise: &mut Option<Promise>,
+    ) -> Received;
+
+    /// Receives and forgets what is there: the discarding of a lingering close.
+    fn discard(&mut self, socket: Socket) -> Received;
+
+    /// Sends from `unsent` on; does not move the cursor. `more` says that further bytes follow
+    /// at once (`MSG_MORE`). One send of a socket is under way at a time.
+    fn send(&mut self, socket: Socket, pool: &Pool, unsent: &Cursor, more: bool) -> Sent;
+
+    /// Sends a short fixed text as far as the transport takes it at once: refusals of clients
+    /// for whom there is no buffer, `100 Continue`. Returns whether all of it was taken.
+    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> bool;
+
+    /// Ends our direction; the peer's bytes may still come.
+    fn shutdown(&mut self, socket: Socket);
+
+    /// Closes. [`Completion::Closed`] follows when nothing refers to the socket any more; an
+    /// accepted socket that never had an owner goes without a word.
+    fn close(&mut self, socket: Socket);
+
+    /// The next thing that happened.
+    fn next(&mut self) -> Option<Completion>;
+
+    /// Waits until something happens or `until` has come (for ever without it; not at all if
+    /// it has passed or completions are queued), and queues what happened.
+    fn poll(&mut self, until: Option<Instant>);
+}

@@ -1,0 +1,377 @@
+//! The driver that a worker gets.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::SystemTime;
+
+use base::id::{ListenerId, ServerId};
+use base::limits::ACCEPT_BATCH;
+use base::time::Instant;
+use driver::{
+    AcceptFault, Completion, ConnectFault, Driver, Owner, PeerFault, Received, Sent, Socket, Wake,
+};
+use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
+
+use crate::net::{Net, Pipe, Place};
+use crate::sockets::{Door, Note, Station};
+use crate::world::{BEGINNING, Shared};
+
+/// Bytes discarded by one call.
+const DISCARD_BYTES: usize = 16 << 10;
+
+/// A [`Driver`] over a [`crate::World`]. It never blocks and never moves the clock.
+#[derive(Debug)]
+pub struct MemoryDriver {
+    net: Shared,
+    worker: usize,
+}
+
+/// A connection on its way between two drivers of one world. Dropping it closes it.
+#[derive(Debug)]
+pub struct Detached {
+    connection: usize,
+    token: Arc<()>,
+}
+
+impl MemoryDriver {
+    pub(crate) const fn new(net: Shared, worker: usize) -> Self {
+        Self { net, worker }
+    }
+
+    /// Does something with this driver's own state.
+    fn station<T>(&mut self, act: impl FnOnce(&mut Station) -> T) -> T {
+        act(&mut self.net.borrow_mut().stations[self.worker])
+    }
+
+    /// Whether a send waits for room.
+    fn is_waiting(&mut self, socket: Socket) -> bool {
+        self.station(|station| station.get(socket).is_some_and(|(entry, _)| entry.waiting))
+    }
+
+    /// Sends slices, cut or whole, unless no room is known.
+    fn offer(&mut self, socket: Socket, slices: &[&[u8]], cut: bool) -> Sent {
+        let mut net = self.net.borrow_mut();
+        let net = &mut *net;
+        let Some((entry, id)) = net.stations[self.worker].get(socket) else {
+            return Sent::Failed(PeerFault::Reset);
+        };
+        if let Some(fault) = entry.fault {
+            return Sent::Failed(entry.broke(fault));
+        }
+        if !entry.writable || entry.connecting {
+            entry.waiting = true;
+            return Sent::Later;
+        }
+        let limit = if cut { net.segments.next_limit() } else { usize::MAX };
+        let offered = slices.iter().map(|slice| slice.len()).sum();
+        let sent = net.driver_send(id, slices.iter().copied(), limit);
+        match net.stations[self.worker].get(socket) {
+            Some((entry, _)) => entry.sent(offered, sent),
+            None => Sent::Failed(PeerFault::Reset),
+        }
+    }
+}
+
+/// Moves bytes out of a pipe; the number moved.
+fn pour(pipe: &mut Pipe, spaces: &mut [&mut [u8]], limit: usize) -> usize {
+    let mut poured = 0;
+    for space in spaces {
+        let count = space.len().min(pipe.bytes.len()).min(limit - poured);
+        for (byte, read) in space.iter_mut().zip(pipe.bytes.drain(..count)) {
+            *byte = read;
+        }
+        poured += count;
+    }
+    poured
+}
+
+impl Net {
+    /// What a receive of `received` bytes by place `socket` of `worker` found.
+    fn settle_receive(&mut self, worker: usize, socket: Socket, received: usize) -> Received {
+        let Some((entry, id)) = self.stations[worker].get(socket) else {
+            return Received::Failed(PeerFault::Reset);
+        };
+        let connection = &self.connections[id];
+        if received > 0 {
+            entry.readable = connection.is_readable();
+            self.stations[worker].note_state(socket.index);
+            return Received::Bytes(u32::try_from(received).unwrap_or(u32::MAX));
+        }
+        match connection.driver_fault.or(entry.fault) {
+            Some(fault) => Received::Failed(entry.broke(fault)),
+            None if connection.to_driver.ended => Received::Ended,
+            None => {
+                entry.readable = false;
+                Received::Nothing
+            }
+        }
+    }
+
+    /// Accepts for `worker` from one listener, at most `batch` clients.
+    fn accept(&mut self, worker: usize, listener: ListenerId, batch: u32) {
+        let station = &mut self.stations[worker];
+        let backlog = &mut self.backlogs[listener.index()];
+        for _ in 0..batch {
+            let Some(&id) = backlog.waiting.front() else { return };
+            let full = station.is_full().then_some(AcceptFault::Table);
+            if let Some(fault) = backlog.fault.take().or(full) {
+                station.doors[listener.index()] = Door::Paused;
+                station.notes.push_back(Note::AcceptFailed { listener, fault });
+                return;
+            }
+            backlog.waiting.pop_front();
+            let index = station.insert(id, None).index;
+            let peer = self.connections[id].from;
+            self.connections[id].place = Place::Socket { worker, index };
+            station.notes.push_back(Note::Accepted { index, listener, peer });
+            station.touched.push_back(id);
+        }
+    }
+
+    /// Puts a connection into a driver's table, if it is not full.
+    fn place(&mut self, id: usize, worker: usize, owner: Owner) -> Result<Socket, ConnectFault> {
+        let station = &mut self.stations[worker];
+        if station.is_full() {
+            self.driver_close(id);
+            return Err(ConnectFault::Exhausted);
+        }
+        let socket = station.insert(id, Some(owner));
+        self.connections[id].place = Place::Socket { worker, index: socket.index };
+        self.touch(id);
+        Ok(socket)
+    }
+
+    /// Looks at what happened since the last poll of `worker`.
+    fn poll(&mut self, worker: usize, until: Option<Instant>) {
+        self.reap();
+        let station = &mut self.stations[worker];
+        (station.now, station.until) = (self.now, until);
+        while let Some(id) = station.touched.pop_front() {
+            match self.connections[id].place {
+                Place::Socket { worker: holder, index } if holder == worker => {
+                    station.look(index, &self.connections[id]);
+                }
+                _ => {}
+            }
+        }
+        if station.waker.0.swap(false, Ordering::AcqRel) {
+            station.notes.push_back(Note::Woken);
+        }
+        for listener in (0..).map(ListenerId).take(self.backlogs.len()) {
+            if self.stations[worker].doors[listener.index()] == Door::Open {
+                self.accept(worker, listener, ACCEPT_BATCH);
+            }
+        }
+    }
+}
+
+impl Driver for MemoryDriver {
+    type Detached = Detached;
+
+    fn now(&self) -> Instant {
+        self.net.borrow().stations[self.worker].now
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + BEGINNING + self.now().since(Instant::default())
+    }
+
+    fn waker(&self) -> Arc<dyn Wake> {
+        self.net.borrow().stations[self.worker].waker.clone()
+    }
+
+    fn listen(&mut self, listener: ListenerId) {
+        self.station(|station| {
+            if let Some(door) = station.doors.get_mut(listener.index())
+                && *door == Door::Paused
+            {
+                *door = Door::Open;
+            }
+        });
+    }
+
+    fn pause(&mut self, listener: ListenerId) {
+        self.station(|station| {
+            if let Some(door) = station.doors.get_mut(listener.index())
+                && *door == Door::Open
+            {
+                *door = Door::Paused;
+            }
+        });
+    }
+
+    fn stop_listening(&mut self, listener: ListenerId) {
+        let mut net = self.net.borrow_mut();
+        net.accept(self.worker, listener, u32::MAX);
+        net.stations[self.worker].doors[listener.index()] = Door::Stopped;
+        if !net.is_listening(listener) {
+            net.refuse_waiting(listener);
+        }
+    }
+
+    fn connect(&mut self, server: ServerId, owner: Owner) -> Result<Socket, ConnectFault> {
+        let mut net = self.net.borrow_mut();
+        if net.stations[self.worker].is_full() {
+            return Err(ConnectFault::Exhausted);
+        }
+        let id = net.driver_connect(server, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let socket = net.place(id, self.worker, owner)?;
+        if let Some((entry, _)) = net.stations[self.worker].get(socket) {
+            entry.connecting = true;
+        }
+        Ok(socket)
+    }
+
+    fn own(&mut self, socket: Socket, owner: Owner) {
+        self.station(|station| {
+            if let Some((entry, _)) = station.get(socket) {
+                entry.owner = Some(owner);
+                station.note_state(socket.index);
+            }
+        });
+    }
+
+    fn detach(&mut self, socket: Socket) -> Option<Detached> {
+        let mut net = self.net.borrow_mut();
+        let station = &mut net.stations[self.worker];
+        let (connection, _) = station.take(socket)?;
+        station.notes.push_back(Note::Left { index: socket.index });
+        let token = Arc::new(());
+        net.connections[connection].place = Place::Transit(Arc::downgrade(&token));
+        net.transit.push(connection);
+        Some(Detached { connection, token })
+    }
+
+    fn attach(&mut self, detached: Detached, owner: Owner) -> Result<Socket, ConnectFault> {
+        let Detached { connection, token } = detached;
+        let placed = self.net.borrow_mut().place(connection, self.worker, owner);
+        // From here on the table holds the connection, or it is closed.
+        drop(token);
+        placed
+    }
+
+    fn arm(&mut self, socket: Socket) {
+        self.station(|station| {
+            if let Some((entry, _)) = station.get(socket) {
+                entry.armed = true;
+                station.note_state(socket.index);
+            }
+        });
+    }
+
+    fn disarm(&mut self, socket: Socket) {
+        self.station(|station| {
+            if let Some((entry, _)) = station.get(socket) {
+                entry.armed = false;
+                station.note_state(socket.index);
+            }
+        });
+    }
+
+    fn is_quiet(&mut self, socket: Socket) -> bool {
+        self.station(|station| {
+            station.get(socket).is_some_and(|(entry, _)| !entry.readable && entry.fault.is_none())
+        })
+    }
+
+    fn receive(
+        &mut self,
+        socket: Socket,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        fill: Fill,
+        promise: &mut Option<Promise>,
+    ) -> Received {
+        let mut net = self.net.borrow_mut();
+        let net = &mut *net;
+        let Some((entry, id)) = net.stations[self.worker].get(socket) else {
+            return Received::Failed(PeerFault::Reset);
+        };
+        if !entry.readable {
+            return Received::Nothing;
+        }
+        let limit = net.segments.next_limit();
+        let pipe = &mut net.connections[id].to_driver;
+        let filled =
+            pool.fill(chain, fill, promise, |spaces| Ok::<_, PeerFault>(pour(pipe, spaces, limit)));
+        match filled {
+            Ok(received) => net.settle_receive(self.worker, socket, received),
+            Err(FillError::NoBuffer) => Received::NoBuffer,
+            Err(FillError::Receive(fault)) => Received::Failed(fault),
+        }
+    }
+
+    fn discard(&mut self, socket: Socket) -> Received {
+        let mut net = self.net.borrow_mut();
+        let net = &mut *net;
+        let Some((entry, id)) = net.stations[self.worker].get(socket) else {
+            return Received::Failed(PeerFault::Reset);
+        };
+        if !entry.readable {
+            return Received::Nothing;
+        }
+        let bytes = &mut net.connections[id].to_driver.bytes;
+        let count = bytes.len().min(DISCARD_BYTES).min(net.segments.next_limit());
+        bytes.drain(..count);
+        net.settle_receive(self.worker, socket, count)
+    }
+
+    fn send(&mut self, socket: Socket, pool: &Pool, unsent: &Cursor, _more: bool) -> Sent {
+        self.offer(socket, &pool.view(unsent), true)
+    }
+
+    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> bool {
+        let waited = self.is_waiting(socket);
+        let sent = self.offer(socket, &[text], false);
+        self.station(|station| {
+            if let Some((entry, _)) = station.get(socket) {
+                // Nobody is told when there is room for a text.
+                entry.waiting = waited;
+            }
+        });
+        u32::try_from(text.len()).is_ok_and(|whole| sent == Sent::Now(whole))
+    }
+
+    fn shutdown(&mut self, socket: Socket) {
+        let mut net = self.net.borrow_mut();
+        if let Some((_, id)) = net.stations[self.worker].get(socket) {
+            net.connections[id].to_peer.ended = true;
+        }
+    }
+
+    fn close(&mut self, socket: Socket) {
+        let mut net = self.net.borrow_mut();
+        let station = &mut net.stations[self.worker];
+        let Some((id, owner)) = station.take(socket) else { return };
+        let index = socket.index;
+        station.notes.push_back(match owner {
+            Some(owner) => Note::Closed { index, owner },
+            None => Note::Left { index },
+        });
+        net.driver_close(id);
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        self.station(Station::next)
+    }
+
+    fn poll(&mut self, until: Option<Instant>) {
+        self.net.borrow_mut().poll(self.worker, until);
+    }
+}
+
+impl Net {
+    /// Whether any driver may still accept from `listener`.
+    pub(crate) fn is_listening(&self, listener: ListenerId) -> bool {
+        self.stations.is_empty()
+            || self.stations.iter().any(|station| station.doors[listener.index()] != Door::Stopped)
+    }
+
+    /// Resets who waits at a listener that was closed.
+    fn refuse_waiting(&mut self, listener: ListenerId) {
+        for id in std::mem::take(&mut self.backlogs[listener.index()].waiting) {
+            self.driver_refuse(id);
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Connections, listeners and servers, as the network between peers and drivers sees them.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::Weak;
+
+use base::id::ServerId;
+use base::time::Instant;
+use driver::{AcceptFault, ConnectFault, PeerFault};
+
+use crate::segments::Segments;
+use crate::sockets::Station;
+
+/// What a server does with new connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ServerMode {
+    /// Takes them; [`crate::World::accept`] gives them to the test.
+    #[default]
+    Accepts,
+    /// Never answers.
+    Hangs,
+    /// Fails them after the call, as TCP does.
+    Fails(ConnectFault),
+    /// Fails them within the call, as a Unix socket does.
+    FailsAtOnce(ConnectFault),
+}
+
+/// One direction of a connection.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) bytes: VecDeque<u8>,
+    /// Bytes it holds before the reader reads.
+    pub(crate) capacity: usize,
+    /// The writer writes no more.
+    pub(crate) ended: bool,
+}
+
+impl Pipe {
+    const fn new(capacity: usize) -> Self {
+        Self { bytes: VecDeque::new(), capacity, ended: false }
+    }
+
+    /// Bytes that still fit.
+    pub(crate) fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.bytes.len())
+    }
+}
+
+/// Where the driver's end of a connection is.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// Not accepted yet.
+    Backlog,
+    /// In a driver's table.
+    Socket { worker: usize, index: u32 },
+    /// Between two drivers; closed when nobody holds the token any more.
+    Transit(Weak<()>),
+    /// Closed.
+    Gone,
+}
+
+/// How far the opening of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Opening {
+    Open,
+    Hanging,
+    Failed(ConnectFault),
+}
+
+/// A connection between a peer played by the test and a driver.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) opening: Opening,
+    pub(crate) to_driver: Pipe,
+    pub(crate) to_peer: Pipe,
+    pub(crate) place: Place,
+    /// The server it leads to; `None` if it comes from a client.
+    server: Option<ServerId>,
+    /// The client's address.
+    pub(crate) from: IpAddr,
+    /// The peer has closed: what is sent to it is lost and resets the connection.
+    peer_gone: bool,
+    /// It broke, as the driver's end finds.
+    pub(crate) driver_fault: Option<PeerFault>,
+    /// It was reset, as the peer finds.
+    pub(crate) peer_reset: bool,
+}
+
+/// A listening address.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    pub(crate) waiting: VecDeque<usize>,
+    /// What the next accepting will lack.
+    pub(crate) fault: Option<AcceptFault>,
+}
+
+/// A server as the test set it up.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    pub(crate) mode: ServerMode,
+    pub(crate) waiting: VecDeque<usize>,
+    /// Connections that are open now, from the driver's side.
+    pub(crate) open: u32,
+    /// Most that ever were.
+    pub(crate) most_open: u32,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) now: Instant,
+    pub(crate) connections: Vec<Connection>,
+    pub(crate) backlogs: Vec<Backlog>,
+    pub(crate) servers: Vec<Server>,
+    pub(crate) stations: Vec<Station>,
+    pub(crate) segments: Segments,
+    pub(crate) pipe_bytes: usize,
+    /// Connections on their way between drivers.
+    pub(crate) transit: Vec<usize>,
+}
+
+impl Net {
+    /// A new connection; its name is its place in `connections`, never used again.
+    pub(crate) fn open(&mut self, server: Option<ServerId>, from: IpAddr) -> usize {
+        self.connections.push(Connection {
+            opening: Opening::Open,
+            to_driver: Pipe::new(self.pipe_bytes),
+            to_peer: Pipe::new(self.pipe_bytes),
+            place: Place::Backlog,
+            server,
+            from,
+            peer_gone: false,
+            driver_fault: None,
+            peer_reset: false,
+        });
+        self.connections.len() - 1
+    }
+
+    /// Tells the driver that holds connection `id` to look at it when it polls.
+    pub(crate) fn touch(&mut self, id: usize) {
+        if let Place::Socket { worker, .. } = self.connections[id].place {
+            self.stations[worker].touched.push_back(id);
+        }
+    }
+
+    /// Closes connections that were detached and dropped.
+    pub(crate) fn reap(&mut self) {
+        let transit = std::mem::take(&mut self.transit);
+        for id in transit {
+            match &self.connections[id].place {
+                Place::Transit(token) if token.strong_count() == 0 => self.driver_close(id),
+                Place::Transit(_) => self.transit.push(id),
+                _ => {}
+            }
+        }
+    }
+
+    // What the peer does.
+
+    /// Writes as much as fits. What is written to a closed socket resets the connection.
+    pub(crate) fn peer_write(&mut self, id: usize, bytes: &[u8]) -> usize {
+        self.reap();
+        let connection = &mut self.connections[id];
+        if connection.peer_reset || connection.driver_fault.is_some() || connection.to_driver.ended
+        {
+            return 0;
+        }
+        if matches!(connection.place, Place::Gone) {
+            connection.reset_peer();
+            return bytes.len();
+        }
+        let written = bytes.len().min(connection.to_driver.room());
+        connection.to_driver.bytes.extend(&bytes[..written]);
+        self.touch(id);
+        written
+    }
+
+    /// Reads at most `most` bytes.
+    pub(crate) fn peer_read(&mut self, id: usize, most: usize) -> Vec<u8> {
+        self.reap();
+        let bytes = &mut self.connections[id].to_peer.bytes;
+        let read: Vec<u8> = bytes.drain(..most.min(bytes.len())).collect();
+        if !read.is_empty() {
+            self.touch(id);
+        }
+        read
+    }
+
+    /// Ends the peer's direction.
+    pub(crate) fn peer_end(&mut self, id: usize) {
+        self.connections[id].to_driver.ended = true;
+        self.touch(id);
+    }
+
+    /// Breaks the connection from the peer's side.
+    pub(crate) fn peer_break(&mut self, id: usize, fault: PeerFault) {
+        let connection = &mut self.connections[id];
+        connection.driver_fault.get_or_insert(fault);
+        connection.peer_gone = true;
+        connection.to_peer.bytes.clear();
+        self.touch(id);
+    }
+
+    /// Closes the peer's end: over unread bytes that is a reset.
+    pub(crate) fn peer_close(&mut self, id: usize) {
+        if !self.connections[id].to_peer.bytes.is_empty() {
+            return self.peer_break(id, PeerFault::Reset);
+        }
+        self.connections[id].peer_gone = true;
+        self.peer_end(id);
+    }
+
+    // What the driver does.
+
+    /// Connects to a server that takes connections, or hangs, or fails later.
+    pub(crate) fn driver_connect(
+        &mut self,
+        server: ServerId,
+        from: IpAddr,
+    ) -> Result<usize, ConnectFault> {
+        let mode = self.servers.get(server.index()).map(|server| server.mode);
+        let opening = match mode.ok_or(ConnectFault::Refused)? {
+            ServerMode::Accepts => Opening::Open,
+            ServerMode::Hangs => Opening::Hanging,
+            ServerMode::Fails(fault) => Opening::Failed(fault),
+            ServerMode::FailsAtOnce(fault) => return Err(fault),
+        };
+        let counted = (opening == Opening::Open).then_some(server);
+        let id = self.open(counted, from);
+        self.connections[id].opening = opening;
+        if opening == Opening::Open {
+            let server = &mut self.servers[server.index()];
+            server.waiting.push_back(id);
+            server.open += 1;
+            server.most_open = server.most_open.max(server.open);
+        }
+        Ok(id)
+    }
+
+    /// Closes the driver's end: over unread bytes that is a reset.
+    pub(crate) fn driver_close(&mut self, id: usize) {
+        let connection = &mut self.connections[id];
+        connection.place = Place::Gone;
+        if connection.to_driver.bytes.is_empty() {
+            connection.to_peer.ended = true;
+        } else {
+            connection.reset_peer();
+        }
+        connection.to_driver.bytes = VecDeque::new();
+        if let Some(server) = connection.server {
+            self.servers[server.index()].open -= 1;
+        }
+    }
+
+    /// Refuses a client that no driver has accepted.
+    pub(crate) fn driver_refuse(&mut self, id: usize) {
+        let connection = &mut self.connections[id];
+        connection.place = Place::Gone;
+        connection.reset_peer();
+    }
+
+    /// Takes bytes towards the peer, as far as there is room and `limit` allows.
+    pub(crate) fn driver_send<'a>(
+        &mut self,
+        id: usize,
+        slices: impl Iterator<Item = &'a [u8]>,
+        limit: usize,
+    ) -> Result<usize, PeerFault> {
+        let connection = &mut self.connections[id];
+        if let Some(fault) = connection.driver_fault {
+            return Err(fault);
+        }
+        if connection.to_peer.ended {
+            return Err(PeerFault::Reset);
+        }
+        let mut left = limit.min(connection.to_peer.room());
+        let most = left;
+        for slice in slices {
+            let taken = &slice[..left.min(slice.len())];
+            connection.to_peer.bytes.extend(taken);
+            left -= taken.len();
+        }
+        if connection.peer_gone {
+            connection.to_peer.bytes.clear();
+            connection.driver_fault = Some(PeerFault::Reset);
+        }
+        self.touch(id);
+        Ok(most - left)
+    }
+}
+
+impl Connection {
+    /// The reset reaches the peer before the bytes that it has not read.
+    fn reset_peer(&mut self) {
+        self.peer_reset = true;
+        self.to_peer.bytes = VecDeque::new();
+    }
+
+    /// Whether a receive would find data, the end or a failure.
+    pub(crate) fn is_readable(&self) -> bool {
+        !self.to_driver.bytes.is_empty() || self.to_driver.ended || self.driver_fault.is_some()
+    }
+
+    /// Whether a send would find room or a failure.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.to_peer.room() > 0 || self.driver_fault.is_some()
+    }
+}

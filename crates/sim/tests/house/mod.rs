@@ -1,0 +1,194 @@
+//! A house in a small world: real workers over memory, and a test that plays everybody else.
+#![expect(dead_code, reason = "each test file uses its part")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::id::{GroupId, ListenerId, ServerId, WorkerId};
+use bus::{GroupConfig, ServerConfig, Shared};
+use driver::Driver;
+use pool::PoolConfig;
+use sim::{MemoryDriver, Peer, World, WorldConfig};
+use worker::{AtLimit, Letter, Life, ListenerPlan, Office, Plan, Timeouts, Worker, WorkerCounters};
+
+/// What differs from test to test.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting {
+    pub(crate) world: WorldConfig,
+    pub(crate) workers: u32,
+    pub(crate) buffers: u32,
+    pub(crate) max_clients: u32,
+    pub(crate) connections: u32,
+    pub(crate) queue_length: u32,
+    pub(crate) exchange_memory: u32,
+    pub(crate) persistent: bool,
+    pub(crate) at_limit: AtLimit,
+    pub(crate) reclaim_parked: bool,
+    pub(crate) timeouts: Timeouts,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self {
+            world: WorldConfig::default(),
+            workers: 1,
+            buffers: 64,
+            max_clients: 64,
+            connections: 2,
+            queue_length: 64,
+            exchange_memory: 64 << 10,
+            persistent: true,
+            at_limit: AtLimit::Pause,
+            reclaim_parked: false,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// Workers in a world.
+pub(crate) struct House {
+    pub(crate) world: World,
+    pub(crate) workers: Vec<Worker<MemoryDriver>>,
+    pub(crate) counters: Vec<Arc<WorkerCounters>>,
+    office: Arc<Office<sim::Detached>>,
+    over: Vec<bool>,
+}
+
+impl House {
+    pub(crate) fn new(setting: &Setting) -> Self {
+        let world = World::new(setting.world);
+        let groups = vec![GroupConfig {
+            name: "app".into(),
+            servers: (0..setting.world.servers)
+                .map(|id| ServerConfig { id: ServerId(id), connections: setting.connections })
+                .collect(),
+            queue_length: setting.queue_length,
+            persistent: setting.persistent,
+        }];
+        let plan = |worker| Plan {
+            worker: WorkerId(worker),
+            pool: PoolConfig::new(setting.buffers, 0),
+            max_clients: setting.max_clients,
+            exchange_memory: setting.exchange_memory,
+            listeners: (0..setting.world.listeners)
+                .map(|id| ListenerPlan {
+                    id: ListenerId(id),
+                    group: GroupId(0),
+                    default_host: "front".into(),
+                    max_head: 8 << 10,
+                    max_target: 1 << 10,
+                    max_body: 1 << 20,
+                })
+                .collect(),
+            groups: groups.clone(),
+            timeouts: setting.timeouts,
+            at_limit: setting.at_limit,
+            reclaim_parked: setting.reclaim_parked,
+        };
+        let drivers: Vec<MemoryDriver> =
+            (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
+        let office = Office::new(drivers.iter().map(Driver::waker).collect(), 64);
+        let shared = Shared::new(setting.workers, &groups);
+        let counters: Vec<_> =
+            drivers.iter().map(|_| Arc::new(WorkerCounters::default())).collect();
+        let workers: Vec<_> = (0u32..)
+            .zip(drivers)
+            .zip(&counters)
+            .map(|((worker, driver), counters)| {
+                let (shared, office) = (Arc::clone(&shared), Arc::clone(&office));
+                Worker::new(plan(worker), driver, shared, office, Arc::clone(counters)).unwrap()
+            })
+            .collect();
+        let over = vec![false; workers.len()];
+        let mut house = Self { world, workers, counters, office, over };
+        house.settle();
+        house
+    }
+
+    /// Lets the workers do all there is to do now.
+    pub(crate) fn settle(&mut self) {
+        for _ in 0..10_000 {
+            for (worker, over) in self.workers.iter_mut().zip(&mut self.over) {
+                *over = *over || worker.turn() == Life::Over;
+            }
+            if self.world.is_still() || self.is_over() {
+                return;
+            }
+        }
+        panic!("the workers never come to rest");
+    }
+
+    /// Moves time, in steps, so that every deadline is met on its way.
+    pub(crate) fn pass(&mut self, length: Duration) {
+        let end = self.world.now() + length;
+        loop {
+            self.settle();
+            match self.world.next_deadline() {
+                Some(moment) if moment <= end && !self.is_over() => {
+                    let now = self.world.now();
+                    self.world.advance(moment.since(now).max(Duration::from_micros(100)));
+                }
+                _ => break,
+            }
+        }
+        let now = self.world.now();
+        self.world.advance(end.since(now));
+        self.settle();
+    }
+
+    pub(crate) fn client(&mut self) -> Peer {
+        let client = self.world.connect(ListenerId(0));
+        self.settle();
+        client
+    }
+
+    /// What the client gets for what it sends.
+    pub(crate) fn exchange(&mut self, client: &Peer, request: &str) {
+        client.write_all(request.as_bytes());
+        self.settle();
+    }
+
+    /// The server's end of the next new connection.
+    pub(crate) fn server(&mut self) -> Peer {
+        self.settle();
+        self.world.accept(ServerId(0)).expect("a connection to the server")
+    }
+
+    pub(crate) fn order(&mut self, letter: fn() -> Letter<sim::Detached>) {
+        for worker in 0..self.office.workers() {
+            assert!(self.office.post(WorkerId(worker), letter()).is_ok());
+        }
+        self.settle();
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.iter().all(|&over| over)
+    }
+
+    pub(crate) fn sum(&self, figure: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.counters.iter().map(|counters| figure(counters)).sum()
+    }
+
+    /// At rest: every buffer is free, nobody is active.
+    pub(crate) fn assert_quiet(&mut self) {
+        self.settle();
+        assert_eq!(self.sum(|c| c.buffers_used.get()), 0, "buffers are lent");
+        assert_eq!(self.sum(|c| c.buffers_promised.get()), 0, "buffers are promised");
+        assert_eq!(self.sum(|c| c.clients_active.get()), 0, "clients are active");
+        let exchanges = self.sum(|c| c.exchanges.iter().map(base::counter::Counter::get).sum());
+        assert_eq!(exchanges, 0, "exchanges are counted");
+    }
+}
+
+pub(crate) fn text(peer: &Peer) -> String {
+    String::from_utf8_lossy(&peer.read()).into_owned()
+}
+
+/// The status line's code, or what came instead.
+pub(crate) fn status(text: &str) -> u16 {
+    let code = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("no status line: {text:?}"))
+}
+
+pub(crate) const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
+pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";

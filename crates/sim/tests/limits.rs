@@ -1,0 +1,183 @@
+//! `max_clients`, drain and stop, several workers and one connection.
+
+mod house;
+
+use base::id::ServerId;
+use driver::AcceptFault;
+use house::{GET, House, OK, Setting, status, text};
+use sim::{Segments, WorldConfig};
+use std::time::Duration;
+use worker::{AtLimit, CloseReason, Letter};
+
+#[test]
+fn at_the_limit_new_clients_wait_until_somebody_leaves() {
+    let mut house = House::new(&Setting { max_clients: 3, ..Setting::default() });
+    let here: Vec<_> = (0..3).map(|_| house.client()).collect();
+    let late = house.client();
+    assert_eq!(house.sum(|c| c.clients.get()), 3);
+    assert!(!late.is_accepted());
+    drop(here);
+    house.settle();
+    assert!(late.is_accepted());
+    assert_eq!(house.sum(|c| c.clients.get()), 1);
+}
+
+#[test]
+fn at_the_limit_new_clients_are_told_so_if_configured() {
+    let setting = Setting { max_clients: 1, at_limit: AtLimit::Answer, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let here = house.client();
+    let late = house.client();
+    let refusal = text(&late);
+    assert_eq!(status(&refusal), 503);
+    assert!(refusal.contains("Retry-After"));
+    house.exchange(&here, GET);
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&here)), 200, "who is here is not harmed");
+}
+
+#[test]
+fn at_the_limit_the_client_parked_longest_leaves_if_configured() {
+    let setting = Setting { max_clients: 2, reclaim_parked: true, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let (first, second) = (house.client(), house.client());
+    house.pass(Duration::from_secs(1));
+    let third = house.client();
+    assert!(first.is_closed() && !second.is_closed() && third.is_accepted());
+    assert_eq!(house.sum(|c| c.clients_closed[CloseReason::Reclaimed as usize].get()), 1);
+}
+
+#[test]
+fn accepting_goes_on_after_the_system_ran_out_of_descriptors() {
+    let mut house = House::new(&Setting::default());
+    house.world.fail_accept(base::id::ListenerId(0), AcceptFault::Descriptors);
+    let client = house.client();
+    assert!(!client.is_accepted());
+    house.pass(Duration::from_millis(200));
+    assert!(client.is_accepted());
+}
+
+#[test]
+fn a_drain_finishes_what_is_under_way_and_loses_nothing() {
+    let mut house = House::new(&Setting::default());
+    let (parked, busy, back) = (house.client(), house.client(), house.client());
+    house.exchange(&busy, GET);
+    let server = house.server();
+    let _ = text(&server);
+    house.order(|| Letter::Drain);
+    // A client that had just sent its next request is served.
+    house.exchange(&back, GET);
+    let second = house.server();
+    second.write_all(OK);
+    house.settle();
+    let last = text(&back);
+    assert_eq!(status(&last), 200);
+    assert!(last.contains("Connection: close"), "{last}");
+    house.pass(Duration::from_secs(2));
+    assert!(parked.is_closed());
+    assert!(!house.is_over(), "one is still under way");
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&busy)), 200);
+    drop((busy, back));
+    house.settle();
+    assert!(house.is_over());
+}
+
+#[test]
+fn a_drain_has_an_end() {
+    let mut house = House::new(&Setting { connections: 1, ..Setting::default() });
+    let (busy, queued) = (house.client(), house.client());
+    house.exchange(&busy, GET);
+    house.exchange(&queued, GET);
+    house.order(|| Letter::Drain);
+    house.pass(Duration::from_secs(29));
+    assert!(!house.is_over());
+    house.pass(Duration::from_secs(2));
+    assert!(house.is_over());
+}
+
+#[test]
+fn stop_gives_everything_back_at_once() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    house.exchange(&client, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab");
+    house.order(|| Letter::Stop);
+    assert!(house.is_over());
+}
+
+/// Four workers share one connection: everybody is served, nobody sees two.
+#[test]
+fn one_connection_serves_the_clients_of_all_workers() {
+    let setting = Setting { workers: 4, connections: 1, max_clients: 4, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let clients: Vec<_> = (0..16).map(|_| house.client()).collect();
+    let with_clients = house.counters.iter().filter(|c| c.clients.get() > 0).count();
+    assert_eq!(with_clients, 4, "the clients are spread over workers");
+    for _ in 0..3 {
+        for client in &clients {
+            client.write_all(GET.as_bytes());
+        }
+        let mut servers = Vec::new();
+        let mut answered = 0;
+        for _ in 0..2_000 {
+            house.settle();
+            servers.extend(house.world.accept(ServerId(0)));
+            for server in &servers {
+                if text(server).contains("\r\n\r\n") {
+                    server.write(OK);
+                }
+            }
+            answered += clients.iter().filter(|client| text(client).ends_with("ok")).count();
+            if answered == clients.len() {
+                break;
+            }
+            house.pass(Duration::from_millis(1));
+        }
+        assert_eq!(answered, clients.len());
+        assert_eq!(house.world.most_connections_to(ServerId(0)), 1);
+    }
+    house.assert_quiet();
+}
+
+/// Every cut of the network gives the same bytes.
+#[test]
+fn bodies_survive_any_segments() {
+    for seed in 0..40u64 {
+        let world = WorldConfig {
+            segments: Segments::Random { seed, most: [1, 7, 100, 3000][(seed % 4) as usize] },
+            ..WorldConfig::default()
+        };
+        let setting = Setting { world, buffers: 16, ..Setting::default() };
+        let mut house = House::new(&setting);
+        let client = house.client();
+        let body: String = ('a'..='z').cycle().take(6_000).collect();
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6000\r\n\r\n";
+        house.exchange(&client, &format!("{head}{body}"));
+        let server = house.server();
+        let mut request = text(&server);
+        for _ in 0..20_000 {
+            if request.ends_with(&body) {
+                break;
+            }
+            house.settle();
+            request.push_str(&text(&server));
+        }
+        assert!(request.ends_with(&format!("\r\n\r\n{body}")), "seed {seed}");
+        let reply = format!(
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1770;e=1\r\n{body}\r\n0\r\n\r\n"
+        );
+        server.write_all(reply.as_bytes());
+        let mut response = String::new();
+        for _ in 0..20_000 {
+            house.settle();
+            response.push_str(&text(&client));
+            if response.ends_with("0\r\n\r\n") {
+                break;
+            }
+        }
+        assert!(response.contains(&format!("\r\n1770\r\n{body}\r\n0\r\n\r\n")), "seed {seed}");
+        house.assert_quiet();
+    }
+}

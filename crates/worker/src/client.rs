@@ -1,0 +1,230 @@
+//! Clients: one small record each, and nothing else for one that is parked (law 1).
+
+use core::net::IpAddr;
+
+use base::fifo::{Linked, Links};
+use base::id::{ClientId, ExchangeId, ListenerId};
+use base::slab::{HasLinks, Slab};
+use driver::{Owner, Socket};
+
+use crate::deadline::{ClassMark, Deadlines, Timed, Timer};
+use crate::plan::Timeouts;
+
+/// One accepted connection from outside.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) socket: Socket,
+    timer: Timer,
+    pub(crate) state: ClientState,
+    /// Unspecified for a client on a Unix socket.
+    peer: IpAddr,
+    listener: u8,
+    class: ClassMark,
+}
+
+// With the driver's 16 bytes a parked client costs 64 bytes.
+const _: () = assert!(size_of::<Option<Client>>() <= 48);
+const _: () = assert!(base::limits::LISTENERS_MAX <= u8::MAX as u32);
+
+/// What a client awaits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClientState {
+    /// Its next request. It owns nothing else.
+    Parked,
+    /// What its exchange awaits.
+    Active(ExchangeId),
+    /// The end of what it still sends, so that our answer is not destroyed by a reset.
+    Lingering {
+        /// Bytes discarded so far.
+        discarded: u32,
+    },
+    /// The driver's last word about its socket.
+    Closing,
+}
+
+impl Client {
+    pub(crate) fn new(socket: Socket, listener: ListenerId, peer: IpAddr) -> Self {
+        Self {
+            socket,
+            timer: Timer::default(),
+            state: ClientState::Parked,
+            peer,
+            listener: u8::try_from(listener.0).unwrap_or(u8::MAX),
+            class: ClassMark::NONE,
+        }
+    }
+
+    pub(crate) fn listener(&self) -> ListenerId {
+        ListenerId(u32::from(self.listener))
+    }
+
+    /// The address, if it came over IP.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        (!self.peer.is_unspecified()).then_some(self.peer)
+    }
+
+    pub(crate) const fn exchange(&self) -> Option<ExchangeId> {
+        match self.state {
+            ClientState::Active(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+}
+
+impl HasLinks for Client {
+    fn links_mut(&mut self) -> &mut Links {
+        &mut self.timer.links
+    }
+}
+
+/// The table of clients.
+pub(crate) struct Clients {
+    pub(crate) table: Slab<Client>,
+    pub(crate) deadlines: Deadlines<{ Patience::COUNT }>,
+}
+
+/// The classes of deadlines on the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    Idle,
+    Head,
+    Body,
+    /// In the ready queue, or waiting for a first buffer.
+    Queue,
+    Write,
+    Linger,
+}
+
+impl Patience {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Idle, Self::Head, Self::Body, Self::Queue, Self::Write, Self::Linger];
+    pub(crate) const COUNT: usize = Self::ALL.len();
+}
+
+struct Table<'t>(&'t mut Slab<Client>);
+
+impl Linked for Table<'_> {
+    fn links(&mut self, index: u32) -> &mut Links {
+        &mut self.0[index].timer.links
+    }
+}
+
+impl Timed for Table<'_> {
+    fn timer(&mut self, index: u32) -> &mut Timer {
+        &mut self.0[index].timer
+    }
+
+    fn mark(&mut self, index: u32) -> &mut ClassMark {
+        &mut self.0[index].class
+    }
+}
+
+impl Clients {
+    pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
+        let lengths = Patience::ALL.map(|patience| match patience {
+            Patience::Idle => timeouts.idle,
+            Patience::Head => timeouts.head,
+            Patience::Body => timeouts.body_progress,
+            Patience::Queue => timeouts.queue,
+            Patience::Write => timeouts.write_progress,
+            Patience::Linger => base::limits::LINGER,
+        });
+        Self { table: Slab::new(capacity), deadlines: Deadlines::new(lengths) }
+    }
+
+    pub(crate) fn get(&self, id: ClientId) -> Option<&Client> {
+        self.table.get(id.0)
+    }
+
+    pub(crate) fn set_state(&mut self, id: ClientId, state: ClientState) {
+        if let Some(client) = self.table.get_mut(id.0) {
+            client.state = state;
+        }
+    }
+
+    pub(crate) fn arm(&mut self, id: ClientId, patience: Patience, now: base::time::Instant) {
+        self.deadlines.arm(&mut Table(&mut self.table), id.0, patience as usize, now.tick());
+    }
+
+    pub(crate) fn disarm(&mut self, id: ClientId) {
+        self.deadlines.disarm(&mut Table(&mut self.table), id.0);
+    }
+
+    pub(crate) fn expired(&mut self, now: base::time::Instant) -> Option<(Patience, ClientId)> {
+        let (class, index) = self.deadlines.expired(&mut Table(&mut self.table), now.tick())?;
+        Some((Patience::ALL[class], ClientId(index)))
+    }
+
+    /// The client armed longest ago in a class.
+    pub(crate) fn first(&self, patience: Patience) -> Option<ClientId> {
+        self.deadlines.first(patience as usize).map(ClientId)
+    }
+
+    /// The one armed next after it.
+    pub(crate) fn after(&mut self, patience: Patience, id: ClientId) -> Option<ClientId> {
+        let next = self.deadlines.after(patience as usize, &mut Table(&mut self.table), id.0);
+        next.map(ClientId)
+    }
+
+    /// How many milliseconds ago it was armed.
+    pub(crate) fn armed_for(
+        &mut self,
+        patience: Patience,
+        id: ClientId,
+        now: base::time::Instant,
+    ) -> u32 {
+        let class = patience as usize;
+        self.deadlines.armed_for(class, &mut Table(&mut self.table), id.0, now.tick())
+    }
+
+    /// Shortens how long parked clients are kept.
+    pub(crate) fn set_idle(&mut self, length: std::time::Duration) {
+        self.deadlines.set_length(Patience::Idle as usize, &mut Table(&mut self.table), length);
+    }
+}
+
+/// Whom a completion concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Party {
+    Client(ClientId),
+    Upstream(base::id::ConnectionId),
+    /// Nobody any more: a client turned away at once.
+    Nobody,
+}
+
+/// The bit of an owner that marks an upstream connection.
+const UPSTREAM: u32 = 1 << 31;
+const NOBODY: u32 = u32::MAX;
+
+impl Party {
+    pub(crate) const fn owner(self) -> Owner {
+        match self {
+            Self::Client(id) => Owner(id.0),
+            Self::Upstream(id) => Owner(id.0 | UPSTREAM),
+            Self::Nobody => Owner(NOBODY),
+        }
+    }
+
+    pub(crate) const fn of(owner: Owner) -> Self {
+        match owner.0 {
+            NOBODY => Self::Nobody,
+            index if index & UPSTREAM != 0 => {
+                Self::Upstream(base::id::ConnectionId(index & !UPSTREAM))
+            }
+            index => Self::Client(ClientId(index)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::id::ConnectionId;
+
+    #[test]
+    fn owners_name_their_party() {
+        for party in [Party::Client(ClientId(7)), Party::Upstream(ConnectionId(7)), Party::Nobody] {
+            assert_eq!(Party::of(party.owner()), party);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The client is served at its own pace; each buffer goes back as it empties (law 2).
+
+use base::id::{ClientId, ExchangeId};
+use driver::{Driver, Sent};
+use exchange::{State, Then};
+use pool::Rank;
+
+use crate::client::{Client, ClientState, Patience};
+use crate::counters::CloseReason;
+use crate::turn::Worker;
+
+impl<D: Driver> Worker<D> {
+    /// Gives the client as much as its transport takes.
+    pub(crate) fn deliver(&mut self, id: ExchangeId) {
+        loop {
+            let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+            if exchange.sending {
+                return;
+            }
+            let client = exchange.client;
+            let Some(output) = exchange.output() else { return };
+            let unsent = self.pool.cursor(output);
+            if unsent.left() == 0 {
+                if matches!(exchange.state, State::Delivering { .. }) {
+                    self.finish(id);
+                } else {
+                    // All that came is delivered: the client is not to blame for a pause.
+                    self.clients.disarm(client);
+                }
+                return;
+            }
+            let Some(record) = self.clients.get(client) else { return };
+            match self.driver.send(record.socket, &self.pool, &unsent, false) {
+                Sent::Now(bytes) => {
+                    self.counters.client_bytes_out.add(u64::from(bytes));
+                    exchange.delivered(bytes, &mut self.pool);
+                }
+                Sent::Later => {
+                    exchange.sending = true;
+                    self.clients.arm(client, Patience::Write, self.now);
+                    return;
+                }
+                Sent::Failed(_) => return self.client_broke(client),
+            }
+        }
+    }
+
+    /// The client's transport took some of what it was sent, or has room again.
+    pub(crate) fn client_took(&mut self, id: ClientId, bytes: u32) {
+        let Some(exchange) = self.clients.get(id).and_then(Client::exchange) else {
+            return;
+        };
+        let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
+        record.sending = false;
+        if bytes > 0 {
+            self.counters.client_bytes_out.add(u64::from(bytes));
+            record.delivered(bytes, &mut self.pool);
+        }
+        self.deliver(exchange);
+        self.receive_again(exchange);
+    }
+
+    /// The response's last byte is accepted: the exchange is over.
+    fn finish(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let (then, client) = (exchange.then, exchange.client);
+        let class = usize::from(exchange.facts.status / 100).clamp(1, 5) - 1;
+        self.counters.requests[class].increment();
+        self.counters.request_seconds.observe(self.now.since(exchange.began));
+        let rest = exchange.rest.take();
+        self.end_exchange(id);
+        match then {
+            Then::Park if rest.is_empty() => self.park(client),
+            Then::Park => {
+                let fresh = rest.len();
+                self.become_parked(client);
+                if let Some(next) = self.begin_exchange(client, rest) {
+                    self.clients.arm(client, Patience::Head, self.now);
+                    self.collect(next, fresh, Rank::Client);
+                }
+            }
+            Then::Close | Then::Linger => {
+                let unread = !rest.is_empty() || then == Then::Linger;
+                self.pool.release(rest);
+                let socket = self.clients.get(client).map(|client| client.socket);
+                if unread || socket.is_some_and(|socket| !self.driver.is_quiet(socket)) {
+                    let reason = match then {
+                        Then::Linger => CloseReason::Refused,
+                        _ => CloseReason::Done,
+                    };
+                    self.linger(client, reason);
+                } else {
+                    self.close_client(client, CloseReason::Done);
+                }
+            }
+        }
+    }
+
+    /// Between two exchanges of a pipelining client.
+    fn become_parked(&mut self, id: ClientId) {
+        self.clients.set_state(id, ClientState::Parked);
+        self.counters.clients_active.sub(1);
+    }
+
+    /// Takes an exchange out of the table; everything it held goes back. Returns its client,
+    /// whose state is the caller's to change.
+    pub(crate) fn end_exchange(&mut self, id: ExchangeId) -> Option<ClientId> {
+        let mut exchange = self.exchanges.remove(id.0)?;
+        let lease = exchange.give_up(&mut self.pool);
+        debug_assert!(lease.is_none(), "a lease ends before its exchange");
+        if self.pool.is_waiting(id.0) {
+            self.pool.leave(id.0);
+        }
+        self.pool.release(exchange.rest.take());
+        if let Some(phase) = exchange.counted.take() {
+            self.counters.exchanges[phase as usize].sub(1);
+        }
+        Some(exchange.client)
+    }
+
+    /// Keeps `anteroom_exchanges{state}` true after a change of state.
+    pub(crate) fn note_phase(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let phase = exchange.phase();
+        if let Some(old) = std::mem::replace(&mut exchange.counted, phase) {
+            self.counters.exchanges[old as usize].sub(1);
+        }
+        if let Some(new) = phase {
+            self.counters.exchanges[new as usize].increment();
+        }
+    }
+}

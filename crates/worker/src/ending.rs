@@ -1,0 +1,229 @@
+//! Everything that goes wrong: refusals, mishaps, the closing of clients (law 9).
+
+use base::id::{ClientId, ExchangeId};
+use base::limits;
+use driver::{Driver, Received};
+use exchange::{Mishap, Outcome, Phase, Proxy, Refusal, Room, outcome};
+use wire::http1::Fault;
+
+use crate::client::{ClientState, Patience};
+use crate::counters::CloseReason;
+use crate::orders::Life;
+use crate::turn::Worker;
+
+impl<D: Driver> Worker<D> {
+    /// Does what the table says of a mishap. `reason` is told if the client is closed.
+    pub(crate) fn mishap(&mut self, id: ExchangeId, mishap: Mishap, reason: CloseReason) {
+        let Some(phase) = self.exchanges.get(id.0).and_then(exchange::Exchange::phase) else {
+            return;
+        };
+        match outcome(phase, mishap) {
+            Outcome::Impossible => debug_assert!(false, "{mishap:?} while {phase:?}"),
+            Outcome::GoOn => {}
+            Outcome::Answer(refusal) => self.refuse(id, refusal, None),
+            Outcome::Close => self.abandon(id, reason),
+            Outcome::GoAgain => self.go_again(id),
+        }
+    }
+
+    /// Answers a request ourselves. A lease, if held, ends, and its connection with it.
+    pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
+        self.counters.refusals[refusal as usize].increment();
+        self.leave_queues(id);
+        let draining = self.life != Life::Serving;
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let client = exchange.client;
+        if let Some(lease) = exchange.give_up(&mut self.pool) {
+            self.end_lease(&lease, false);
+        }
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let Some(record) = self.clients.get(client) else { return };
+        let socket = record.socket;
+        let mut room = Room {
+            pool: &mut self.pool,
+            scratch: &mut self.scratch,
+            rules: &self.rules[exchange.listener.index()],
+            rank: pool::Rank::Send,
+            peer: record.peer(),
+            date: self.date.text(),
+            draining,
+        };
+        self.driver.disarm(socket);
+        self.clients.disarm(client);
+        if self.proxy.refuse(exchange, refusal, fault, &mut room) {
+            self.note_phase(id);
+            self.deliver(id);
+            return;
+        }
+        // Not one buffer is to be had: the client is told without.
+        self.counters.requests[4].increment();
+        self.end_exchange(id);
+        self.driver.send_text(socket, self.proxy.crowded());
+        self.linger(client, CloseReason::Refused);
+    }
+
+    /// Gives the exchange up and closes its client.
+    fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
+        self.leave_queues(id);
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        if let Some(lease) = exchange.give_up(&mut self.pool) {
+            self.end_lease(&lease, false);
+        }
+        if let Some(client) = self.end_exchange(id) {
+            self.close_client(client, reason);
+        }
+    }
+
+    /// A request whose connection was closed while idle goes once more, on a fresh one, if that
+    /// is safe.
+    fn go_again(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        if !exchange.can_go_again() || exchange.lease().is_some_and(|lease| lease.fresh) {
+            return self.refuse(id, Refusal::BadResponse, None);
+        }
+        let (group, client) = (exchange.group, exchange.client);
+        let lease = exchange.goes_again(&mut self.pool);
+        if self.pool.is_waiting(id.0) {
+            self.pool.leave(id.0);
+        }
+        if let Some(lease) = lease {
+            self.end_lease(&lease, false);
+        }
+        self.counters.retries.increment();
+        self.note_phase(id);
+        match self.bus.enqueue(group, id, self.now, true) {
+            Ok(()) => self.clients.arm(client, Patience::Queue, self.now),
+            Err(_full) => self.refuse(id, Refusal::QueueFull, None),
+        }
+    }
+
+    /// Leaves the queues for a lease and for a buffer, if it stands in them.
+    fn leave_queues(&mut self, id: ExchangeId) {
+        if self.pool.is_waiting(id.0) {
+            self.pool.leave(id.0);
+        }
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        if exchange.phase() == Some(Phase::Ready) {
+            self.bus.withdraw(id);
+        }
+    }
+
+    /// A client's connection broke.
+    pub(crate) fn client_broke(&mut self, id: ClientId) {
+        match self.clients.get(id).map(|client| client.state) {
+            Some(ClientState::Active(exchange)) => {
+                self.mishap(exchange, Mishap::ClientBroke, CloseReason::Aborted);
+            }
+            Some(ClientState::Parked) => self.close_client(id, CloseReason::Client),
+            Some(ClientState::Lingering { .. }) => self.close_lingering(id),
+            Some(ClientState::Closing) | None => {}
+        }
+    }
+
+    /// A deadline on the client's side ran out.
+    pub(crate) fn client_late(&mut self, id: ClientId, patience: Patience) {
+        match (patience, self.clients.get(id).map(|client| client.state)) {
+            (Patience::Idle, _) if self.life == Life::Serving => {
+                self.close_client(id, CloseReason::Idle);
+            }
+            (Patience::Idle, _) => self.close_client(id, CloseReason::Drain),
+            (Patience::Linger, _) => self.close_lingering(id),
+            (Patience::Queue, Some(ClientState::Active(exchange))) => self.queue_over(exchange),
+            (_, Some(ClientState::Active(exchange))) => {
+                self.mishap(exchange, Mishap::ClientSlow, CloseReason::Timeout);
+            }
+            _ => debug_assert!(false, "{patience:?} of a client without an exchange"),
+        }
+    }
+
+    /// Waited too long for a lease, or for a first buffer.
+    fn queue_over(&mut self, id: ExchangeId) {
+        match self.exchanges.get(id.0).and_then(exchange::Exchange::phase) {
+            Some(Phase::Ready) => self.mishap(id, Mishap::QueueOver, CloseReason::Refused),
+            Some(_) => self.refuse(id, Refusal::Crowded, None),
+            None => {}
+        }
+    }
+
+    /// Closes a client. Its record stays until the driver's last word.
+    pub(crate) fn close_client(&mut self, id: ClientId, reason: CloseReason) {
+        let Some(client) = self.clients.get(id) else { return };
+        let socket = client.socket;
+        if self.leave(id) {
+            self.counters.closed(reason);
+        }
+        self.clients.set_state(id, ClientState::Closing);
+        self.driver.close(socket);
+    }
+
+    /// Counts a client out that was counted in. False if that was done before.
+    fn leave(&mut self, id: ClientId) -> bool {
+        self.clients.disarm(id);
+        match self.clients.get(id).map(|client| client.state) {
+            Some(ClientState::Parked) => {}
+            Some(ClientState::Active(_)) => self.counters.clients_active.sub(1),
+            Some(ClientState::Lingering { .. } | ClientState::Closing) | None => return false,
+        }
+        self.counters.clients_leaving.increment();
+        true
+    }
+
+    /// Closes in a way that does not destroy the answer: end our direction, discard what still
+    /// comes, for a while (RFC 9112 §9.6).
+    pub(crate) fn linger(&mut self, id: ClientId, reason: CloseReason) {
+        if self.counters.clients_lingering.get() >= u64::from(limits::LINGERING_MAX)
+            && let Some(longest) = self.clients.first(Patience::Linger)
+        {
+            self.close_lingering(longest);
+        }
+        let Some(client) = self.clients.get(id) else { return };
+        let socket = client.socket;
+        if !self.leave(id) {
+            return;
+        }
+        self.counters.closed(reason);
+        self.counters.clients_lingering.increment();
+        self.clients.set_state(id, ClientState::Lingering { discarded: 0 });
+        self.clients.arm(id, Patience::Linger, self.now);
+        self.driver.shutdown(socket);
+        self.driver.arm(socket);
+    }
+
+    /// Discards what a lingering client sent.
+    pub(crate) fn discard_more(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        let (socket, ClientState::Lingering { discarded }) = (client.socket, client.state) else {
+            return;
+        };
+        match self.driver.discard(socket) {
+            Received::Bytes(bytes) if discarded + bytes <= limits::LINGER_BYTES => {
+                let discarded = discarded + bytes;
+                self.clients.set_state(id, ClientState::Lingering { discarded });
+                self.driver.arm(socket);
+            }
+            Received::Nothing => self.driver.arm(socket),
+            _ => self.close_lingering(id),
+        }
+    }
+
+    fn close_lingering(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        if !matches!(client.state, ClientState::Lingering { .. }) {
+            return;
+        }
+        let socket = client.socket;
+        self.counters.clients_lingering.sub(1);
+        self.clients.disarm(id);
+        self.clients.set_state(id, ClientState::Closing);
+        self.driver.close(socket);
+    }
+
+    /// The driver's last word: the record is free again.
+    pub(crate) fn client_closed(&mut self, id: ClientId) {
+        if self.clients.table.remove(id.0).is_some() {
+            self.counters.clients.sub(1);
+            self.counters.clients_leaving.sub(1);
+            self.resume_below_limit();
+        }
+    }
+}

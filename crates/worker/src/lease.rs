@@ -1,0 +1,230 @@
+//! The way to the server: what the bus decides, and the request written at once.
+
+use base::id::{ConnectionId, ExchangeId, ServerId, WorkerId};
+use bus::{Decision, Failure};
+use driver::{ConnectFault, Driver, Sent};
+use exchange::{Lease, Mishap};
+use pool::Rank;
+
+use crate::client::Party;
+use crate::counters::CloseReason;
+use crate::office::Letter;
+use crate::turn::Worker;
+use crate::upstream::Progress;
+
+impl<D: Driver> Worker<D> {
+    /// Does what the bus decides until it has nothing more to say.
+    pub(crate) fn serve_bus(&mut self) {
+        loop {
+            let may_lease = self.pool.grantable(Rank::Upstream) > 0;
+            let Some(decision) = self.bus.decide(self.now, may_lease) else { return };
+            match decision {
+                Decision::Lease { exchange, connection, fresh, waited } => {
+                    self.counters.queue_seconds.observe(waited);
+                    self.begin_lease(exchange, connection, fresh);
+                }
+                Decision::Open { connection, server } => self.open(connection, server),
+                Decision::Close { connection } => self.close_upstream(connection),
+                Decision::HandOver { connection, to } => self.hand_over(connection, to),
+                Decision::Nudge { to } => {
+                    // A full mailbox wakes its worker all the same.
+                    let _ = self.office.post(to, Letter::Nudge);
+                }
+                Decision::Fail { exchange } => {
+                    self.mishap(exchange, Mishap::NoServer, CloseReason::Refused);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, connection: ConnectionId, server: ServerId) {
+        match self.driver.connect(server, Party::Upstream(connection).owner()) {
+            Ok(socket) => {
+                self.upstreams.insert(connection, socket);
+                self.upstreams.arm(connection, Progress::Connect, self.now);
+            }
+            Err(fault) => {
+                self.bus.connect_failed(connection, failure(fault), self.now);
+                self.bus.closed(connection);
+            }
+        }
+    }
+
+    pub(crate) fn upstream_connected(&mut self, id: ConnectionId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        if upstream.closing {
+            return;
+        }
+        let socket = upstream.socket;
+        self.upstreams.disarm(id);
+        self.driver.arm(socket);
+        self.bus.connected(id, self.now);
+    }
+
+    pub(crate) fn connect_failed(&mut self, id: ConnectionId, fault: ConnectFault) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        if upstream.closing {
+            return;
+        }
+        self.bus.connect_failed(id, failure(fault), self.now);
+        self.close_upstream(id);
+    }
+
+    /// Terminate; the bus hears of the end when the driver has closed it (law 9).
+    pub(crate) fn close_upstream(&mut self, id: ConnectionId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        if std::mem::replace(&mut upstream.closing, true) {
+            return;
+        }
+        let socket = upstream.socket;
+        self.upstreams.disarm(id);
+        self.driver.close(socket);
+    }
+
+    pub(crate) fn upstream_closed(&mut self, id: ConnectionId) {
+        self.upstreams.remove(id);
+        self.bus.closed(id);
+    }
+
+    /// Gives a complete request a connection and a promised output buffer (laws 4 and 5).
+    fn begin_lease(&mut self, id: ExchangeId, connection: ConnectionId, fresh: bool) {
+        let Some(upstream) = self.upstreams.get(connection) else { return };
+        let socket = upstream.socket;
+        if !fresh && !self.driver.is_quiet(socket) {
+            // The server closed it, or spoke unasked, while it was idle.
+            self.bus.stale(connection, id);
+            return;
+        }
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let promise = self.pool.promise(Rank::Upstream);
+        debug_assert!(promise.is_some(), "a lease is decided only when a buffer is grantable");
+        exchange.lease_begins(
+            Lease {
+                connection,
+                fresh,
+                kept: false,
+                begun: false,
+                reusable: false,
+                since: self.now,
+                promise,
+            },
+            &self.pool,
+        );
+        let client = exchange.client;
+        self.clients.disarm(client);
+        if let Some(upstream) = self.upstreams.get(connection) {
+            upstream.exchange = Some(id);
+            upstream.stalled = false;
+        }
+        self.upstreams.arm(connection, Progress::Response, self.now);
+        self.note_phase(id);
+        self.write_request(id);
+    }
+
+    /// Writes the request as far as the server takes it.
+    pub(crate) fn write_request(&mut self, id: ExchangeId) {
+        loop {
+            let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+            let Some(unsent) = exchange.unsent(&self.pool) else { return };
+            let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
+            let Some(upstream) = self.upstreams.get(connection) else { return };
+            let socket = upstream.socket;
+            match self.driver.send(socket, &self.pool, &unsent, false) {
+                Sent::Now(bytes) => {
+                    if exchange.request_written(bytes, &mut self.pool) {
+                        self.upstreams.arm(connection, Progress::FirstByte, self.now);
+                        self.note_phase(id);
+                        self.driver.arm(socket);
+                        return;
+                    }
+                }
+                Sent::Later => {
+                    upstream.sending = true;
+                    // The server may answer before it has taken everything.
+                    self.driver.arm(socket);
+                    return;
+                }
+                // It may have answered before it broke.
+                Sent::Failed(_) => return self.receive_response(id),
+            }
+        }
+    }
+
+    /// The server's transport took some of what it was sent.
+    pub(crate) fn upstream_took(&mut self, id: ConnectionId, bytes: u32) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        upstream.sending = false;
+        let (Some(exchange), false) = (upstream.exchange, upstream.closing) else { return };
+        let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
+        self.upstreams.arm(id, Progress::Response, self.now);
+        if bytes > 0 && record.request_written(bytes, &mut self.pool) {
+            self.upstreams.arm(id, Progress::FirstByte, self.now);
+            self.note_phase(exchange);
+            return;
+        }
+        self.write_request(exchange);
+    }
+
+    /// The exchange needs the connection no more. What it learnt of it decides whether it is
+    /// kept.
+    pub(crate) fn end_lease(&mut self, lease: &Lease, reusable: bool) {
+        self.counters.upstream_seconds.observe(self.now.since(lease.since));
+        let Some(upstream) = self.upstreams.get(lease.connection) else { return };
+        upstream.exchange = None;
+        let socket = upstream.socket;
+        let reusable = reusable && !upstream.sending;
+        self.upstreams.disarm(lease.connection);
+        self.bus.release(lease.connection, reusable, self.now);
+        if reusable {
+            self.driver.arm(socket);
+        }
+    }
+
+    fn hand_over(&mut self, id: ConnectionId, to: WorkerId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        let socket = upstream.socket;
+        let Some(transport) = self.driver.detach(socket) else {
+            // It ended in the meantime.
+            self.bus.lost(id);
+            return;
+        };
+        self.upstreams.remove(id);
+        let Some(travelling) = self.bus.hand_over(id) else {
+            debug_assert!(false, "the bus has just let it go");
+            return;
+        };
+        let letter = Letter::Carried { travelling, transport };
+        if let Err(Letter::Carried { travelling, transport }) = self.office.post(to, letter) {
+            // The mailbox is full: close first, then let the permit go.
+            drop(transport);
+            drop(travelling);
+        }
+    }
+
+    /// An idle connection arrived from another worker.
+    pub(crate) fn take_over(&mut self, travelling: bus::Travelling, transport: D::Detached) {
+        match self.bus.adopt(travelling, self.now) {
+            Err(travelling) => {
+                drop(transport);
+                drop(travelling);
+            }
+            Ok(id) => {
+                if let Ok(socket) = self.driver.attach(transport, Party::Upstream(id).owner()) {
+                    self.upstreams.insert(id, socket);
+                    self.driver.arm(socket);
+                } else {
+                    self.bus.closed(id);
+                }
+            }
+        }
+    }
+}
+
+const fn failure(fault: ConnectFault) -> Failure {
+    match fault {
+        ConnectFault::Refused => Failure::Refused,
+        ConnectFault::Busy => Failure::Busy,
+        ConnectFault::Exhausted => Failure::Exhausted,
+        ConnectFault::TimedOut => Failure::TimedOut,
+    }
+}

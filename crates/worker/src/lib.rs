@@ -1,0 +1,35 @@
+//! Floor 4: one worker per core.
+//!
+//! A [`Worker`] owns a driver, a pool, its clients, its exchanges and its share of the bus, and
+//! is the one place where they meet: completions come in, the proxy says what the bytes mean,
+//! actions go out. It reads no clock and knows no socket, so the same code runs over epoll and
+//! in the simulator.
+//!
+//! Where to look: `turn.rs` for the loop, `admit.rs` for new clients, `request.rs` up to the
+//! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
+//! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
+//! `pressure.rs` for a pool that runs short, `orders.rs` for drain and stop.
+#![forbid(unsafe_code)]
+
+mod admit;
+mod client;
+mod counters;
+mod date;
+mod deadline;
+mod deliver;
+mod ending;
+mod lease;
+mod office;
+mod orders;
+mod plan;
+mod pressure;
+mod request;
+mod response;
+mod turn;
+mod upstream;
+
+pub use counters::{AcceptPause, CloseReason, WorkerCounters};
+pub use office::{Letter, Office};
+pub use orders::Life;
+pub use plan::{AtLimit, ListenerPlan, Plan, Timeouts};
+pub use turn::{StartError, Worker};

@@ -1,0 +1,74 @@
+//! Letters between threads: idle connections that move, nudges, orders from the master.
+//!
+//! One bounded queue per worker, made before the workers start and outliving each of them.
+
+use std::sync::Arc;
+
+use base::id::WorkerId;
+use bus::Travelling;
+use crossbeam_queue::ArrayQueue;
+use driver::Wake;
+
+/// What one thread tells a worker. `T` is the driver's connection on its way.
+#[derive(Debug)]
+pub enum Letter<T> {
+    /// An idle upstream connection changes hands, its permit with it.
+    Carried {
+        /// Server and permit.
+        travelling: Travelling,
+        /// The connection.
+        transport: T,
+    },
+    /// Something may have become free, or another worker wants an idle connection.
+    Nudge,
+    /// A worker that can take no more clients may have been woken for some: look at the
+    /// listeners anew.
+    Backlog,
+    /// Finish what is under way, let nobody new in, then end.
+    Drain,
+    /// End at once.
+    Stop,
+}
+
+struct Mailbox<T> {
+    queue: ArrayQueue<Letter<T>>,
+    waker: Arc<dyn Wake>,
+}
+
+/// The mailboxes of all workers.
+pub struct Office<T> {
+    mailboxes: Vec<Mailbox<T>>,
+}
+
+impl<T> Office<T> {
+    /// Mailboxes for the workers whose wakers these are, with room for `capacity` letters each.
+    pub fn new(wakers: Vec<Arc<dyn Wake>>, capacity: usize) -> Arc<Self> {
+        let mailboxes = wakers
+            .into_iter()
+            .map(|waker| Mailbox { queue: ArrayQueue::new(capacity), waker })
+            .collect();
+        Arc::new(Self { mailboxes })
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> u32 {
+        u32::try_from(self.mailboxes.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Puts a letter into a worker's mailbox and wakes it.
+    ///
+    /// # Errors
+    /// Gives the letter back when the mailbox is full. The worker is woken all the same and
+    /// looks at everything anew, so a lost nudge loses nothing.
+    pub fn post(&self, to: WorkerId, letter: Letter<T>) -> Result<(), Letter<T>> {
+        let mailbox = &self.mailboxes[to.index()];
+        let posted = mailbox.queue.push(letter);
+        mailbox.waker.wake();
+        posted
+    }
+
+    /// The next letter for `worker`.
+    pub fn collect(&self, worker: WorkerId) -> Option<Letter<T>> {
+        self.mailboxes[worker.index()].queue.pop()
+    }
+}

@@ -1,0 +1,97 @@
+//! What the master orders, and the orderly end.
+
+use base::id::{ExchangeId, ListenerId};
+use base::limits;
+use base::time::Instant;
+use driver::Driver;
+use exchange::Mishap;
+
+use crate::counters::CloseReason;
+use crate::office::Letter;
+use crate::turn::Worker;
+
+/// How far a worker is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Clients come and go.
+    Serving,
+    /// Nobody new is let in; what is under way is finished.
+    Draining {
+        /// When the rest is cut off.
+        until: Instant,
+    },
+    /// Everything is given back.
+    Over,
+}
+
+impl<D: Driver> Worker<D> {
+    /// Reads the mailbox.
+    pub(crate) fn read_letters(&mut self) {
+        while let Some(letter) = self.office.collect(self.plan.worker) {
+            match letter {
+                Letter::Carried { travelling, transport } => self.take_over(travelling, transport),
+                Letter::Nudge => {}
+                Letter::Backlog => self.look_at_listeners(),
+                Letter::Drain => self.drain(),
+                Letter::Stop => self.stop(),
+            }
+        }
+        // Even if a letter was lost to a full mailbox, the bus looks again.
+        self.bus.nudged();
+    }
+
+    /// Lets nobody new in. Parked clients may come back with one more request for a moment, so
+    /// that none is lost to a connection closed under it; then they are closed.
+    fn drain(&mut self) {
+        if self.life != Life::Serving {
+            return;
+        }
+        self.life = Life::Draining { until: self.now + self.plan.timeouts.drain };
+        self.accept_again = None;
+        for listener in 0..self.plan.listeners.len() {
+            let listener = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
+            self.driver.stop_listening(listener);
+        }
+        self.clients.set_idle(limits::DRAIN_GRACE.min(self.plan.timeouts.idle));
+    }
+
+    /// When the drain's time is over, if it has begun.
+    pub(crate) const fn drain_ends(&self) -> Option<Instant> {
+        match self.life {
+            Life::Draining { until } => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Ends a drain when nobody is left, or when its time is over.
+    pub(crate) fn end_drain_in_time(&mut self) {
+        if let Life::Draining { until } = self.life {
+            if self.clients.table.is_empty() {
+                self.life = Life::Over;
+            } else if self.now >= until {
+                self.stop();
+            }
+        }
+    }
+
+    /// Ends everything now. Who waits for a lease is told so; the others are cut off.
+    fn stop(&mut self) {
+        let all: Vec<ExchangeId> =
+            self.exchanges.iter().map(|(index, _)| ExchangeId(index)).collect();
+        for id in all {
+            self.mishap(id, Mishap::StopNow, CloseReason::Drain);
+        }
+        // An answer that a client did not take at once is given up too.
+        let left: Vec<u32> = self.exchanges.iter().map(|(index, _)| index).collect();
+        for index in left {
+            if let Some(exchange) = self.exchanges.get_mut(index)
+                && let Some(lease) = exchange.give_up(&mut self.pool)
+            {
+                self.end_lease(&lease, false);
+            }
+            self.end_exchange(ExchangeId(index));
+        }
+        debug_assert_eq!(self.pool.used(), 0, "every buffer is given back");
+        self.life = Life::Over;
+    }
+}

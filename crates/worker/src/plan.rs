@@ -1,0 +1,110 @@
+//! What a worker is built from: every size and time-out, decided before it starts.
+
+use std::time::Duration;
+
+use base::id::{GroupId, ListenerId, WorkerId};
+use base::limits;
+use pool::PoolConfig;
+
+/// Everything one worker is told at its start.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Which worker this is.
+    pub worker: WorkerId,
+    /// Its pool.
+    pub pool: PoolConfig,
+    /// Its share of `max_clients`; 0 means that it accepts nobody.
+    pub max_clients: u32,
+    /// Bytes one exchange may keep in the pool (`exchange_memory`).
+    pub exchange_memory: u32,
+    /// The listeners, indexed by [`ListenerId`]; every worker serves all of them.
+    pub listeners: Vec<ListenerPlan>,
+    /// The groups of upstream servers, indexed by [`GroupId`].
+    pub groups: Vec<bus::GroupConfig>,
+    /// The deadlines.
+    pub timeouts: Timeouts,
+    /// What a client meets when `max_clients` are there.
+    pub at_limit: AtLimit,
+    /// Whether the client parked longest is closed to let a new one in.
+    pub reclaim_parked: bool,
+}
+
+/// One listening address as the data path sees it.
+#[derive(Clone, Debug)]
+pub struct ListenerPlan {
+    /// Its number.
+    pub id: ListenerId,
+    /// The servers behind it.
+    pub group: GroupId,
+    /// The host an HTTP/1.0 request without `Host` is for (RFC 9112 §3.3).
+    pub default_host: Box<str>,
+    /// Longest request head, bytes.
+    pub max_head: u32,
+    /// Longest request target, bytes.
+    pub max_target: u32,
+    /// Largest request body, bytes.
+    pub max_body: u64,
+}
+
+/// What a client meets when `max_clients` are there (`at_limit`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtLimit {
+    /// It waits in the listener's backlog until somebody leaves.
+    Pause,
+    /// It is told 503 and closed.
+    Answer,
+}
+
+/// The deadlines of DESIGN.md §5, each for one kind of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// From a request's first byte to its head's last.
+    pub head: Duration,
+    /// Between two receipts of a request's body.
+    pub body_progress: Duration,
+    /// How long a client may stay parked.
+    pub idle: Duration,
+    /// From a request's last byte written to the server to the response's first byte.
+    pub first_byte: Duration,
+    /// Between two acceptances of response bytes by the client.
+    pub write_progress: Duration,
+    /// For opening a connection to a server.
+    pub connect: Duration,
+    /// Between two receipts of a response from the server, and two acceptances of request
+    /// bytes by it.
+    pub response: Duration,
+    /// In the ready queue.
+    pub queue: Duration,
+    /// For a drain in all.
+    pub drain: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            head: seconds(30),
+            body_progress: seconds(30),
+            idle: Duration::from_hours(1),
+            first_byte: seconds(60),
+            write_progress: seconds(60),
+            connect: seconds(5),
+            response: seconds(60),
+            queue: seconds(30),
+            drain: seconds(30),
+        }
+    }
+}
+
+impl Plan {
+    /// Sockets the driver must hold: clients, refused ones, upstream connections of the worker
+    /// and those on their way from others.
+    pub fn sockets(&self) -> u32 {
+        let upstream: u32 = self
+            .groups
+            .iter()
+            .flat_map(|group| group.servers.iter().map(|server| server.connections))
+            .sum();
+        self.max_clients + limits::REFUSAL_RECORDS + 2 * upstream
+    }
+}

@@ -1,0 +1,197 @@
+//! From a parked client's first byte to the complete request in the ready queue.
+
+use base::id::{ClientId, ExchangeId};
+use base::limits;
+use driver::{Driver, Received};
+use exchange::{Collected, Exchange, Mishap, Proxy, Refusal, RequestBody, Room, State};
+use pool::{Chain, Fill, Rank};
+use wire::http1::CONTINUE;
+
+use crate::client::{ClientState, Patience};
+use crate::counters::CloseReason;
+use crate::orders::Life;
+use crate::turn::Worker;
+
+impl<D: Driver> Worker<D> {
+    /// Something can be received from a client.
+    pub(crate) fn client_readable(&mut self, id: ClientId) {
+        match self.clients.get(id).map(|client| client.state) {
+            Some(ClientState::Parked) => {
+                if let Some(exchange) = self.begin_exchange(id, Chain::new()) {
+                    self.receive_request(exchange);
+                }
+            }
+            Some(ClientState::Active(exchange)) => self.receive_request(exchange),
+            Some(ClientState::Lingering { .. }) => self.discard_more(id),
+            Some(ClientState::Closing) | None => {}
+        }
+    }
+
+    /// A parked client becomes active; `input` is what it sent early, if anything.
+    pub(crate) fn begin_exchange(&mut self, id: ClientId, input: Chain) -> Option<ExchangeId> {
+        let client = self.clients.get(id)?;
+        let listener = client.listener();
+        let group = self.plan.listeners[listener.index()].group;
+        let exchange = Exchange::begin(id, listener, group, self.now, input);
+        let exchange = match self.exchanges.insert(exchange) {
+            Ok(index) => ExchangeId(index),
+            Err(mut exchange) => {
+                // There are as many exchange records as client records.
+                debug_assert!(false, "more exchanges than clients");
+                exchange.give_up(&mut self.pool);
+                return None;
+            }
+        };
+        self.clients.set_state(id, ClientState::Active(exchange));
+        self.clients.disarm(id);
+        self.counters.clients_active.increment();
+        self.note_phase(exchange);
+        Some(exchange)
+    }
+
+    /// Receives what is there of a request that is not complete.
+    pub(crate) fn receive_request(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let client = exchange.client;
+        let Some(record) = self.clients.get(client) else { return };
+        let socket = record.socket;
+        let fill = request_fill(exchange, &self.pool);
+        let mut promise = exchange.granted.take();
+        let Some(chain) = exchange.request_chain() else {
+            debug_assert!(false, "nothing is armed while the request is answered");
+            exchange.granted = promise;
+            return;
+        };
+        let begins = chain.is_empty();
+        let received = self.driver.receive(socket, &mut self.pool, chain, fill, &mut promise);
+        if let Some(promise) = promise {
+            self.pool.forgive(promise);
+        }
+        match received {
+            Received::Bytes(bytes) => {
+                self.counters.client_bytes_in.add(u64::from(bytes));
+                if begins {
+                    self.clients.arm(client, Patience::Head, self.now);
+                }
+                self.collect(id, bytes, Rank::Client);
+            }
+            Received::Nothing if begins && self.is_untouched(id) => self.back_to_parked(id),
+            Received::Nothing => self.driver.arm(socket),
+            Received::NoBuffer => self.wait_for_request_buffer(id, fill.rank),
+            Received::Ended if begins && self.is_untouched(id) => {
+                self.end_exchange(id);
+                self.close_client(client, CloseReason::Client);
+            }
+            Received::Ended => self.mishap(id, Mishap::ClientEnded, CloseReason::Aborted),
+            Received::Failed(_) => self.client_broke(client),
+        }
+    }
+
+    /// Whether not a byte of the exchange has come.
+    fn is_untouched(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id.0).is_some_and(
+            |exchange| matches!(&exchange.state, State::Arriving { input, .. } if input.is_empty()),
+        )
+    }
+
+    fn back_to_parked(&mut self, id: ExchangeId) {
+        if let Some(client) = self.end_exchange(id) {
+            self.park(client);
+        }
+    }
+
+    /// No buffer could be lent: the exchange queues for one. Nobody receives meanwhile, so the
+    /// kernel's window slows the client down.
+    fn wait_for_request_buffer(&mut self, id: ExchangeId, rank: Rank) {
+        self.pool.wait(id.0, rank, self.now);
+        if rank == Rank::NewClient
+            && let Some(exchange) = self.exchanges.get(id.0)
+        {
+            self.clients.arm(exchange.client, Patience::Queue, self.now);
+        }
+    }
+
+    /// Shows the proxy what came, and does what it says.
+    pub(crate) fn collect(&mut self, id: ExchangeId, fresh: u32, rank: Rank) {
+        let draining = self.life != Life::Serving;
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let (client, was_arriving) =
+            (exchange.client, matches!(exchange.state, State::Arriving { .. }));
+        let Some(record) = self.clients.get(client) else { return };
+        let socket = record.socket;
+        let mut room = Room {
+            pool: &mut self.pool,
+            scratch: &mut self.scratch,
+            rules: &self.rules[exchange.listener.index()],
+            rank,
+            peer: record.peer(),
+            date: self.date.text(),
+            draining,
+        };
+        match self.proxy.collect(exchange, fresh, &mut room) {
+            Collected::Incomplete { advise } => {
+                let collecting = matches!(exchange.state, State::Collecting { .. });
+                if advise {
+                    self.driver.send_text(socket, CONTINUE);
+                }
+                if collecting {
+                    self.clients.arm(client, Patience::Body, self.now);
+                }
+                if was_arriving && collecting {
+                    self.note_phase(id);
+                }
+                self.driver.arm(socket);
+            }
+            Collected::Starved => self.pool.wait(id.0, Rank::Client, self.now),
+            Collected::Complete => {
+                let trailers = u64::from(exchange.facts.trailer_bytes);
+                self.counters.trailer_bytes_dropped.add(trailers);
+                self.enqueue(id);
+            }
+            Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
+        }
+    }
+
+    /// The request is complete: it waits for a lease.
+    fn enqueue(&mut self, id: ExchangeId) {
+        self.note_phase(id);
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        let (group, client) = (exchange.group, exchange.client);
+        match self.bus.enqueue(group, id, self.now, false) {
+            Ok(()) => self.clients.arm(client, Patience::Queue, self.now),
+            Err(_full) => self.refuse(id, Refusal::QueueFull, None),
+        }
+    }
+}
+
+/// How much a receive may take: what the request still needs if that is known, so that nothing
+/// behind it is received; else one buffer at a time while the head arrives.
+fn request_fill(exchange: &Exchange, pool: &pool::Pool) -> Fill {
+    let (chain, wanted) = match &exchange.state {
+        State::Arriving { input, .. } => (Some(input), 1),
+        State::Collecting { body, reader, .. } => {
+            let wanted = match reader {
+                RequestBody::Length(left) => {
+                    let behind_room = left.saturating_sub(pool.room(body) as u64);
+                    u16::try_from(behind_room.div_ceil(u64::from(pool.buffer_bytes())))
+                        .unwrap_or(limits::RECEIVE_BUFFERS)
+                }
+                _ => limits::RECEIVE_BUFFERS,
+            };
+            (Some(body), wanted)
+        }
+        _ => (None, 0),
+    };
+    let empty = chain.is_none_or(Chain::is_empty);
+    // While the last buffer has room, a slow client needs no other.
+    let fresh = match chain {
+        Some(chain) if pool.room(chain) > 0 => 0,
+        _ => wanted.clamp(1, limits::RECEIVE_BUFFERS),
+    };
+    let begins = empty && matches!(exchange.state, State::Arriving { .. });
+    Fill {
+        fresh,
+        rank: if begins { Rank::NewClient } else { Rank::Client },
+        headroom: if begins { limits::HEADROOM } else { 0 },
+    }
+}

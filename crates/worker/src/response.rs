@@ -1,0 +1,200 @@
+//! The way back: the response is read at the server's speed, and the lease ends with its last
+//! byte (law 4).
+
+use base::id::{ConnectionId, ExchangeId};
+use base::limits;
+use driver::{ConnectFault, Driver, Received};
+use exchange::{Exchange, Mishap, Proxy, Responded, ResponseBody, Room, State};
+use pool::{Chain, Fill, Pool, Promise, Rank};
+
+use crate::counters::CloseReason;
+use crate::orders::Life;
+use crate::turn::Worker;
+use crate::upstream::Progress;
+
+impl<D: Driver> Worker<D> {
+    /// Something can be received from a server.
+    pub(crate) fn upstream_readable(&mut self, id: ConnectionId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        match upstream.exchange {
+            _ if upstream.closing => {}
+            // An idle connection has nothing to say: it ended, or speaks unasked.
+            None => self.bus.lost(id),
+            Some(exchange) => self.receive_response(exchange),
+        }
+    }
+
+    /// Receives what is there of a response.
+    pub(crate) fn receive_response(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let fill = response_fill(exchange, &self.pool);
+        let Some((connection, chain, promise)) = response_chain(exchange) else { return };
+        let Some(upstream) = self.upstreams.get(connection) else { return };
+        let socket = upstream.socket;
+        let received = self.driver.receive(socket, &mut self.pool, chain, fill, promise);
+        match received {
+            Received::Bytes(bytes) => {
+                self.upstreams.arm(connection, Progress::Response, self.now);
+                self.respond(id, Some(bytes), Rank::Upstream);
+            }
+            Received::Nothing => self.driver.arm(socket),
+            Received::NoBuffer => self.pool.wait(id.0, Rank::Upstream, self.now),
+            Received::Ended if self.has_begun_to_respond(id) => {
+                self.respond(id, None, Rank::Upstream);
+            }
+            Received::Ended | Received::Failed(_) => self.upstream_broke(connection),
+        }
+    }
+
+    fn has_begun_to_respond(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id.0).is_some_and(|exchange| match &exchange.state {
+            State::Leased { reply, .. } | State::Pending { reply, .. } => !reply.input.is_empty(),
+            State::Draining { .. } => true,
+            _ => false,
+        })
+    }
+
+    /// Shows the proxy what came (`None`: that the server ended), and does what it says.
+    pub(crate) fn respond(&mut self, id: ExchangeId, fresh: Option<u32>, rank: Rank) {
+        let draining = self.life != Life::Serving;
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let Some(record) = self.clients.get(exchange.client) else { return };
+        let was_draining = matches!(exchange.state, State::Draining { .. });
+        let mut room = Room {
+            pool: &mut self.pool,
+            scratch: &mut self.scratch,
+            rules: &self.rules[exchange.listener.index()],
+            rank,
+            peer: record.peer(),
+            date: self.date.text(),
+            draining,
+        };
+        let responded = match fresh {
+            Some(fresh) => self.proxy.respond(exchange, fresh, &mut room),
+            None => self.proxy.respond_end(exchange, &mut room),
+        };
+        if !was_draining && let State::Draining { lease, .. } = &exchange.state {
+            self.bus.answered(lease.connection);
+            self.note_phase(id);
+        }
+        match responded {
+            Responded::Incomplete => {
+                self.deliver(id);
+                self.receive_more(id);
+            }
+            Responded::Starved => self.pool.wait(id.0, Rank::Upstream, self.now),
+            Responded::Whole { reusable } => self.end_response(id, reusable),
+            Responded::Broken(_) => {
+                self.mishap(id, Mishap::ServerBroke, CloseReason::Upstream);
+            }
+        }
+    }
+
+    /// The last byte was read: the server's connection is free before the client is served.
+    fn end_response(&mut self, id: ExchangeId, reusable: bool) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        if let Some(lease) = exchange.response_ends(&mut self.pool) {
+            self.end_lease(&lease, reusable);
+        }
+        self.note_phase(id);
+        self.deliver(id);
+    }
+
+    /// Asks for more of the response, unless the client is behind by `exchange_memory`.
+    pub(crate) fn receive_more(&mut self, id: ExchangeId) {
+        let most = self.plan.exchange_memory;
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
+        let behind = exchange.output().map_or(0, |output| output.len());
+        let Some(upstream) = self.upstreams.get(connection) else { return };
+        upstream.stalled = behind >= most;
+        if upstream.stalled {
+            // The server waits for us now, not we for it.
+            self.upstreams.disarm(connection);
+        } else {
+            let socket = upstream.socket;
+            self.driver.arm(socket);
+        }
+    }
+
+    /// The client has caught up: a stalled response goes on.
+    pub(crate) fn receive_again(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
+        let behind = exchange.output().map_or(0, |output| output.len());
+        let stalled = self.upstreams.get(connection).is_some_and(|upstream| upstream.stalled);
+        if stalled && behind <= self.plan.exchange_memory / 2 {
+            self.upstreams.arm(connection, Progress::Response, self.now);
+            self.receive_more(id);
+        }
+    }
+
+    /// The transport says that a server's connection broke. What it sent before is still read.
+    pub(crate) fn upstream_failed(&mut self, id: ConnectionId) {
+        match self.upstreams.get(id).and_then(|upstream| upstream.exchange) {
+            Some(exchange) => self.receive_response(exchange),
+            None => self.upstream_broke(id),
+        }
+    }
+
+    /// The server's connection broke, or ended before a byte of the response came.
+    pub(crate) fn upstream_broke(&mut self, id: ConnectionId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        if upstream.closing {
+            return;
+        }
+        let Some(exchange) = upstream.exchange else {
+            return self.bus.lost(id);
+        };
+        let left_before = !self.has_begun_to_respond(exchange);
+        let fresh = self.exchanges[exchange.0].lease().is_some_and(|lease| lease.fresh);
+        if left_before && fresh {
+            self.bus.broke(id, self.now);
+        }
+        let mishap = if left_before { Mishap::ServerLeft } else { Mishap::ServerBroke };
+        self.mishap(exchange, mishap, CloseReason::Upstream);
+    }
+
+    /// A deadline on the server's side ran out.
+    pub(crate) fn upstream_late(&mut self, id: ConnectionId, progress: Progress) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        match (progress, upstream.exchange) {
+            (Progress::Connect, _) => self.connect_failed(id, ConnectFault::TimedOut),
+            (Progress::FirstByte | Progress::Response, Some(exchange)) => {
+                self.mishap(exchange, Mishap::ServerSilent, CloseReason::Upstream);
+            }
+            (Progress::FirstByte | Progress::Response, None) => {
+                debug_assert!(false, "an idle connection has no deadline");
+            }
+        }
+    }
+}
+
+/// Where bytes of the response go, and the buffer promised for them.
+fn response_chain(
+    exchange: &mut Exchange,
+) -> Option<(ConnectionId, &mut Chain, &mut Option<Promise>)> {
+    match &mut exchange.state {
+        State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
+            Some((lease.connection, &mut reply.input, &mut lease.promise))
+        }
+        State::Draining { lease, output, .. } => {
+            Some((lease.connection, output, &mut lease.promise))
+        }
+        _ => None,
+    }
+}
+
+/// How much a receive may take: little while the head is awaited, then what is known to come.
+fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
+    let fresh = match &exchange.state {
+        State::Draining { reader: ResponseBody::Length(left), output, .. } => {
+            let behind_room = left.saturating_sub(pool.room(output) as u64);
+            let buffers = behind_room.div_ceil(u64::from(pool.buffer_bytes()));
+            u16::try_from(buffers).unwrap_or(u16::MAX).min(limits::RECEIVE_BUFFERS)
+        }
+        State::Draining { .. } => limits::RECEIVE_BUFFERS,
+        _ => 2,
+    };
+    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom: limits::HEADROOM }
+}

@@ -1,0 +1,248 @@
+//! The loop: take completions, dispatch each, then do what the round made possible.
+
+use std::fmt;
+use std::sync::Arc;
+
+use base::id::ListenerId;
+use base::limits;
+use base::slab::Slab;
+use base::time::Instant;
+use bus::Bus;
+use driver::{Completion, Driver};
+use exchange::{Exchange, Rules, Scratch};
+use pool::{Pool, PoolConfig, PoolError};
+use proxies::http::Http;
+
+use crate::client::{Clients, Party};
+use crate::counters::WorkerCounters;
+use crate::date::DateCache;
+use crate::office::Office;
+use crate::orders::Life;
+use crate::plan::Plan;
+use crate::upstream::Upstreams;
+
+/// One worker: a driver, a pool, its clients, its exchanges, its share of the bus.
+pub struct Worker<D: Driver> {
+    pub(crate) driver: D,
+    pub(crate) pool: Pool,
+    pub(crate) clients: Clients,
+    pub(crate) exchanges: Slab<Exchange>,
+    pub(crate) upstreams: Upstreams,
+    // Dropped after the driver: a permit goes back when its connection is really closed.
+    pub(crate) bus: Bus,
+    pub(crate) proxy: Http,
+    pub(crate) rules: Vec<Rules>,
+    pub(crate) scratch: Scratch,
+    pub(crate) date: DateCache,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) office: Arc<Office<D::Detached>>,
+    pub(crate) plan: Plan,
+    pub(crate) life: Life,
+    /// Accepting is paused because `max_clients` are here.
+    pub(crate) full: bool,
+    /// When accepting is tried again after the system ran out of something.
+    pub(crate) accept_again: Option<Instant>,
+    pub(crate) now: Instant,
+}
+
+/// Why a worker could not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// Its pool could not be made.
+    Pool(PoolError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pool(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl<D: Driver> Worker<D> {
+    /// Sets everything aside that the worker will ever need, and begins to listen.
+    ///
+    /// # Errors
+    /// When the pool can't be had.
+    pub fn new(
+        plan: Plan,
+        driver: D,
+        shared: Arc<bus::Shared>,
+        office: Arc<Office<D::Detached>>,
+        counters: Arc<WorkerCounters>,
+    ) -> Result<Self, StartError> {
+        let records = plan.max_clients + limits::REFUSAL_RECORDS;
+        let pool = PoolConfig { waiters: records, ..plan.pool };
+        let pool = Pool::new(pool).map_err(StartError::Pool)?;
+        let bus = Bus::new(shared, plan.worker, &plan.groups, records);
+        let rules = plan.listeners.iter().map(|listener| Rules {
+            max_head: listener.max_head,
+            max_target: listener.max_target,
+            max_body: listener.max_body,
+            exchange_memory: plan.exchange_memory,
+            default_host: listener.default_host.clone(),
+            upstream_persistent: plan.groups[listener.group.index()].persistent,
+        });
+        counters.buffers.set(u64::from(pool.size()));
+        counters.buffers_free_min.set(u64::from(pool.size()));
+        let now = driver.now();
+        let mut worker = Self {
+            clients: Clients::new(records, &plan.timeouts),
+            exchanges: Slab::new(records),
+            upstreams: Upstreams::new(bus.capacity(), &plan.timeouts),
+            rules: rules.collect(),
+            scratch: Scratch::new(),
+            date: DateCache::new(),
+            life: Life::Serving,
+            full: plan.max_clients == 0,
+            accept_again: None,
+            proxy: Http,
+            driver,
+            pool,
+            bus,
+            counters,
+            office,
+            plan,
+            now,
+        };
+        if !worker.full {
+            worker.listen_everywhere();
+        }
+        Ok(worker)
+    }
+
+    /// Serves until it is drained or told to stop.
+    pub fn run(&mut self) {
+        while self.turn() != Life::Over {}
+    }
+
+    /// Waits for something to happen, once, and deals with it.
+    pub fn turn(&mut self) -> Life {
+        let until = self.next_moment();
+        self.driver.poll(until);
+        self.now = self.driver.now();
+        self.date.refresh(self.driver.wall());
+        for _ in 0..limits::TURNS_PER_POLL {
+            if !self.serve_completions() {
+                break;
+            }
+            self.end_round();
+        }
+        self.serve_deadlines();
+        self.end_round();
+        self.publish();
+        self.life
+    }
+
+    /// Dispatches what is queued now; what that queues is the next round's. False when there
+    /// was nothing.
+    fn serve_completions(&mut self) -> bool {
+        let mut any = false;
+        for _ in 0..limits::EVENT_BATCH {
+            let Some(completion) = self.driver.next() else { break };
+            self.dispatch(completion);
+            any = true;
+        }
+        any
+    }
+
+    /// The meeting path: who is concerned, and which file tells what follows.
+    fn dispatch(&mut self, completion: Completion) {
+        match completion {
+            Completion::Accepted { listener, socket, peer } => self.admit(listener, socket, peer),
+            Completion::AcceptFailed { fault, .. } => self.accept_failed(fault),
+            Completion::Readable { owner } => match Party::of(owner) {
+                Party::Client(id) => self.client_readable(id),
+                Party::Upstream(id) => self.upstream_readable(id),
+                Party::Nobody => {}
+            },
+            Completion::Sent { owner, bytes } => match Party::of(owner) {
+                Party::Client(id) => self.client_took(id, bytes),
+                Party::Upstream(id) => self.upstream_took(id, bytes),
+                Party::Nobody => {}
+            },
+            Completion::Connected { owner } => {
+                if let Party::Upstream(id) = Party::of(owner) {
+                    self.upstream_connected(id);
+                }
+            }
+            Completion::ConnectFailed { owner, fault } => {
+                if let Party::Upstream(id) = Party::of(owner) {
+                    self.connect_failed(id, fault);
+                }
+            }
+            Completion::Failed { owner, .. } => match Party::of(owner) {
+                Party::Client(id) => self.client_broke(id),
+                Party::Upstream(id) => self.upstream_failed(id),
+                Party::Nobody => {}
+            },
+            Completion::Closed { owner } => match Party::of(owner) {
+                Party::Client(id) => self.client_closed(id),
+                Party::Upstream(id) => self.upstream_closed(id),
+                Party::Nobody => {}
+            },
+            Completion::Woken => self.read_letters(),
+        }
+    }
+
+    /// What a round made possible, in the order of law 5: buffers for what frees others,
+    /// leases, buffers for the rest.
+    fn end_round(&mut self) {
+        self.grant_buffers();
+        self.serve_bus();
+        self.relieve_pressure();
+    }
+
+    fn serve_deadlines(&mut self) {
+        while let Some((patience, id)) = self.clients.expired(self.now) {
+            self.client_late(id, patience);
+        }
+        while let Some((progress, id)) = self.upstreams.expired(self.now) {
+            self.upstream_late(id, progress);
+        }
+        if self.accept_again.is_some_and(|moment| self.now >= moment) {
+            self.accept_again = None;
+            if !self.full && self.life == Life::Serving {
+                self.listen_everywhere();
+            }
+        }
+        self.end_drain_in_time();
+    }
+
+    /// The first moment at which something must be done even if nothing happens.
+    fn next_moment(&self) -> Option<Instant> {
+        let patience = self.pool.oldest_wait().map(|since| since + limits::BUFFER_PATIENCE);
+        [
+            self.clients.deadlines.next(self.now),
+            self.upstreams.next_deadline(self.now),
+            self.bus.wake_at(self.now),
+            // Who waits longer looks again every so often, not all the time.
+            patience.map(|moment| moment.max(self.now + limits::PRESSURE_PAUSE)),
+            self.accept_again,
+            self.drain_ends(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    pub(crate) fn listen_everywhere(&mut self) {
+        for listener in 0..self.plan.listeners.len() {
+            self.driver.listen(ListenerId(u32::try_from(listener).unwrap_or(u32::MAX)));
+        }
+    }
+
+    /// Writes the figures that are states, not events.
+    fn publish(&self) {
+        let counters = &self.counters;
+        counters.buffers_used.set(u64::from(self.pool.used()));
+        counters.buffers_promised.set(u64::from(self.pool.promised()));
+        counters.buffers_free_min.set(u64::from(self.pool.low_water()));
+        for rank in pool::Rank::ALL {
+            counters.buffer_waits[rank as usize].set(self.pool.waits_total(rank));
+        }
+    }
+}

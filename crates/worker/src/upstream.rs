@@ -1,0 +1,129 @@
+//! What the worker keeps of each upstream connection; policy about them is the bus's.
+
+use std::time::Duration;
+
+use base::fifo::{Linked, Links};
+use base::id::{ConnectionId, ExchangeId};
+use base::time::Instant;
+use driver::Socket;
+
+use crate::deadline::{ClassMark, Deadlines, Timed, Timer};
+use crate::plan::Timeouts;
+
+/// One upstream connection.
+#[derive(Debug)]
+pub(crate) struct Upstream {
+    pub(crate) socket: Socket,
+    /// Who holds the lease.
+    pub(crate) exchange: Option<ExchangeId>,
+    /// A send is under way.
+    pub(crate) sending: bool,
+    /// Receiving stopped because the client is behind by `exchange_memory`.
+    pub(crate) stalled: bool,
+    /// Only [`driver::Completion::Closed`] is awaited.
+    pub(crate) closing: bool,
+    timer: Timer,
+    class: ClassMark,
+}
+
+/// The classes of deadlines on the server's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Connect,
+    FirstByte,
+    Response,
+}
+
+impl Progress {
+    pub(crate) const ALL: [Self; 3] = [Self::Connect, Self::FirstByte, Self::Response];
+    pub(crate) const COUNT: usize = Self::ALL.len();
+}
+
+/// All upstream connections of the worker, numbered by the bus.
+pub(crate) struct Upstreams {
+    table: Table,
+    deadlines: Deadlines<{ Progress::COUNT }>,
+}
+
+struct Table(Vec<Option<Upstream>>);
+
+impl Table {
+    fn record(&mut self, index: u32) -> &mut Upstream {
+        let record = self.0.get_mut(index as usize).and_then(Option::as_mut);
+        record.expect("a deadline outlives its connection")
+    }
+}
+
+impl Linked for Table {
+    fn links(&mut self, index: u32) -> &mut Links {
+        &mut self.record(index).timer.links
+    }
+}
+
+impl Timed for Table {
+    fn timer(&mut self, index: u32) -> &mut Timer {
+        &mut self.record(index).timer
+    }
+
+    fn mark(&mut self, index: u32) -> &mut ClassMark {
+        &mut self.record(index).class
+    }
+}
+
+impl Upstreams {
+    pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
+        let lengths: [Duration; Progress::COUNT] = Progress::ALL.map(|progress| match progress {
+            Progress::Connect => timeouts.connect,
+            Progress::FirstByte => timeouts.first_byte,
+            Progress::Response => timeouts.response,
+        });
+        let mut table = Vec::with_capacity(capacity as usize);
+        table.resize_with(capacity as usize, || None);
+        Self { table: Table(table), deadlines: Deadlines::new(lengths) }
+    }
+
+    pub(crate) fn insert(&mut self, id: ConnectionId, socket: Socket) {
+        let Some(place) = self.table.0.get_mut(id.index()) else {
+            debug_assert!(false, "the bus numbers connections within its table");
+            return;
+        };
+        debug_assert!(place.is_none(), "a number is given again only after Closed");
+        *place = Some(Upstream {
+            socket,
+            exchange: None,
+            sending: false,
+            stalled: false,
+            closing: false,
+            timer: Timer::default(),
+            class: ClassMark::NONE,
+        });
+    }
+
+    pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut Upstream> {
+        self.table.0.get_mut(id.index())?.as_mut()
+    }
+
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Upstream> {
+        if self.get(id).is_some() {
+            self.disarm(id);
+        }
+        self.table.0.get_mut(id.index())?.take()
+    }
+
+    pub(crate) fn arm(&mut self, id: ConnectionId, progress: Progress, now: Instant) {
+        self.deadlines.arm(&mut self.table, id.0, progress as usize, now.tick());
+    }
+
+    pub(crate) fn disarm(&mut self, id: ConnectionId) {
+        self.deadlines.disarm(&mut self.table, id.0);
+    }
+
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<(Progress, ConnectionId)> {
+        let (class, index) = self.deadlines.expired(&mut self.table, now.tick())?;
+        Some((Progress::ALL[class], ConnectionId(index)))
+    }
+
+    pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        self.deadlines.next(now)
+    }
+}
