@@ -58,6 +58,9 @@ pub trait Driver {
     /// Begins to accept on a listener, or goes on after [`pause`](Self::pause).
     fn listen(&mut self, listener: ListenerId);
 
+    /// Accepts at most so many clients more, over all listeners, until told anew.
+    fn accept_at_most(&mut self, clients: u32);
+
     /// Stops accepting; clients wait in the listener's backlog.
     fn pause(&mut self, listener: ListenerId);
 

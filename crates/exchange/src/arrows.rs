@@ -9,7 +9,7 @@ use core::mem;
 
 use base::id::{ClientId, GroupId, ListenerId};
 use base::time::Instant;
-use pool::{Chain, Cursor, Pool, Promise, Rank};
+use pool::{Chain, Cursor, Pool, Promise};
 use wire::http1::HeadScanner;
 
 use crate::facts::{Facts, Then};
@@ -96,13 +96,16 @@ impl Exchange {
         true
     }
 
-    /// Whether the request, whose connection was closed before a byte of the response came, may
-    /// go again: it is kept because it is idempotent, or not a byte of it was written.
+    /// Whether the request, whose connection was closed, may go again: not a byte of a response
+    /// came, and it is kept because it is idempotent, or not a byte of it was written.
     pub const fn can_go_again(&self) -> bool {
         if self.facts.again {
             return false;
         }
         match &self.state {
+            State::Leased { reply, .. } | State::Pending { reply, .. } if reply.has_begun() => {
+                false
+            }
             State::Leased { lease, .. } => lease.kept || !lease.begun,
             State::Pending { lease, .. } => lease.kept,
             _ => false,
@@ -174,14 +177,7 @@ impl Exchange {
     /// When the last one does while the response still comes, it is promised again.
     pub fn delivered(&mut self, bytes: u32, pool: &mut Pool) {
         match &mut self.state {
-            State::Draining { lease, output, .. } => {
-                pool.consume(output, bytes);
-                if output.is_empty() && lease.promise.is_none() {
-                    // Nobody may come in between, not even who waits for an upstream buffer.
-                    lease.promise = pool.promise(Rank::Send);
-                    debug_assert!(lease.promise.is_some(), "the buffer just freed is there");
-                }
-            }
+            State::Draining { lease, output, .. } => lease.consume(output, bytes, pool),
             State::Delivering { output } => pool.consume(output, bytes),
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::time::Instant;
-use pool::{Chain, Cursor, Promise};
+use pool::{Chain, Cursor, Pool, Promise};
 use wire::http1::{ChunkReader, HeadScanner};
 
 use crate::facts::{Facts, Then};
@@ -131,6 +131,8 @@ pub struct Reply {
     pub scanner: HeadScanner,
     /// Length of the head, once its end was seen.
     pub end: Option<u32>,
+    /// Bytes of interim heads that were passed over before it.
+    pub interim: u32,
 }
 
 /// How a request's body ends (RFC 9112 §6.3).
@@ -163,13 +165,31 @@ pub enum ResponseBody {
 impl Reply {
     /// Nothing came yet.
     pub const fn new() -> Self {
-        Self { input: Chain::new(), scanner: HeadScanner::response(), end: None }
+        Self { input: Chain::new(), scanner: HeadScanner::response(), end: None, interim: 0 }
+    }
+
+    /// Whether a byte of any response came, be it of an interim one.
+    pub const fn has_begun(&self) -> bool {
+        !self.input.is_empty() || self.interim > 0
     }
 }
 
 impl Default for Reply {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Lease {
+    /// Counts the first `bytes` of what the server sent as read; empty buffers go back at once.
+    /// The last one becomes the promise again, so that the exchange can finish whoever waits for
+    /// a buffer (law 5).
+    pub fn consume(&mut self, chain: &mut Chain, bytes: u32, pool: &mut Pool) {
+        if self.promise.is_some() {
+            pool.consume(chain, bytes);
+        } else {
+            self.promise = pool.consume_to_promise(chain, bytes);
+        }
     }
 }
 

@@ -120,6 +120,10 @@ impl Net {
                 station.notes.push_back(Note::AcceptFailed { listener, fault });
                 return;
             }
+            if station.room == 0 {
+                return;
+            }
+            station.room -= 1;
             backlog.waiting.pop_front();
             let index = station.insert(id, None).index;
             let peer = self.connections[id].from;
@@ -189,6 +193,10 @@ impl Driver for MemoryDriver {
                 *door = Door::Open;
             }
         });
+    }
+
+    fn accept_at_most(&mut self, clients: u32) {
+        self.station(|station| station.room = clients);
     }
 
     fn pause(&mut self, listener: ListenerId) {

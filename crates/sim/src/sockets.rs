@@ -72,6 +72,8 @@ pub(crate) struct Station {
     /// Connections at which something happened since the last poll.
     pub(crate) touched: VecDeque<usize>,
     pub(crate) doors: Vec<Door>,
+    /// Clients it may still accept.
+    pub(crate) room: u32,
     pub(crate) waker: Arc<MemoryWaker>,
     /// The moment of the last poll.
     pub(crate) now: Instant,
@@ -89,6 +91,7 @@ impl Station {
             notes: VecDeque::new(),
             touched: VecDeque::new(),
             doors: vec![Door::default(); listeners],
+            room: u32::MAX,
             waker: Arc::default(),
             now,
             until: None,

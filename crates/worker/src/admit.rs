@@ -43,15 +43,31 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Clients that count against `max_clients`: all but those on their way out.
+    fn counted(&self) -> u64 {
+        self.counters.clients.get().saturating_sub(self.counters.clients_leaving.get())
+    }
+
     fn is_at_limit(&self) -> bool {
-        let leaving = self.counters.clients_leaving.get();
-        self.counters.clients.get().saturating_sub(leaving) >= u64::from(self.plan.max_clients)
+        self.counted() >= u64::from(self.plan.max_clients)
+    }
+
+    /// How many clients may be accepted now.
+    pub(crate) fn places(&self) -> u32 {
+        if self.waits_at_limit() {
+            let left = u64::from(self.plan.max_clients).saturating_sub(self.counted());
+            u32::try_from(left).unwrap_or(u32::MAX)
+        } else {
+            u32::MAX
+        }
+    }
+
+    fn waits_at_limit(&self) -> bool {
+        self.plan.at_limit == AtLimit::Pause && !self.plan.reclaim_parked
     }
 
     /// Stops accepting when the last place is taken, if new clients are to wait.
     fn pause_at_limit(&mut self) {
-        let waits = self.plan.at_limit == AtLimit::Pause && !self.plan.reclaim_parked;
-        if self.full || !waits || !self.is_at_limit() {
+        if self.full || !self.waits_at_limit() || !self.is_at_limit() {
             return;
         }
         self.full = true;

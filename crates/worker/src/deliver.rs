@@ -3,7 +3,6 @@
 use base::id::{ClientId, ExchangeId};
 use driver::{Driver, Sent};
 use exchange::{State, Then};
-use pool::Rank;
 
 use crate::client::{Client, ClientState, Patience};
 use crate::counters::CloseReason;
@@ -72,11 +71,10 @@ impl<D: Driver> Worker<D> {
         match then {
             Then::Park if rest.is_empty() => self.park(client),
             Then::Park => {
-                let fresh = rest.len();
                 self.become_parked(client);
                 if let Some(next) = self.begin_exchange(client, rest) {
                     self.clients.arm(client, Patience::Head, self.now);
-                    self.collect(next, fresh, Rank::Client);
+                    self.pipelined.push_back(next);
                 }
             }
             Then::Close | Then::Linger => {

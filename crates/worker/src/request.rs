@@ -3,7 +3,7 @@
 use base::id::{ClientId, ExchangeId};
 use base::limits;
 use driver::{Driver, Received};
-use exchange::{Collected, Exchange, Mishap, Proxy, Refusal, RequestBody, Room, State};
+use exchange::{Collected, Exchange, Mishap, Phase, Proxy, Refusal, RequestBody, Room, State};
 use pool::{Chain, Fill, Rank};
 use wire::http1::CONTINUE;
 
@@ -85,6 +85,21 @@ impl<D: Driver> Worker<D> {
             Received::Ended => self.mishap(id, Mishap::ClientEnded, CloseReason::Aborted),
             Received::Failed(_) => self.client_broke(client),
         }
+    }
+
+    /// Begins the pipelined requests whose turn has come. False when there were none.
+    pub(crate) fn serve_pipelined(&mut self) -> bool {
+        let waiting = self.pipelined.len();
+        for _ in 0..waiting {
+            let Some(id) = self.pipelined.pop_front() else { break };
+            // If its client left meanwhile, the number may name another exchange by now, to
+            // which it does no harm to be shown that nothing new came.
+            let phase = self.exchanges.get(id.0).and_then(Exchange::phase);
+            if phase == Some(Phase::Arriving) && !self.pool.is_waiting(id.0) {
+                self.collect(id, 0, Rank::Client);
+            }
+        }
+        waiting > 0
     }
 
     /// Whether not a byte of the exchange has come.

@@ -1,9 +1,10 @@
 //! The loop: take completions, dispatch each, then do what the round made possible.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use base::id::ListenerId;
+use base::id::{ExchangeId, ListenerId};
 use base::limits;
 use base::slab::Slab;
 use base::time::Instant;
@@ -38,6 +39,9 @@ pub struct Worker<D: Driver> {
     pub(crate) office: Arc<Office<D::Detached>>,
     pub(crate) plan: Plan,
     pub(crate) life: Life,
+    /// Pipelined requests whose turn has come: begun in the next round, so that a client with
+    /// thousands of them neither deepens a call nor takes more than its turn.
+    pub(crate) pipelined: VecDeque<ExchangeId>,
     /// Accepting is paused because `max_clients` are here.
     pub(crate) full: bool,
     /// When accepting is tried again after the system ran out of something.
@@ -98,6 +102,7 @@ impl<D: Driver> Worker<D> {
             date: DateCache::new(),
             life: Life::Serving,
             full: plan.max_clients == 0,
+            pipelined: VecDeque::with_capacity(records as usize),
             accept_again: None,
             proxy: Http,
             driver,
@@ -122,6 +127,7 @@ impl<D: Driver> Worker<D> {
     /// Waits for something to happen, once, and deals with it.
     pub fn turn(&mut self) -> Life {
         let until = self.next_moment();
+        self.driver.accept_at_most(self.places());
         self.driver.poll(until);
         self.now = self.driver.now();
         self.date.refresh(self.driver.wall());
@@ -140,7 +146,7 @@ impl<D: Driver> Worker<D> {
     /// Dispatches what is queued now; what that queues is the next round's. False when there
     /// was nothing.
     fn serve_completions(&mut self) -> bool {
-        let mut any = false;
+        let mut any = self.serve_pipelined();
         for _ in 0..limits::EVENT_BATCH {
             let Some(completion) = self.driver.next() else { break };
             self.dispatch(completion);
@@ -214,6 +220,9 @@ impl<D: Driver> Worker<D> {
 
     /// The first moment at which something must be done even if nothing happens.
     fn next_moment(&self) -> Option<Instant> {
+        if !self.pipelined.is_empty() {
+            return Some(self.now);
+        }
         let patience = self.pool.oldest_wait().map(|since| since + limits::BUFFER_PATIENCE);
         [
             self.clients.deadlines.next(self.now),

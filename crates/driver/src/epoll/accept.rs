@@ -71,7 +71,7 @@ impl Door {
         notes: &mut Notes,
     ) {
         if let Some(listener) = &self.listener {
-            while accept_batch(listener, id, ACCEPT_BATCH, (epoll, table, notes)) == Turn::Full {}
+            while accept_batch(listener, id, ACCEPT_BATCH, (epoll, table, notes)).0 == Turn::Full {}
         }
         self.close(epoll);
         self.listener = None;
@@ -82,13 +82,16 @@ impl Door {
         &mut self,
         id: ListenerId,
         epoll: &OwnedFd,
-        table: &mut Table,
-        notes: &mut Notes,
+        (table, notes): (&mut Table, &mut Notes),
+        room: &mut u32,
     ) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.open) else {
             return;
         };
-        match accept_batch(listener, id, self.batch, (epoll, table, notes)) {
+        let batch = self.batch.min(*room);
+        let (turn, accepted) = accept_batch(listener, id, batch, (epoll, table, notes));
+        *room -= accepted;
+        match turn {
             Turn::Empty => self.batch = 1,
             Turn::Full => self.batch = (self.batch * 2).min(ACCEPT_BATCH),
             Turn::Short(fault) => {
@@ -100,32 +103,34 @@ impl Door {
     }
 }
 
-/// Accepts up to `batch` clients.
+/// Accepts up to `batch` clients; how it ended, and how many came.
 fn accept_batch(
     listener: &Listener,
     id: ListenerId,
     batch: u32,
     (epoll, table, notes): (&OwnedFd, &mut Table, &mut Notes),
-) -> Turn {
+) -> (Turn, u32) {
+    let mut accepted = 0;
     for _ in 0..batch {
         if table.is_full() {
-            return Turn::Short(AcceptFault::Table);
+            return (Turn::Short(AcceptFault::Table), accepted);
         }
         match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok((descriptor, peer)) => {
                 if admit(descriptor, peer_ip(peer), id, (epoll, table, notes)).is_err() {
-                    return Turn::Short(AcceptFault::Memory);
+                    return (Turn::Short(AcceptFault::Memory), accepted);
                 }
+                accepted += 1;
             }
-            Err(Errno::AGAIN) => return Turn::Empty,
+            Err(Errno::AGAIN) => return (Turn::Empty, accepted),
             Err(error) => {
                 if let Some(fault) = fault_of(error) {
-                    return Turn::Short(fault);
+                    return (Turn::Short(fault), accepted);
                 }
             }
         }
     }
-    Turn::Full
+    (Turn::Full, accepted)
 }
 
 /// Takes an accepted client in.

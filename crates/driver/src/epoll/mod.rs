@@ -67,6 +67,8 @@ pub struct EpollDriver {
     table: Table,
     notes: Notes,
     doors: Vec<Door>,
+    /// Clients that may still be accepted.
+    room: u32,
     servers: Vec<Server>,
     waker: Arc<Waker>,
     /// Whether the last wait left events in the kernel, perhaps.
@@ -102,6 +104,7 @@ impl EpollDriver {
             table: Table::new(sockets),
             notes: Notes::new(sockets, listeners.len()),
             doors: listeners.into_iter().map(Door::new).collect(),
+            room: u32::MAX,
             servers: servers.iter().map(Server::new).collect::<Result<_, _>>()?,
             waker,
             behind: false,
@@ -180,7 +183,8 @@ impl EpollDriver {
             let index = calling.trailing_zeros();
             calling &= calling - 1;
             if let Some(door) = self.doors.get_mut(index as usize) {
-                door.turn(ListenerId(index), &self.epoll, &mut self.table, &mut self.notes);
+                let queues = (&mut self.table, &mut self.notes);
+                door.turn(ListenerId(index), &self.epoll, queues, &mut self.room);
             }
         }
     }
@@ -277,6 +281,10 @@ impl Driver for EpollDriver {
         if let Some(door) = self.doors.get_mut(listener.index()) {
             door.open(listener, &self.epoll, &mut self.notes);
         }
+    }
+
+    fn accept_at_most(&mut self, clients: u32) {
+        self.room = clients;
     }
 
     fn pause(&mut self, listener: ListenerId) {

@@ -10,7 +10,7 @@ use wire::http1::{
 };
 
 use super::body::decode;
-use super::head::{find_end, raw_head, replace_head};
+use super::head::{find_end, raw_head, replace_head, take_head};
 use super::{PSEUDONYM, limits};
 
 /// See [`exchange::Proxy::collect`].
@@ -44,12 +44,13 @@ fn refused(fault: Fault) -> Collected {
     Collected::Refused(Refusal::from(fault), Some(fault))
 }
 
-/// `max_target` and `max_head`, told apart by whether the first line has ended.
+/// `max_target` and `max_head`. The first line is measured whether it has ended or not, so that
+/// the answer does not depend on how the bytes are cut.
 fn within_bounds(scanner: &HeadScanner, room: &Room<'_>) -> Result<(), Fault> {
     let scanned = scanner.scanned();
     // Method, two spaces, version: what a request line may have beside its target.
     let line_max = room.rules.max_target.saturating_add(64);
-    if scanner.first_line().is_none() && scanned > line_max {
+    if scanner.first_line().unwrap_or(scanned.saturating_sub(scanner.skipped())) > line_max {
         return Err(Fault::TargetTooLong);
     }
     if scanned > room.rules.max_head { Err(Fault::HeadTooLarge) } else { Ok(()) }
@@ -72,6 +73,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
         Ok(plan) => plan,
         Err(fault) => return refused(fault),
     };
+    exchange.facts = plan.facts;
     let behind_head = input.len() - end;
     let body = match plan.framing {
         RequestFraming::None => 0,
@@ -98,19 +100,15 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
             }
         }
         RequestFraming::Chunked => {
-            let mut head = Chain::new();
-            if room.pool.append(&mut head, canonical, room.rank).is_err() {
+            let Some(head) = take_head(input, end, canonical, room.rank, room.pool) else {
                 return Collected::Starved;
-            }
-            room.pool.consume(input, end);
+            };
             let body = mem::take(input);
-            exchange.facts = plan.facts;
             let reader = RequestBody::Chunked(ChunkReader::new(Keep::Data));
             exchange.head_ends(head, body, reader);
             return body_begins(exchange, behind_head, room);
         }
     }
-    exchange.facts = plan.facts;
     let request = mem::take(input);
     let length = match plan.framing {
         RequestFraming::Length(length) => length,
@@ -212,7 +210,9 @@ fn body_grew(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collec
                 Err(fault) => return refused(fault),
             };
             let length = chunks.data_len();
-            if let Some(refusal) = too_large(length, room) {
+            // A chunk is refused when it is announced, not when it has come.
+            let announced = length.saturating_add(chunks.remaining_in_chunk());
+            if let Some(refusal) = too_large(announced, room) {
                 return refusal;
             }
             let Some(excess) = done else {

@@ -1,7 +1,5 @@
 //! What heads of requests and responses have in common: finding their end, joining, replacing.
 
-use core::mem;
-
 use pool::{Chain, Pool, Rank};
 use wire::http1::{Fault, HeadScanner};
 
@@ -43,7 +41,8 @@ pub(super) fn raw_head<'h>(
 }
 
 /// Puts the canonical head in the place of the first `end` bytes: into their own space if it
-/// fits there, else into buffers of its own. False, and nothing changed, if none was to be had.
+/// fits there, else into the buffers they leave, and only what that lacks into others. False,
+/// and nothing changed, if those were not to be had.
 pub(super) fn replace_head(
     input: &mut Chain,
     end: u32,
@@ -54,13 +53,71 @@ pub(super) fn replace_head(
     if pool.replace_front(input, end, canonical) {
         return true;
     }
-    let mut head = Chain::new();
-    if pool.append(&mut head, canonical, rank).is_err() {
+    if input.len() == end {
+        // Nothing to stand before: so the tail keeps its room.
+        let head = take_head(input, end, canonical, rank, pool);
+        return head.map(|head| *input = head).is_some();
+    }
+    let left = Left::by(input, end, pool);
+    let lacking = canonical.len().saturating_sub(left.bytes);
+    if !left.suffices(lacking, rank, pool) {
         return false;
     }
     pool.consume(input, end);
-    let body = mem::take(input);
-    pool.join(&mut head, body);
-    *input = head;
-    true
+    let written = pool.prepend(input, canonical, Rank::Send);
+    debug_assert!(written.is_ok(), "the head's own buffers were just given back");
+    written.is_ok()
+}
+
+/// Takes the first `end` bytes away and gives the canonical head as a chain of its own, in the
+/// buffers they leave, and only what that lacks in others. `None`, and nothing changed, if those
+/// were not to be had.
+pub(super) fn take_head(
+    input: &mut Chain,
+    end: u32,
+    canonical: &[u8],
+    rank: Rank,
+    pool: &mut Pool,
+) -> Option<Chain> {
+    if !Left::by(input, end, pool).suffices(canonical.len(), rank, pool) {
+        return None;
+    }
+    pool.consume(input, end);
+    let mut head = Chain::new();
+    let written = pool.append(&mut head, canonical, Rank::Send);
+    debug_assert!(written.is_ok(), "the head's own buffers were just given back");
+    written.ok().map(|()| head)
+}
+
+/// What a received head leaves when it is taken away.
+///
+/// A canonical head is longer by less than 1 KiB, so that a few buffers beyond these always do.
+/// Were it written beside the received one, a long head on a short pool would wait for more
+/// than a waiter is ever granted.
+struct Left {
+    /// Buffers that it fills alone.
+    buffers: u32,
+    /// Its bytes in the buffer where the rest begins.
+    bytes: usize,
+}
+
+impl Left {
+    fn by(input: &Chain, end: u32, pool: &Pool) -> Self {
+        let mut left = Self { buffers: 0, bytes: end as usize };
+        for slice in pool.peek(input) {
+            if left.bytes < slice.len() {
+                break;
+            }
+            left.bytes -= slice.len();
+            left.buffers += 1;
+        }
+        left
+    }
+
+    /// Whether these buffers and what the pool grants to `rank` hold `length` bytes. Nobody can
+    /// come in between: they are lent again at the rank of sending, for which nobody waits.
+    fn suffices(&self, length: usize, rank: Rank, pool: &Pool) -> bool {
+        let others = pool.buffers_to_append(&Chain::new(), length).saturating_sub(self.buffers);
+        (others == 0 || others <= pool.grantable(rank)) && pool.waiting(Rank::Send) == 0
+    }
 }

@@ -9,6 +9,8 @@ mod collect;
 mod head;
 mod refuse;
 mod respond;
+#[cfg(test)]
+mod tests;
 
 use exchange::{Collected, Exchange, Proxy, Refusal, Responded, Room};
 use wire::http1::{Fault, Limits, MAX_FIELDS};

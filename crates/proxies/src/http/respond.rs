@@ -48,13 +48,12 @@ fn head_grew(exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
                 Ok(end) => reply.end = end,
             }
         }
+        // Interim heads count, so that no server can hold a lease with nothing else for ever.
+        if reply.interim.saturating_add(reply.scanner.scanned()) > room.rules.max_head {
+            return Responded::Broken(Fault::HeadTooLarge);
+        }
         let Some(end) = reply.end else {
-            let whole = reply.input.len() <= room.rules.max_head;
-            return if whole {
-                Responded::Incomplete
-            } else {
-                Responded::Broken(Fault::HeadTooLarge)
-            };
+            return Responded::Incomplete;
         };
         match head_is_there(exchange, end, room) {
             Head::Interim => {}
@@ -97,7 +96,8 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         return Head::Broken(Fault::UnaskedSwitch);
     }
     if head.status < 200 {
-        room.pool.consume(&mut reply.input, end);
+        lease.consume(&mut reply.input, end, room.pool);
+        reply.interim = reply.interim.saturating_add(end);
         reply.scanner = HeadScanner::response();
         reply.end = None;
         return Head::Interim;

@@ -1,5 +1,4 @@
 //! A house in a small world: real workers over memory, and a test that plays everybody else.
-#![expect(dead_code, reason = "each test file uses its part")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -96,7 +95,8 @@ impl House {
             .zip(&counters)
             .map(|((worker, driver), counters)| {
                 let (shared, office) = (Arc::clone(&shared), Arc::clone(&office));
-                Worker::new(plan(worker), driver, shared, office, Arc::clone(counters)).unwrap()
+                Worker::new(plan(worker), driver, shared, office, Arc::clone(counters))
+                    .expect("a small pool can be had")
             })
             .collect();
         let over = vec![false; workers.len()];

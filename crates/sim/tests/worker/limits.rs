@@ -1,10 +1,8 @@
 //! `max_clients`, drain and stop, several workers and one connection.
 
-mod house;
-
+use crate::house::{GET, House, OK, Setting, status, text};
 use base::id::ServerId;
 use driver::AcceptFault;
-use house::{GET, House, OK, Setting, status, text};
 use sim::{Segments, WorldConfig};
 use std::time::Duration;
 use worker::{AtLimit, CloseReason, Letter};
@@ -20,6 +18,16 @@ fn at_the_limit_new_clients_wait_until_somebody_leaves() {
     house.settle();
     assert!(late.is_accepted());
     assert_eq!(house.sum(|c| c.clients.get()), 1);
+}
+
+/// A batch of arrivals does not overshoot the limit.
+#[test]
+fn a_rush_fills_the_table_exactly() {
+    let mut house = House::new(&Setting { max_clients: 5, ..Setting::default() });
+    let rush: Vec<_> = (0..40).map(|_| house.world.connect(base::id::ListenerId(0))).collect();
+    house.settle();
+    assert_eq!(rush.iter().filter(|client| client.is_accepted()).count(), 5);
+    assert_eq!(house.sum(|c| c.clients.get()), 5);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! The life of an exchange, from a parked client to a parked client.
 
-mod house;
-
-use house::{GET, House, OK, Setting, status, text};
+use crate::house::{GET, House, OK, Setting, status, text};
 use sim::WorldConfig;
 use std::time::Duration;
 

@@ -1,10 +1,8 @@
 //! What goes wrong, and whom it harms.
 
-mod house;
-
+use crate::house::{GET, House, OK, Setting, status, text};
 use base::id::ServerId;
-use house::{GET, House, OK, Setting, status, text};
-use sim::ServerMode;
+use sim::{ServerMode, WorldConfig};
 use std::time::Duration;
 use worker::{CloseReason, Timeouts};
 
@@ -299,5 +297,20 @@ fn a_body_larger_than_an_exchange_may_keep_is_413() {
     }
     house.exchange(&chunked, "\r\n1\r\nx\r\n0\r\n\r\n");
     assert_eq!(status(&text(&chunked)), 413);
+    house.assert_quiet();
+}
+
+/// Every refusal begins the next request; none of them may deepen the call before it.
+#[test]
+fn thousands_of_pipelined_refusals_do_not_exhaust_the_stack() {
+    let world = WorldConfig { pipe_bytes: 1 << 20, ..WorldConfig::default() };
+    let setting = Setting { world, queue_length: 0, buffers: 64, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let client = house.client();
+    let request = "GET / HTTP/1.1\r\nHost:\r\n\r\n";
+    house.exchange(&client, &request.repeat(3_000));
+    let answers = text(&client);
+    assert_eq!(answers.matches("HTTP/1.1 503").count(), 3_000);
+    assert!(!client.is_closed());
     house.assert_quiet();
 }

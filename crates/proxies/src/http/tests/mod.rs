@@ -1,0 +1,11 @@
+//! The HTTP proxy on a real pool, worked as the worker works it but without sockets.
+
+mod again;
+mod desk;
+mod properties;
+mod refusals;
+mod requests;
+mod responses;
+mod samples;
+mod shortage;
+mod source;

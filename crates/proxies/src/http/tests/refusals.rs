@@ -1,0 +1,144 @@
+//! Our own answers, each as a client reads it.
+
+use std::format;
+use std::vec::Vec;
+
+use exchange::{Exchange, Proxy, Refusal, Then};
+use pool::{Chain, Rank};
+use wire::http1::{Fault, Limits, ResponseFraming, parse_response};
+
+use super::super::Http;
+use super::desk::{Came, Desk};
+use super::source::Source;
+
+const LIMITS: Limits = Limits { target: 100, fields: 20 };
+
+/// Refuses, and gives the text that the client gets.
+fn refuse(
+    desk: &mut Desk,
+    exchange: &mut Exchange,
+    refusal: Refusal,
+    fault: Option<Fault>,
+) -> Vec<u8> {
+    let _ = exchange.give_up(&mut desk.pool);
+    assert!(Http.refuse(exchange, refusal, fault, &mut desk.room(Rank::Send)));
+    assert_eq!(exchange.facts.status, refusal.status());
+    let mut text = Vec::new();
+    desk.deliver(exchange, u32::MAX, &mut text);
+    text
+}
+
+/// The body of a whole response, or what it says of its length when it answers HEAD.
+fn read(text: &[u8], to_head: bool) -> (u16, bool, u64, Vec<u8>) {
+    let end = text.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let head = parse_response(&text[..end], false, &LIMITS).unwrap();
+    let ResponseFraming::Length(length) = head.framing else { panic!("a refusal has a length") };
+    let body = text[end..].to_vec();
+    assert!(to_head || body.len() as u64 == length, "{}", text.escape_ascii());
+    assert_eq!(head.fields.named("retry-after").is_some(), head.status == 503);
+    (head.status, head.persistent, length, body)
+}
+
+fn request(desk: &mut Desk, sent: &[u8]) -> Exchange {
+    let mut exchange = Desk::begin(Chain::new());
+    assert_eq!(desk.take_request(&mut exchange, &mut Source::whole(sent)), Came::Complete);
+    exchange
+}
+
+#[test]
+fn every_refusal_is_a_whole_response_that_says_what_becomes_of_the_connection() {
+    for refusal in Refusal::ALL {
+        for draining in [false, true] {
+            let mut desk = Desk::new(8, 512);
+            let mut exchange = request(&mut desk, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+            desk.draining = draining;
+            let text = refuse(&mut desk, &mut exchange, refusal, None);
+            let (status, persistent, _, body) = read(&text, false);
+            let kept = refusal.keeps_framing() && !draining;
+            assert_eq!((status, persistent), (refusal.status(), kept), "{refusal:?}");
+            let detail = format!("{}\n", refusal.detail());
+            assert!(body.ends_with(detail.as_bytes()), "{}", body.escape_ascii());
+            let then = match (kept, refusal.keeps_framing()) {
+                (true, _) => Then::Park,
+                (false, true) => Then::Close,
+                (false, false) => Then::Linger,
+            };
+            assert_eq!(exchange.then, then, "{refusal:?}");
+            desk.end(exchange);
+        }
+    }
+}
+
+#[test]
+fn every_fault_is_named_in_its_refusal() {
+    let faults = [Fault::BareLf, Fault::LengthAndCoding, Fault::CodingUnknown, Fault::HeadTooLarge];
+    for fault in faults {
+        let mut desk = Desk::new(8, 512);
+        let mut exchange = Desk::begin(Chain::new());
+        let text = refuse(&mut desk, &mut exchange, Refusal::from(fault), Some(fault));
+        let (status, persistent, _, body) = read(&text, false);
+        assert_eq!((status, persistent), (fault.status(), false));
+        assert!(body.ends_with(format!("{}\n", fault.reason()).as_bytes()));
+        desk.end(exchange);
+    }
+}
+
+#[test]
+fn the_answer_to_head_has_no_body() {
+    let mut desk = Desk::roomy();
+    let mut exchange = request(&mut desk, b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let text = refuse(&mut desk, &mut exchange, Refusal::Silent, None);
+    let (status, persistent, length, body) = read(&text, true);
+    assert!(status == 504 && persistent && length > 0 && body.is_empty());
+    desk.end(exchange);
+
+    let sent = b"HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999999\r\n\r\n";
+    let mut exchange = Desk::begin(Chain::new());
+    let came = desk.take_request(&mut exchange, &mut Source::whole(sent));
+    assert_eq!(came, Came::Refused(Refusal::BodyTooLarge, None));
+    let text = refuse(&mut desk, &mut exchange, Refusal::BodyTooLarge, None);
+    assert!(read(&text, true).3.is_empty(), "{}", text.escape_ascii());
+    desk.end(exchange);
+}
+
+#[test]
+fn an_old_client_is_told_that_it_is_kept() {
+    let mut desk = Desk::roomy();
+    let mut exchange = request(&mut desk, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+    let text = refuse(&mut desk, &mut exchange, Refusal::QueueFull, None);
+    assert!(text.windows(24).any(|part| part == b"Connection: keep-alive\r\n"));
+    assert_eq!(exchange.then, Then::Park);
+    desk.end(exchange);
+}
+
+#[test]
+fn what_was_pipelined_stays_with_the_connection() {
+    let mut desk = Desk::roomy();
+    let sent = b"GET / HTTP/1.1\r\nHost: h\r\n\r\nGET /next HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut exchange = request(&mut desk, sent);
+    refuse(&mut desk, &mut exchange, Refusal::QueueTimeout, None);
+    assert_eq!(desk.pool.peek(&exchange.rest).next(), Some(&sent[27..]));
+    desk.end(exchange);
+}
+
+#[test]
+fn without_a_buffer_a_refusal_fails_and_everything_is_given_up() {
+    let mut desk = Desk::new(8, 512);
+    let mut exchange = Desk::begin(Chain::new());
+    desk.hoard_all();
+    let refused = Http.refuse(&mut exchange, Refusal::Slow, None, &mut desk.room(Rank::Send));
+    assert!(!refused && exchange.phase().is_none());
+    desk.end(exchange);
+}
+
+#[test]
+fn a_refusal_lives_on_what_the_request_gives_back() {
+    let mut desk = Desk::new(8, 512);
+    let mut exchange = Desk::begin(Chain::new());
+    let sent = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n";
+    assert_eq!(desk.take_request(&mut exchange, &mut Source::whole(sent)), Came::Hungry);
+    desk.hoard_all();
+    let refused = Http.refuse(&mut exchange, Refusal::Slow, None, &mut desk.room(Rank::Send));
+    assert!(refused);
+    desk.end(exchange);
+}
