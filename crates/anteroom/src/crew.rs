@@ -1,0 +1,285 @@
+//! The workers' threads: started, told what to do, replaced when they fail.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use base::counter::Counter;
+use base::id::WorkerId;
+use driver::epoll::{Detached, EpollConfig, EpollDriver, Waker};
+use driver::{Address, Listener, Wake};
+use tokio::sync::mpsc::UnboundedSender;
+use worker::{Letter, Office, Plan, Worker, WorkerCounters};
+
+use crate::settings::Settings;
+
+/// Letters one worker's mailbox holds: every idle connection of the process may be on its way to
+/// it, and some nudges.
+fn mailbox_capacity(settings: &Settings) -> usize {
+    settings.connections as usize * settings.servers.len() + 64
+}
+
+/// What a worker's thread says.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// It accepts clients.
+    Ready(WorkerId),
+    /// It is over.
+    Ended(WorkerId, End),
+    /// It was to be started anew, and it is time.
+    Again(WorkerId),
+}
+
+/// How a worker's thread ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// As it was told.
+    Orderly,
+    /// It could not start.
+    Failed(String),
+    /// It panicked.
+    Panicked(String),
+}
+
+/// What the master tells the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    /// Let nobody new in, finish what is under way, end.
+    Drain,
+    /// End at once.
+    Stop,
+}
+
+/// The workers of the process and what outlives each of them.
+pub(crate) struct Crew {
+    settings: Settings,
+    listeners: Vec<Listener>,
+    wakers: Vec<Arc<Waker>>,
+    office: Arc<Office<Detached>>,
+    shared: Arc<bus::Shared>,
+    counters: Vec<Arc<WorkerCounters>>,
+    epoch: std::time::Instant,
+    reports: UnboundedSender<Report>,
+    /// Orders that met a full mailbox.
+    undelivered: Vec<(WorkerId, Order)>,
+}
+
+impl Crew {
+    /// The workers of these settings, none of them started. `listeners` are bound already.
+    ///
+    /// # Errors
+    /// When the kernel grants no descriptor to wake a worker with.
+    pub(crate) fn new(
+        settings: Settings,
+        listeners: Vec<Listener>,
+        reports: UnboundedSender<Report>,
+    ) -> std::io::Result<Self> {
+        let ids = 0..settings.workers;
+        let wakers: Vec<Arc<Waker>> =
+            ids.clone().map(|_| Waker::new().map(Arc::new)).collect::<Result<_, _>>()?;
+        let wakes = wakers.iter().map(|waker| Arc::clone(waker) as Arc<dyn Wake>).collect();
+        Ok(Self {
+            office: Office::new(wakes, mailbox_capacity(&settings)),
+            shared: bus::Shared::new(settings.workers, &settings.plan(WorkerId(0)).groups),
+            counters: ids.map(|_| Arc::default()).collect(),
+            epoch: clock(),
+            undelivered: Vec::new(),
+            listeners,
+            settings,
+            wakers,
+            reports,
+        })
+    }
+
+    /// Every worker's number.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = WorkerId> + use<> {
+        (0..self.settings.workers).map(WorkerId)
+    }
+
+    /// The counters, in the order of the workers.
+    pub(crate) fn counters(&self) -> Vec<Arc<WorkerCounters>> {
+        self.counters.clone()
+    }
+
+    /// What the workers share of the bus.
+    pub(crate) const fn shared(&self) -> &Arc<bus::Shared> {
+        &self.shared
+    }
+
+    /// Starts a worker, for the first time or anew. It reports [`Report::Ready`], and in any
+    /// case [`Report::Ended`] at last.
+    pub(crate) fn start(&self, id: WorkerId) {
+        let birth = self.birth(id);
+        forget_the_present(&birth.counters);
+        let reports = self.reports.clone();
+        let thread = thread::Builder::new().name(format!("worker-{}", id.0));
+        let started = thread.spawn(move || {
+            // Whoever listens no more has ended the process already.
+            let end = live(birth, || drop(reports.send(Report::Ready(id))));
+            let _ = reports.send(Report::Ended(id, end));
+        });
+        if let Err(error) = started {
+            let end = End::Failed(format!("the system grants no thread: {error}"));
+            let _ = self.reports.send(Report::Ended(id, end));
+        }
+    }
+
+    fn birth(&self, id: WorkerId) -> Birth {
+        Birth {
+            plan: self.settings.plan(id),
+            listeners: self.listeners.clone(),
+            servers: self.settings.servers.clone(),
+            waker: Arc::clone(&self.wakers[id.index()]),
+            office: Arc::clone(&self.office),
+            shared: Arc::clone(&self.shared),
+            counters: Arc::clone(&self.counters[id.index()]),
+            epoch: self.epoch,
+        }
+    }
+
+    /// Has [`Report::Again`] come after `pause`. To be called inside the runtime.
+    pub(crate) fn start_later(&self, id: WorkerId, pause: Duration) {
+        let reports = self.reports.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            let _ = reports.send(Report::Again(id));
+        });
+    }
+
+    /// Tells every worker. From now on nobody is started anew, so the listening sockets close
+    /// with the last worker that lets go of them.
+    pub(crate) fn order(&mut self, order: Order) {
+        self.listeners.clear();
+        self.undelivered.extend(self.ids().map(|id| (id, order)));
+        self.deliver();
+    }
+
+    /// Tries again to deliver orders that met a full mailbox.
+    pub(crate) fn deliver(&mut self) {
+        self.undelivered.retain(|(id, order)| {
+            let letter = match order {
+                Order::Drain => Letter::Drain,
+                Order::Stop => Letter::Stop,
+            };
+            self.office.post(*id, letter).is_err()
+        });
+    }
+
+    /// Whether [`deliver`](Self::deliver) is to be called again soon.
+    pub(crate) fn has_undelivered(&self) -> bool {
+        !self.undelivered.is_empty()
+    }
+}
+
+/// Everything one worker's thread begins with.
+struct Birth {
+    plan: Plan,
+    listeners: Vec<Listener>,
+    servers: Vec<Address>,
+    waker: Arc<Waker>,
+    office: Arc<Office<Detached>>,
+    shared: Arc<bus::Shared>,
+    counters: Arc<WorkerCounters>,
+    epoch: std::time::Instant,
+}
+
+/// A worker's whole life, on its own thread. A panic unwinds through everything it owned, so its
+/// sockets close and its permits go back before this returns.
+fn live(birth: Birth, ready: impl FnOnce()) -> End {
+    match catch_unwind(AssertUnwindSafe(|| serve(birth, ready))) {
+        Ok(Ok(())) => End::Orderly,
+        Ok(Err(why)) => End::Failed(why),
+        Err(panic) => End::Panicked(words(panic.as_ref())),
+    }
+}
+
+fn serve(birth: Birth, ready: impl FnOnce()) -> Result<(), String> {
+    let driver = EpollDriver::new(EpollConfig {
+        sockets: birth.plan.sockets(),
+        listeners: birth.listeners,
+        servers: birth.servers,
+        epoch: birth.epoch,
+        waker: birth.waker,
+    })
+    .map_err(|error| format!("epoll cannot be had: {error}"))?;
+    let mut worker = Worker::new(birth.plan, driver, birth.shared, birth.office, birth.counters)
+        .map_err(|error| error.to_string())?;
+    ready();
+    worker.run();
+    Ok(())
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a word")
+        .to_owned()
+}
+
+/// Figures of what a worker had at the moment it failed are no one's any more; what it counted
+/// so far stays counted.
+fn forget_the_present(counters: &WorkerCounters) {
+    let present = [
+        &counters.clients,
+        &counters.clients_active,
+        &counters.clients_lingering,
+        &counters.buffers,
+        &counters.buffers_used,
+        &counters.buffers_promised,
+        &counters.buffers_free_min,
+    ];
+    for counter in present.into_iter().chain(&counters.exchanges) {
+        Counter::set(counter, 0);
+    }
+}
+
+/// Where the clock of all workers begins.
+#[expect(clippy::disallowed_methods, reason = "the master passes time in")]
+fn clock() -> std::time::Instant {
+    std::time::Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::tests::settings;
+
+    #[test]
+    fn a_failed_worker_leaves_no_figures_of_the_present_behind() {
+        let counters = WorkerCounters::default();
+        counters.clients.set(5);
+        counters.exchanges[2].set(3);
+        counters.clients_accepted.set(9);
+        forget_the_present(&counters);
+        assert_eq!((counters.clients.get(), counters.exchanges[2].get()), (0, 0));
+        assert_eq!(counters.clients_accepted.get(), 9);
+    }
+
+    #[test]
+    fn a_panic_ends_a_worker_and_nobody_else() {
+        let settings = settings("--listen 127.0.0.1:0 --upstream 127.0.0.1:9").unwrap();
+        let options = driver::BindOptions::default();
+        let listener = driver::bind(&settings.listeners[0], options).unwrap();
+        let (reports, _heard) = tokio::sync::mpsc::unbounded_channel();
+        let crew = Crew::new(settings, vec![listener], reports).unwrap();
+        let mut birth = crew.birth(WorkerId(0));
+        // A plan that contradicts itself: no settings make one.
+        birth.plan.listeners[0].group = base::id::GroupId(7);
+        let end = live(birth, || panic!("it never gets that far"));
+        assert!(matches!(&end, End::Panicked(why) if why.contains("index")), "{end:?}");
+        crew.office.post(WorkerId(0), Letter::Stop).unwrap();
+        let mut ready = false;
+        assert_eq!(live(crew.birth(WorkerId(0)), || ready = true), End::Orderly);
+        assert!(ready);
+    }
+
+    #[test]
+    fn a_panic_is_told_in_its_own_words() {
+        let panic = catch_unwind(|| panic!("over {}", "there")).unwrap_err();
+        assert_eq!(words(panic.as_ref()), "over there");
+        assert_eq!(words(&17), "without a word");
+    }
+}

@@ -1,0 +1,260 @@
+//! The figures of all workers, added up when somebody asks: for `/metrics`, `/status` and the
+//! demo alike.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use base::counter::{BOUNDS_MICROS, Counter, Histogram};
+use worker::{AcceptPause, CloseReason, WorkerCounters};
+
+use crate::upstreams::{ServerFigures, Upstreams};
+
+/// Whether the process lets clients in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// The listeners are bound, the workers are starting.
+    Starting,
+    /// Every listener accepts.
+    Accepting,
+    /// What is under way is finished; nobody new is let in.
+    Draining,
+    /// Everything ends now.
+    Stopping,
+}
+
+impl Stage {
+    const ALL: [Self; 4] = [Self::Starting, Self::Accepting, Self::Draining, Self::Stopping];
+
+    /// The word in `/status` and `/readyz`.
+    pub(crate) const fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Accepting => "accepting",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// What is read to know how the process fares. Workers write their own counters, the master the
+/// rest; nobody waits for anybody.
+#[derive(Debug)]
+pub(crate) struct Panel {
+    workers: Vec<Arc<WorkerCounters>>,
+    upstreams: Upstreams,
+    stage: AtomicU8,
+    restarts: AtomicU64,
+}
+
+impl Panel {
+    /// The panel of these workers, starting.
+    pub(crate) fn new(workers: Vec<Arc<WorkerCounters>>, upstreams: Upstreams) -> Self {
+        Self { workers, upstreams, stage: AtomicU8::new(0), restarts: AtomicU64::new(0) }
+    }
+
+    /// Whether clients are let in.
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed)) % Stage::ALL.len()]
+    }
+
+    /// Enters a stage; there is no way back to an earlier one.
+    pub(crate) fn enter(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Counts a worker that was started anew.
+    pub(crate) fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Everything as it stands. Figures read at slightly different moments may differ by what
+    /// happened in between.
+    pub(crate) fn read(&self) -> Figures {
+        let sum = |pick: fn(&WorkerCounters) -> &Counter| {
+            self.workers.iter().map(|worker| pick(worker).get()).sum()
+        };
+        let clients: u64 = sum(|w| &w.clients);
+        let active = sum(|w| &w.clients_active).min(clients);
+        Figures {
+            clients_active: active,
+            clients_parked: clients - active,
+            clients_lingering: sum(|w| &w.clients_lingering),
+            clients_accepted: sum(|w| &w.clients_accepted),
+            clients_closed: self.sums(|w| &w.clients_closed),
+            accept_pauses: self.sums(|w| &w.accept_pauses),
+            buffers: sum(|w| &w.buffers),
+            buffers_used: sum(|w| &w.buffers_used),
+            buffers_promised: sum(|w| &w.buffers_promised),
+            buffers_free_min: sum(|w| &w.buffers_free_min),
+            buffer_waits: self.sums(|w| &w.buffer_waits),
+            exchanges: self.sums(|w| &w.exchanges),
+            requests: self.sums(|w| &w.requests),
+            refusals: self.sums(|w| &w.refusals),
+            retries: sum(|w| &w.retries),
+            trailer_bytes_dropped: sum(|w| &w.trailer_bytes_dropped),
+            client_bytes_in: sum(|w| &w.client_bytes_in),
+            client_bytes_out: sum(|w| &w.client_bytes_out),
+            request_seconds: self.spread(|w| &w.request_seconds),
+            upstream_seconds: self.spread(|w| &w.upstream_seconds),
+            queue_seconds: self.spread(|w| &w.queue_seconds),
+            upstreams: self.upstreams.read(),
+            restarts: self.restarts.load(Ordering::Relaxed),
+        }
+    }
+
+    fn sums<const N: usize>(&self, pick: fn(&WorkerCounters) -> &[Counter; N]) -> [u64; N] {
+        std::array::from_fn(|at| self.workers.iter().map(|worker| pick(worker)[at].get()).sum())
+    }
+
+    fn spread(&self, pick: fn(&WorkerCounters) -> &Histogram) -> Spread {
+        self.workers.iter().map(|worker| pick(worker)).fold(Spread::default(), Spread::and)
+    }
+}
+
+/// How the process fares at one moment, over all workers. Names are those of
+/// [`WorkerCounters`], where their meaning stands.
+#[derive(Clone, Debug)]
+pub(crate) struct Figures {
+    pub(crate) clients_active: u64,
+    pub(crate) clients_parked: u64,
+    pub(crate) clients_lingering: u64,
+    pub(crate) clients_accepted: u64,
+    pub(crate) clients_closed: [u64; CloseReason::ALL.len()],
+    pub(crate) accept_pauses: [u64; AcceptPause::ALL.len()],
+    pub(crate) buffers: u64,
+    pub(crate) buffers_used: u64,
+    pub(crate) buffers_promised: u64,
+    pub(crate) buffers_free_min: u64,
+    pub(crate) buffer_waits: [u64; pool::Rank::ALL.len()],
+    pub(crate) exchanges: [u64; exchange::Phase::ALL.len()],
+    pub(crate) requests: [u64; 5],
+    pub(crate) refusals: [u64; exchange::Refusal::ALL.len()],
+    pub(crate) retries: u64,
+    pub(crate) trailer_bytes_dropped: u64,
+    pub(crate) client_bytes_in: u64,
+    pub(crate) client_bytes_out: u64,
+    pub(crate) request_seconds: Spread,
+    pub(crate) upstream_seconds: Spread,
+    pub(crate) queue_seconds: Spread,
+    pub(crate) upstreams: Vec<ServerFigures>,
+    pub(crate) restarts: u64,
+}
+
+/// Histograms of several workers, added up.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spread {
+    /// Counts of each bucket, not cumulative; the last is above all bounds.
+    pub(crate) buckets: [u64; BOUNDS_MICROS.len() + 1],
+    /// All lengths together, seconds.
+    pub(crate) sum: f64,
+}
+
+impl Spread {
+    pub(crate) fn and(mut self, histogram: &Histogram) -> Self {
+        for (sum, count) in self.buckets.iter_mut().zip(histogram.buckets()) {
+            *sum += count;
+        }
+        self.sum += histogram.sum_seconds();
+        self
+    }
+
+    /// How many were counted.
+    pub(crate) fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The mean length, if any was counted.
+    #[expect(clippy::cast_precision_loss, reason = "a mean needs no last digit")]
+    pub(crate) fn mean(&self) -> Option<Duration> {
+        match self.count() {
+            0 => None,
+            count => Duration::try_from_secs_f64(self.sum / count as f64).ok(),
+        }
+    }
+
+    /// What was counted here and not yet in `earlier`.
+    pub(crate) fn since(&self, earlier: &Self) -> Self {
+        Self {
+            buckets: std::array::from_fn(|at| self.buckets[at].saturating_sub(earlier.buckets[at])),
+            sum: (self.sum - earlier.sum).max(0.0),
+        }
+    }
+
+    /// The bound below which `percent` of all lengths lie; none if nothing was counted or it is
+    /// above all bounds.
+    pub(crate) fn percentile(&self, percent: u64) -> Option<Duration> {
+        let wanted = (self.count() * percent).div_ceil(100).max(1);
+        let mut seen = 0;
+        let bucket = self.buckets.iter().position(|count| {
+            seen += count;
+            seen >= wanted
+        })?;
+        BOUNDS_MICROS.get(bucket).map(|micros| Duration::from_micros(*micros))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::settings::Settings;
+    use crate::settings::tests::settings;
+    use base::id::WorkerId;
+
+    /// Two workers before one server, none of them running.
+    pub(crate) fn panel() -> (Settings, Vec<Arc<WorkerCounters>>, Panel) {
+        let settings =
+            settings("--listen 127.0.0.1:0 --upstream 127.0.0.1:9000 --max-clients 100").unwrap();
+        let shared = bus::Shared::new(2, &settings.plan(WorkerId(0)).groups);
+        let counters: Vec<Arc<WorkerCounters>> = vec![Arc::default(), Arc::default()];
+        let panel = Panel::new(counters.clone(), Upstreams::new(&settings, shared));
+        (settings, counters, panel)
+    }
+
+    #[test]
+    fn figures_of_all_workers_are_added_up() {
+        let (_, workers, panel) = panel();
+        for worker in &workers {
+            worker.clients.set(5);
+            worker.clients_active.set(2);
+            worker.exchanges[1].set(2);
+            worker.closed(CloseReason::Idle);
+            worker.request_seconds.observe(Duration::from_millis(3));
+        }
+        let figures = panel.read();
+        assert_eq!((figures.clients_parked, figures.clients_active), (6, 4));
+        assert_eq!(figures.exchanges[1], 4);
+        assert_eq!(figures.clients_closed[CloseReason::Idle as usize], 2);
+        assert_eq!(figures.request_seconds.count(), 2);
+        assert_eq!(figures.request_seconds.percentile(99), Some(Duration::from_millis(5)));
+        assert_eq!(figures.upstreams[0].address.as_ref(), "127.0.0.1:9000");
+    }
+
+    #[test]
+    fn a_stage_is_never_left_for_an_earlier_one() {
+        let (_, _, panel) = panel();
+        assert_eq!(panel.stage(), Stage::Starting);
+        for (enter, stage) in [
+            (Stage::Accepting, Stage::Accepting),
+            (Stage::Stopping, Stage::Stopping),
+            (Stage::Draining, Stage::Stopping),
+        ] {
+            panel.enter(enter);
+            assert_eq!(panel.stage(), stage);
+        }
+    }
+
+    #[test]
+    fn percentiles_are_bounds_of_buckets() {
+        let histogram = Histogram::default();
+        (0..99).for_each(|_| histogram.observe(Duration::from_micros(80)));
+        histogram.observe(Duration::from_secs(90));
+        let spread = Spread::default().and(&histogram);
+        assert_eq!(spread.percentile(50), Some(Duration::from_micros(100)));
+        assert_eq!(spread.percentile(99), Some(Duration::from_micros(100)));
+        assert_eq!(spread.percentile(100), None, "above all bounds");
+        assert_eq!(Spread::default().percentile(50), None);
+        assert_eq!(Spread::default().mean(), None);
+    }
+}

@@ -1,0 +1,261 @@
+//! `/metrics`: the figures as Prometheus reads them. Every name stands here, with its meaning.
+
+use std::fmt;
+use std::sync::Arc;
+
+use exchange::{Phase, Refusal};
+use pool::Rank;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::registry::Registry;
+use worker::{AcceptPause, CloseReason};
+
+use crate::figures::{Figures, Panel};
+use crate::settings::{GROUP, Settings};
+use crate::sheet::Sheet;
+use crate::upstreams::ServerFigures;
+
+/// The media type of what [`Metrics::text`] gives.
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What a scrape reads.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Reads from `panel` at each scrape.
+    pub(crate) fn new(panel: Arc<Panel>, settings: &Settings) -> Self {
+        let mut registry = Registry::with_prefix("anteroom");
+        let facts = Facts {
+            buffer_bytes: settings.pool.buffer_bytes,
+            max_clients: settings.max_clients,
+            workers: settings.workers,
+        };
+        registry.register_collector(Box::new(Scrape { panel, facts }));
+        Self { registry }
+    }
+
+    /// One scrape, in the `OpenMetrics` text format.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::with_capacity(16 << 10);
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// What does not change while the process runs.
+#[derive(Debug)]
+struct Facts {
+    buffer_bytes: u32,
+    max_clients: u32,
+    workers: u32,
+}
+
+#[derive(Debug)]
+struct Scrape {
+    panel: Arc<Panel>,
+    facts: Facts,
+}
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let figures = self.panel.read();
+        let mut sheet = Sheet::new(encoder);
+        facts(&mut sheet, &self.facts)?;
+        clients(&mut sheet, &figures)?;
+        buffers(&mut sheet, &figures)?;
+        exchanges(&mut sheet, &figures)?;
+        upstreams(&mut sheet, &figures.upstreams)?;
+        let restarts = "Workers that failed and were started anew";
+        sheet.count("worker_restarts", restarts, figures.restarts)?;
+        times(&mut sheet, &figures)
+    }
+}
+
+fn facts(sheet: &mut Sheet<'_>, facts: &Facts) -> fmt::Result {
+    sheet.info("build", "The version that runs", &[("version", env!("CARGO_PKG_VERSION"))])?;
+    sheet.gauge("workers", "Worker threads", u64::from(facts.workers))?;
+    sheet.gauge("max_clients", "Most clients at one time", u64::from(facts.max_clients))?;
+    sheet.gauge("buffer_bytes", "Bytes of one buffer", u64::from(facts.buffer_bytes))
+}
+
+/// Rows with one label.
+fn by<'l, const N: usize>(
+    label: &'l str,
+    values: [&'l str; N],
+    counts: [u64; N],
+) -> impl Iterator<Item = ([(&'l str, &'l str); 1], u64)> {
+    values.map(|value| [(label, value)]).into_iter().zip(counts)
+}
+
+fn clients(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    let here =
+        "Clients connected now: a parked one owns no buffer, a lingering one is being closed";
+    let now = [figures.clients_parked, figures.clients_active, figures.clients_lingering];
+    sheet.gauges("clients", here, by("state", ["parked", "active", "lingering"], now))?;
+    sheet.count("clients_accepted", "Clients accepted", figures.clients_accepted)?;
+    let reasons = CloseReason::ALL.map(CloseReason::label);
+    let closed = by("reason", reasons, figures.clients_closed);
+    sheet.counts("clients_closed", "Clients closed, by reason", closed)?;
+    let causes = AcceptPause::ALL.map(AcceptPause::label);
+    let pauses = by("cause", causes, figures.accept_pauses);
+    sheet.counts("accept_pauses", "Times accepting paused, by what was wanting", pauses)?;
+    let bytes = [figures.client_bytes_in, figures.client_bytes_out];
+    let bytes = by("direction", ["in", "out"], bytes);
+    sheet.counts("client_bytes", "Bytes exchanged with clients", bytes)
+}
+
+fn buffers(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    let used = figures.buffers_used;
+    let states = by("state", ["free", "used"], [figures.buffers.saturating_sub(used), used]);
+    sheet.gauges("buffers", "Buffers of all pools", states)?;
+    let promised = "Buffers promised to exchanges with a lease, not yet lent";
+    sheet.gauge("buffers_promised", promised, figures.buffers_promised)?;
+    let least = "Fewest buffers that were ever free, the pools' minima added up";
+    sheet.gauge("buffers_free_min", least, figures.buffers_free_min)?;
+    let waits = by("rank", Rank::ALL.map(rank_label), figures.buffer_waits);
+    sheet.counts("buffer_waits", "Waits for a buffer, by what it would unblock", waits)?;
+    sheet.gauge("spool_bytes", "Bytes of exchanges kept on disk", 0)
+}
+
+/// The label in `anteroom_buffer_waits_total{rank}`.
+pub(crate) const fn rank_label(rank: Rank) -> &'static str {
+    match rank {
+        Rank::Send => "send",
+        Rank::Upstream => "upstream",
+        Rank::Client => "client",
+        Rank::NewClient => "new_client",
+    }
+}
+
+/// The classes of status codes, in the order of their counters.
+pub(crate) const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+fn exchanges(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    let phases = by("state", Phase::ALL.map(Phase::label), figures.exchanges);
+    sheet.gauges("exchanges", "Exchanges now, by what they await", phases)?;
+    let classes = CLASSES.map(|class| [("proxy", "http"), ("code", class)]);
+    let requests = classes.into_iter().zip(figures.requests);
+    sheet.counts("requests", "Requests answered, by class of the answer", requests)?;
+    let codes = Refusal::ALL.map(|refusal| refusal.status().to_string());
+    let refusals =
+        Refusal::ALL.iter().zip(&codes).zip(figures.refusals).map(|((refusal, code), count)| {
+            ([("reason", refusal.label()), ("code", code.as_str())], count)
+        });
+    sheet.counts("refusals", "Answers given in the server's stead, by reason", refusals)?;
+    sheet.count("retries", "Requests sent again on a fresh connection", figures.retries)?;
+    let dropped = "Bytes of request trailers that were not passed on";
+    sheet.count("request_trailer_bytes_dropped", dropped, figures.trailer_bytes_dropped)
+}
+
+fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
+    let states = servers.iter().flat_map(|server| {
+        let labels = |state| [("upstream", GROUP), ("server", &*server.address), ("state", state)];
+        server.states().map(|(state, count)| (labels(state), count))
+    });
+    sheet.gauges("upstream_connections", "Connections to servers", states)?;
+    let each = |pick: fn(&ServerFigures) -> u64| {
+        let labels = |server| [("upstream", GROUP), ("server", server)];
+        servers.iter().map(move |server| (labels(&*server.address), pick(server)))
+    };
+    let most = "Most connections that work for clients at one time (`connections`)";
+    sheet.gauges("upstream_connections_max", most, each(|server| server.connections))?;
+    let connects = "Connections opened to servers";
+    sheet.counts("upstream_connects", connects, each(|server| server.connects))?;
+    let failures = "Attempts to reach a server, and fresh connections to it, that failed";
+    sheet.counts("upstream_failures", failures, each(|server| server.failures))?;
+    let handed_over = "Idle connections that went from one worker to another";
+    sheet.counts("upstream_handovers", handed_over, each(|server| server.handed_over))
+}
+
+fn times(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    let request = "From a request's first byte in to its response's last byte taken by the kernel";
+    sheet.spread("request_seconds", request, &figures.request_seconds)?;
+    let upstream = "Leases of upstream connections: first byte written to last byte read";
+    sheet.spread("upstream_seconds", upstream, &figures.upstream_seconds)?;
+    let queue = "Waits for a lease in the ready queue";
+    sheet.spread("queue_seconds", queue, &figures.queue_seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::tests::panel;
+    use std::collections::HashSet;
+    use std::time::Duration;
+
+    /// One scrape of two workers that have something to tell.
+    fn scrape() -> String {
+        let (settings, workers, panel) = panel();
+        for worker in &workers {
+            worker.clients.set(3);
+            worker.clients_active.set(1);
+            worker.buffers.set(8);
+            worker.buffers_used.set(1);
+            worker.requests[1].add(4);
+            worker.refusals[Refusal::QueueFull as usize].increment();
+            worker.request_seconds.observe(Duration::from_millis(1));
+            worker.request_seconds.observe(Duration::from_mins(2));
+        }
+        panel.restarted();
+        Metrics::new(Arc::new(panel), &settings).text().unwrap()
+    }
+
+    #[test]
+    fn the_names_of_the_contract_are_there_with_their_figures() {
+        let text = scrape();
+        for line in [
+            r#"anteroom_clients{state="parked"} 4"#,
+            r#"anteroom_clients{state="active"} 2"#,
+            "anteroom_clients_accepted_total 0",
+            r#"anteroom_clients_closed_total{reason="idle"} 0"#,
+            r#"anteroom_buffers{state="free"} 14"#,
+            r#"anteroom_buffers{state="used"} 2"#,
+            "anteroom_buffer_bytes 2048",
+            r#"anteroom_buffer_waits_total{rank="new_client"} 0"#,
+            r#"anteroom_exchanges{state="collecting"} 0"#,
+            r#"anteroom_requests_total{proxy="http",code="2xx"} 8"#,
+            r#"anteroom_refusals_total{reason="queue_full",code="503"} 2"#,
+            r#"anteroom_upstream_connections{upstream="upstream",server="127.0.0.1:9000",state="idle"} 0"#,
+            r#"anteroom_upstream_connects_total{upstream="upstream",server="127.0.0.1:9000"} 0"#,
+            "anteroom_spool_bytes 0",
+            "anteroom_worker_restarts_total 1",
+            r#"anteroom_request_seconds_bucket{le="0.001"} 2"#,
+            r#"anteroom_request_seconds_bucket{le="60.0"} 2"#,
+            r#"anteroom_request_seconds_bucket{le="+Inf"} 4"#,
+            "anteroom_request_seconds_count 4",
+            "anteroom_request_seconds_sum 240.002",
+            "anteroom_upstream_seconds_count 0",
+            "anteroom_queue_seconds_count 0",
+        ] {
+            assert!(text.lines().any(|have| have == line), "no `{line}` in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn every_name_has_a_meaning_and_appears_once() {
+        let text = scrape();
+        let mut helped = HashSet::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("# HELP ")) {
+            let (name, help) = line.split_once(' ').unwrap();
+            assert!(helped.insert(name), "{name} appears twice");
+            assert!(help.len() > 10, "{name}: {help}");
+        }
+        let mut seen = HashSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let series = line.rsplit_once(' ').unwrap().0;
+            assert!(seen.insert(series), "{series} appears twice");
+            let name = series.split('{').next().unwrap();
+            let bare = ["", "_total", "_bucket", "_sum", "_count", "_info"]
+                .into_iter()
+                .filter_map(|suffix| name.strip_suffix(suffix));
+            assert!(bare.into_iter().any(|name| helped.contains(name)), "{name} has no meaning");
+        }
+    }
+}
