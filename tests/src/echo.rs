@@ -1,0 +1,80 @@
+//! The echo upstream, and what every request that reaches an upstream must look like.
+
+use std::io::{self, Write};
+
+use crate::message::Request;
+use crate::random::Random;
+use crate::stream::Stream;
+use crate::upstream::{Next, Place, Upstream};
+
+/// An upstream that gives each body back. The target chooses how: `/length`, `/chunked`,
+/// `/close` (the end of the connection ends the body).
+pub fn echo() -> Upstream {
+    Upstream::http(answer)
+}
+
+/// As [`echo`] at an address.
+pub fn echo_at(address: &str) -> Upstream {
+    Upstream::http_at(address, answer)
+}
+
+/// The script of [`echo`].
+///
+/// # Errors
+/// What writing says.
+pub fn answer(request: &Request, place: Place, stream: &mut Stream) -> io::Result<Next> {
+    let mut random = Random::new(place.number as u64 + 1000);
+    let body = &request.body;
+    let (framing, next) = match request.target() {
+        "/chunked" => ("Transfer-Encoding: chunked".to_owned(), Next::Keep),
+        "/close" => ("Connection: close".to_owned(), Next::Close),
+        _ => (format!("Content-Length: {}", body.len()), Next::Keep),
+    };
+    let mut bytes = format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n").into_bytes();
+    if request.target() == "/chunked" {
+        let pieces = 1 + random.below(9);
+        for piece in random.cut(body, pieces) {
+            bytes.extend(format!("{:X};ext=1\r\n", piece.len()).into_bytes());
+            bytes.extend_from_slice(piece);
+            bytes.extend_from_slice(b"\r\n");
+        }
+        bytes.extend_from_slice(b"0\r\n\r\n");
+    } else {
+        bytes.extend_from_slice(body);
+    }
+    for piece in random.cut(&bytes, 4) {
+        stream.write_all(piece)?;
+    }
+    Ok(next)
+}
+
+/// What is wrong with a request that reached an upstream: nothing may be (law 4). `beyond` are
+/// bytes that came behind it, before it was answered.
+pub fn faults(request: &Request, beyond: &[u8]) -> Vec<String> {
+    let head = &request.head;
+    let mut found = Vec::new();
+    for hop in ["transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-connection"] {
+        if !head.all(hop).is_empty() {
+            found.push(format!("`{hop}` reached the upstream"));
+        }
+    }
+    let connection = head.all("connection");
+    if connection.iter().any(|value| !["close", "keep-alive"].contains(value)) {
+        found.push(format!("`Connection: {connection:?}` reached the upstream"));
+    }
+    if head.all("host").len() != 1 {
+        found.push(format!("{} Host fields", head.all("host").len()));
+    }
+    let lengths = head.all("content-length");
+    let exact = lengths.iter().all(|length| *length == request.body.len().to_string());
+    if lengths.len() > 1 || !exact || (lengths.is_empty() && !request.body.is_empty()) {
+        found.push(format!("lengths {lengths:?} for {} bytes", request.body.len()));
+    }
+    if !head.start.ends_with(" HTTP/1.1") || head.start.matches(' ').count() != 2 {
+        found.push(format!("request line {:?}", head.start));
+    }
+    if !beyond.is_empty() {
+        found.push(format!("{} bytes beyond the request", beyond.len()));
+    }
+    found.into_iter().map(|fault| format!("{fault} in {:?}", head.start)).collect()
+}

@@ -1,0 +1,147 @@
+//! One byte stream over TCP or a Unix socket.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::wait::PATIENCE;
+
+/// A connected socket with time-outs, so that no test waits for ever.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over IP.
+    Tcp(TcpStream),
+    /// In the file system.
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// Connects to `IP:PORT` or `unix:/path`.
+    ///
+    /// # Errors
+    /// What connecting says, or a text that is no address.
+    pub fn connect(address: &str) -> io::Result<Self> {
+        let stream = if let Some(path) = address.strip_prefix("unix:") {
+            Self::Unix(UnixStream::connect(Path::new(path))?)
+        } else {
+            let address: SocketAddr = address
+                .parse()
+                .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, address.to_owned()))?;
+            Self::Tcp(TcpStream::connect_timeout(&address, PATIENCE)?)
+        };
+        stream.ready()
+    }
+
+    /// Sets what every stream of the tests has: time-outs and no delay.
+    ///
+    /// # Errors
+    /// What setting an option says.
+    pub fn ready(self) -> io::Result<Self> {
+        self.set_timeout(PATIENCE)?;
+        if let Self::Tcp(stream) = &self {
+            stream.set_nodelay(true)?;
+        }
+        Ok(self)
+    }
+
+    /// How long one read or write may take.
+    ///
+    /// # Errors
+    /// What setting an option says.
+    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => {
+                s.set_read_timeout(Some(timeout))?;
+                s.set_write_timeout(Some(timeout))
+            }
+            Self::Unix(s) => {
+                s.set_read_timeout(Some(timeout))?;
+                s.set_write_timeout(Some(timeout))
+            }
+        }
+    }
+
+    /// A second handle to the same socket.
+    ///
+    /// # Errors
+    /// When the process is out of descriptors.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
+            Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+        })
+    }
+
+    /// Ends one direction or both.
+    pub fn shutdown(&self, how: Shutdown) {
+        // The peer may have ended it already: that is as good.
+        let _ = match self {
+            Self::Tcp(stream) => stream.shutdown(how),
+            Self::Unix(stream) => stream.shutdown(how),
+        };
+    }
+
+    /// Closes so that the peer meets a reset instead of an orderly end (TCP; a Unix socket is
+    /// just closed).
+    pub fn reset(self) {
+        if let Self::Tcp(stream) = &self {
+            let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+        }
+    }
+
+    /// Whether the peer has closed or ended its direction, even if unread bytes are left.
+    pub fn peer_ended(&self) -> bool {
+        self.polls(PollFlags::RDHUP)
+    }
+
+    /// Whether something has come: bytes, an end or a reset.
+    pub fn has_news(&self) -> bool {
+        self.polls(PollFlags::IN | PollFlags::RDHUP)
+    }
+
+    fn polls(&self, wanted: PollFlags) -> bool {
+        let now = Timespec::default();
+        poll(&mut [PollFd::new(self, wanted)], Some(&now)).is_ok_and(|found| found > 0)
+    }
+
+    /// Makes the socket's receive buffer small, for clients that take their time.
+    pub fn receive_little(&self) {
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(self, 4096);
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(into),
+            Self::Unix(stream) => stream.read(into),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

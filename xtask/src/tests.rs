@@ -1,0 +1,25 @@
+//! The tests of the crates, and the binary that the black-box tests need.
+
+use std::time::Duration;
+
+use crate::run::{Runner, cargo};
+use crate::tally::Tally;
+
+/// Unit and property tests of every crate, the harness's own included.
+pub(crate) fn unit(runner: &Runner, tally: &mut Tally) {
+    let limit = Duration::from_mins(20);
+    let workspace = ["test", "--workspace", "--exclude", "blackbox", "--no-fail-fast"];
+    let done = runner.run(&mut cargo(&workspace), limit);
+    tally.tests("unit", done.held, &done.output);
+    let harness = ["test", "--package", "blackbox", "--lib"];
+    let done = runner.run(&mut cargo(&harness), limit);
+    tally.tests("unit", done.held, &done.output);
+}
+
+/// Builds the release binary and says whether that worked.
+pub(crate) fn build(runner: &Runner, tally: &mut Tally) -> bool {
+    let arguments = ["build", "--release", "--package", "anteroom"];
+    let built = runner.run(&mut cargo(&arguments), Duration::from_mins(15)).held;
+    tally.step("build", built);
+    built
+}
