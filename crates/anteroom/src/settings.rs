@@ -94,7 +94,7 @@ impl Settings {
         Plan {
             worker,
             pool: self.pool,
-            max_clients: share(self.max_clients, self.workers, worker),
+            max_clients: self.max_clients,
             exchange_memory: self.exchange_memory,
             listeners: (0u32..)
                 .zip(&self.listeners)
@@ -320,7 +320,7 @@ pub(crate) mod tests {
     fn shares_add_up_to_the_whole() {
         let settings = settings(&format!("{BASE} --workers 4 --max-clients 10 --queue 3")).unwrap();
         let plans: Vec<Plan> = (0..4).map(|id| settings.plan(WorkerId(id))).collect();
-        assert_eq!(plans.iter().map(|plan| plan.max_clients).collect::<Vec<_>>(), [3, 3, 2, 2]);
+        assert_eq!(plans.iter().map(|plan| plan.max_clients).collect::<Vec<_>>(), [10; 4]);
         assert_eq!(plans[3].groups[0].queue_length, 1);
         assert_eq!(plans[1].listeners[0].default_host.as_ref(), "127.0.0.1:0");
     }

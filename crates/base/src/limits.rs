@@ -78,6 +78,9 @@ pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// First pause before a failed server is tried again; doubles up to the last.
 pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
+/// How long a server is given to end a connection after its last response.
+pub const PARTING: Duration = Duration::from_secs(1);
+
 /// Longest time-out that can be configured; see [`crate::time::Tick`].
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(7 * 24);
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use base::id::{ClientId, ListenerId, WorkerId};
+use base::id::{ClientId, ListenerId};
 use base::limits;
 use driver::{AcceptFault, Driver, Socket};
 use exchange::Proxy;
@@ -32,71 +32,75 @@ impl<D: Driver> Worker<D> {
         let id = ClientId(index);
         self.driver.own(socket, Party::Client(id).owner());
         self.counters.clients.increment();
+        self.count_here();
         if turned_away && self.plan.at_limit == AtLimit::Answer {
             self.counters.refusals[exchange::Refusal::Crowded as usize].increment();
             self.driver.send_text(socket, self.proxy.crowded());
             self.linger(id, CloseReason::Limit);
+            self.count_here();
             return;
         }
         self.park(id);
         self.pause_at_limit();
     }
 
-    /// Clients that count against `max_clients`: all but those on their way out.
-    fn counted(&self) -> u64 {
-        self.counters.clients.get().saturating_sub(self.counters.clients_leaving.get())
-    }
-
     fn is_at_limit(&self) -> bool {
-        self.counted() >= u64::from(self.plan.max_clients)
+        self.office.crowd.places() == 0
     }
 
     /// How many clients may be accepted now.
     pub(crate) fn places(&self) -> u32 {
-        if self.waits_at_limit() {
-            let left = u64::from(self.plan.max_clients).saturating_sub(self.counted());
-            u32::try_from(left).unwrap_or(u32::MAX)
-        } else {
-            u32::MAX
-        }
+        if self.waits_at_limit() { self.office.crowd.places() } else { u32::MAX }
     }
 
+    /// Whether new clients wait in the backlog when `max_clients` are here.
     fn waits_at_limit(&self) -> bool {
         self.plan.at_limit == AtLimit::Pause && !self.plan.reclaim_parked
     }
 
+    /// Tells the others how many clients of ours count against `max_clients`.
+    fn count_here(&self) {
+        let here = self.counters.clients.get().saturating_sub(self.counters.clients_leaving.get());
+        self.office.crowd.set(self.plan.worker, u32::try_from(here).unwrap_or(u32::MAX));
+    }
+
+    /// A client counts against `max_clients` no longer: whoever waits for its place is told.
+    pub(crate) fn free_place(&mut self) {
+        self.counters.clients_leaving.increment();
+        self.count_here();
+        self.resume_below_limit();
+        for other in self.office.crowd.waiting(self.plan.worker) {
+            // A full mailbox wakes its worker all the same, and each turn looks for a place.
+            let _ = self.office.post(other, Letter::Places);
+        }
+    }
+
     /// Stops accepting when the last place is taken, if new clients are to wait.
-    fn pause_at_limit(&mut self) {
+    pub(crate) fn pause_at_limit(&mut self) {
         if self.full || !self.waits_at_limit() || !self.is_at_limit() {
             return;
         }
         self.full = true;
+        self.office.crowd.set_waiting(self.plan.worker, true);
         self.counters.paused(AcceptPause::Limit);
         self.pause_everywhere();
-        // The kernel wakes one worker for each arrival; what it woke us for, others must take.
-        for other in (0..self.office.workers()).map(WorkerId) {
-            if other != self.plan.worker {
-                // A full mailbox wakes its worker, whose next arrival finds the backlog.
-                let _ = self.office.post(other, Letter::Backlog);
-            }
+        // The others hear of it at once: the next arrival would wake them for nothing.
+        for other in self.office.crowd.accepting(self.plan.worker) {
+            let _ = self.office.post(other, Letter::Places);
         }
-    }
-
-    /// Opens the listeners anew, which looks into their backlogs.
-    pub(crate) fn look_at_listeners(&mut self) {
-        if !self.full && self.accept_again.is_none() && self.life == Life::Serving {
-            self.pause_everywhere();
-            self.listen_everywhere();
-        }
+        // Somebody may have left between the two looks.
+        self.resume_below_limit();
     }
 
     /// Goes on accepting when a place became free.
     pub(crate) fn resume_below_limit(&mut self) {
-        if self.full && self.life == Life::Serving && !self.is_at_limit() {
-            self.full = false;
-            if self.accept_again.is_none() {
-                self.listen_everywhere();
-            }
+        if !self.full || self.is_at_limit() {
+            return;
+        }
+        self.full = false;
+        self.office.crowd.set_waiting(self.plan.worker, false);
+        if self.accept_again.is_none() && self.life == Life::Serving {
+            self.listen_everywhere();
         }
     }
 

@@ -97,8 +97,8 @@ pub struct WorkerCounters {
     pub clients: Counter,
     /// Clients with an exchange or an incomplete frame now.
     pub clients_active: Counter,
-    /// Clients that are answered and on their way out: lingering, or closed but for the
-    /// driver's last word. They count in `clients`.
+    /// Clients that do not count against `max_clients` any more, or never did: closed but for
+    /// the driver's last word, or refused at the limit. They count in `clients`.
     pub clients_leaving: Counter,
     /// Clients whose closing lingers now.
     pub clients_lingering: Counter,

@@ -84,6 +84,9 @@ impl<const N: usize> Deadlines<N> {
             if class.soonest.is_due(now) {
                 class.fifo.remove(store, front);
                 *store.mark(front) = ClassMark::NONE;
+                if let Some(next) = class.fifo.front() {
+                    class.soonest = store.timer(next).due;
+                }
                 return Some((number, front));
             }
         }

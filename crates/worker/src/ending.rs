@@ -34,7 +34,7 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let client = exchange.client;
         if let Some(lease) = exchange.give_up(&mut self.pool) {
-            self.end_lease(&lease, false);
+            self.end_lease(&lease, false, false);
         }
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(record) = self.clients.get(client) else { return };
@@ -67,7 +67,7 @@ impl<D: Driver> Worker<D> {
         self.leave_queues(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         if let Some(lease) = exchange.give_up(&mut self.pool) {
-            self.end_lease(&lease, false);
+            self.end_lease(&lease, false, false);
         }
         if let Some(client) = self.end_exchange(id) {
             self.close_client(client, reason);
@@ -87,7 +87,7 @@ impl<D: Driver> Worker<D> {
             self.pool.leave(id.0);
         }
         if let Some(lease) = lease {
-            self.end_lease(&lease, false);
+            self.end_lease(&lease, false, false);
         }
         self.counters.retries.increment();
         self.note_phase(id);
@@ -151,12 +151,13 @@ impl<D: Driver> Worker<D> {
         let socket = client.socket;
         if self.leave(id) {
             self.counters.closed(reason);
+            self.free_place();
         }
         self.clients.set_state(id, ClientState::Closing);
         self.driver.close(socket);
     }
 
-    /// Counts a client out that was counted in. False if that was done before.
+    /// Ends what a client was counted in as. False if that was done before.
     fn leave(&mut self, id: ClientId) -> bool {
         self.clients.disarm(id);
         match self.clients.get(id).map(|client| client.state) {
@@ -164,7 +165,6 @@ impl<D: Driver> Worker<D> {
             Some(ClientState::Active(_)) => self.counters.clients_active.sub(1),
             Some(ClientState::Lingering { .. } | ClientState::Closing) | None => return false,
         }
-        self.counters.clients_leaving.increment();
         true
     }
 
@@ -183,7 +183,11 @@ impl<D: Driver> Worker<D> {
         }
         self.counters.closed(reason);
         self.counters.clients_lingering.increment();
-        self.clients.set_state(id, ClientState::Lingering { discarded: 0 });
+        let counts = reason != CloseReason::Limit;
+        if !counts {
+            self.counters.clients_leaving.increment();
+        }
+        self.clients.set_state(id, ClientState::Lingering { discarded: 0, counts });
         self.clients.arm(id, Patience::Linger, self.now);
         self.driver.shutdown(socket);
         self.driver.arm(socket);
@@ -192,13 +196,12 @@ impl<D: Driver> Worker<D> {
     /// Discards what a lingering client sent.
     pub(crate) fn discard_more(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
-        let (socket, ClientState::Lingering { discarded }) = (client.socket, client.state) else {
-            return;
-        };
+        let socket = client.socket;
+        let ClientState::Lingering { discarded, counts } = client.state else { return };
         match self.driver.discard(socket) {
             Received::Bytes(bytes) if discarded + bytes <= limits::LINGER_BYTES => {
                 let discarded = discarded + bytes;
-                self.clients.set_state(id, ClientState::Lingering { discarded });
+                self.clients.set_state(id, ClientState::Lingering { discarded, counts });
                 self.driver.arm(socket);
             }
             Received::Nothing => self.driver.arm(socket),
@@ -208,11 +211,12 @@ impl<D: Driver> Worker<D> {
 
     fn close_lingering(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
-        if !matches!(client.state, ClientState::Lingering { .. }) {
-            return;
-        }
         let socket = client.socket;
+        let ClientState::Lingering { counts, .. } = client.state else { return };
         self.counters.clients_lingering.sub(1);
+        if counts {
+            self.free_place();
+        }
         self.clients.disarm(id);
         self.clients.set_state(id, ClientState::Closing);
         self.driver.close(socket);
@@ -223,7 +227,6 @@ impl<D: Driver> Worker<D> {
         if self.clients.table.remove(id.0).is_some() {
             self.counters.clients.sub(1);
             self.counters.clients_leaving.sub(1);
-            self.resume_below_limit();
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::client::Party;
 use crate::counters::CloseReason;
 use crate::office::Letter;
 use crate::turn::Worker;
-use crate::upstream::Progress;
+use crate::upstream::{Ending, Progress};
 
 impl<D: Driver> Worker<D> {
     /// Does what the bus decides until it has nothing more to say.
@@ -52,7 +52,7 @@ impl<D: Driver> Worker<D> {
 
     pub(crate) fn upstream_connected(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
-        if upstream.closing {
+        if upstream.ending.has_begun() {
             return;
         }
         let socket = upstream.socket;
@@ -63,22 +63,33 @@ impl<D: Driver> Worker<D> {
 
     pub(crate) fn connect_failed(&mut self, id: ConnectionId, fault: ConnectFault) {
         let Some(upstream) = self.upstreams.get(id) else { return };
-        if upstream.closing {
+        if upstream.ending.has_begun() {
             return;
         }
         self.bus.connect_failed(id, failure(fault), self.now);
         self.close_upstream(id);
     }
 
-    /// Terminate; the bus hears of the end when the driver has closed it (law 9).
+    /// Ends a connection: after a whole response together with the server, else at once. The bus
+    /// hears of it when the driver has closed it (law 9).
     pub(crate) fn close_upstream(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
-        if std::mem::replace(&mut upstream.closing, true) {
-            return;
-        }
         let socket = upstream.socket;
-        self.upstreams.disarm(id);
-        self.driver.close(socket);
+        match upstream.ending {
+            Ending::Closing => {}
+            // What arrived behind the response is its end, or nothing worth waiting for.
+            Ending::Parting if self.driver.is_quiet(socket) => {
+                upstream.ending = Ending::Parted;
+                self.upstreams.arm(id, Progress::Parting, self.now);
+                self.driver.shutdown(socket);
+                self.driver.arm(socket);
+            }
+            Ending::No | Ending::Parting | Ending::Parted => {
+                upstream.ending = Ending::Closing;
+                self.upstreams.disarm(id);
+                self.driver.close(socket);
+            }
+        }
     }
 
     pub(crate) fn upstream_closed(&mut self, id: ConnectionId) {
@@ -114,6 +125,7 @@ impl<D: Driver> Worker<D> {
         self.clients.disarm(client);
         if let Some(upstream) = self.upstreams.get(connection) {
             upstream.exchange = Some(id);
+            upstream.ending = Ending::No;
             upstream.stalled = false;
         }
         self.upstreams.arm(connection, Progress::Response, self.now);
@@ -154,7 +166,9 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn upstream_took(&mut self, id: ConnectionId, bytes: u32) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         upstream.sending = false;
-        let (Some(exchange), false) = (upstream.exchange, upstream.closing) else { return };
+        let (Some(exchange), false) = (upstream.exchange, upstream.ending.has_begun()) else {
+            return;
+        };
         let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
         self.upstreams.arm(id, Progress::Response, self.now);
         if bytes > 0 && record.request_written(bytes, &mut self.pool) {
@@ -165,14 +179,17 @@ impl<D: Driver> Worker<D> {
         self.write_request(exchange);
     }
 
-    /// The exchange needs the connection no more. What it learnt of it decides whether it is
-    /// kept.
-    pub(crate) fn end_lease(&mut self, lease: &Lease, reusable: bool) {
+    /// The exchange needs the connection no more: the response is whole, or never will be.
+    /// `reusable` tells whether the connection may carry another exchange.
+    pub(crate) fn end_lease(&mut self, lease: &Lease, whole: bool, reusable: bool) {
         self.counters.upstream_seconds.observe(self.now.since(lease.since));
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
         upstream.exchange = None;
         let socket = upstream.socket;
         let reusable = reusable && !upstream.sending;
+        if whole && !upstream.sending {
+            upstream.ending = Ending::Parting;
+        }
         self.upstreams.disarm(lease.connection);
         self.bus.release(lease.connection, reusable, self.now);
         if reusable {

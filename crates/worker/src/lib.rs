@@ -14,6 +14,7 @@
 mod admit;
 mod client;
 mod counters;
+mod crowd;
 mod date;
 mod deadline;
 mod deliver;

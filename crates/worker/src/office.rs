@@ -9,6 +9,8 @@ use bus::Travelling;
 use crossbeam_queue::ArrayQueue;
 use driver::Wake;
 
+use crate::crowd::Crowd;
+
 /// What one thread tells a worker. `T` is the driver's connection on its way.
 #[derive(Debug)]
 pub enum Letter<T> {
@@ -21,9 +23,8 @@ pub enum Letter<T> {
     },
     /// Something may have become free, or another worker wants an idle connection.
     Nudge,
-    /// A worker that can take no more clients may have been woken for some: look at the
-    /// listeners anew.
-    Backlog,
+    /// A place among `max_clients` became free, or the last one was taken.
+    Places,
     /// Finish what is under way, let nobody new in, then end.
     Drain,
     /// End at once.
@@ -35,19 +36,23 @@ struct Mailbox<T> {
     waker: Arc<dyn Wake>,
 }
 
-/// The mailboxes of all workers.
+/// What the workers of a process share besides the bus: their mailboxes, and the count of all
+/// clients.
 pub struct Office<T> {
     mailboxes: Vec<Mailbox<T>>,
+    pub(crate) crowd: Crowd,
 }
 
 impl<T> Office<T> {
-    /// Mailboxes for the workers whose wakers these are, with room for `capacity` letters each.
-    pub fn new(wakers: Vec<Arc<dyn Wake>>, capacity: usize) -> Arc<Self> {
+    /// Mailboxes for the workers whose wakers these are, with room for `capacity` letters each;
+    /// together they hold at most `max_clients`.
+    pub fn new(wakers: Vec<Arc<dyn Wake>>, capacity: usize, max_clients: u32) -> Arc<Self> {
+        let crowd = Crowd::new(wakers.len(), max_clients);
         let mailboxes = wakers
             .into_iter()
             .map(|waker| Mailbox { queue: ArrayQueue::new(capacity), waker })
             .collect();
-        Arc::new(Self { mailboxes })
+        Arc::new(Self { mailboxes, crowd })
     }
 
     /// How many workers there are.

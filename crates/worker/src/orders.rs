@@ -30,14 +30,16 @@ impl<D: Driver> Worker<D> {
         while let Some(letter) = self.office.collect(self.plan.worker) {
             match letter {
                 Letter::Carried { travelling, transport } => self.take_over(travelling, transport),
-                Letter::Nudge => {}
-                Letter::Backlog => self.look_at_listeners(),
+                // What they are about is looked at below.
+                Letter::Nudge | Letter::Places => {}
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }
         }
-        // Even if a letter was lost to a full mailbox, the bus looks again.
+        // Even if a letter was lost to a full mailbox, both are looked at again.
         self.bus.nudged();
+        self.resume_below_limit();
+        self.pause_at_limit();
     }
 
     /// Lets nobody new in. Parked clients may come back with one more request for a moment, so
@@ -87,7 +89,7 @@ impl<D: Driver> Worker<D> {
             if let Some(exchange) = self.exchanges.get_mut(index)
                 && let Some(lease) = exchange.give_up(&mut self.pool)
             {
-                self.end_lease(&lease, false);
+                self.end_lease(&lease, false, false);
             }
             self.end_exchange(ExchangeId(index));
         }

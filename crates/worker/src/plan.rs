@@ -13,7 +13,8 @@ pub struct Plan {
     pub worker: WorkerId,
     /// Its pool.
     pub pool: PoolConfig,
-    /// Its share of `max_clients`; 0 means that it accepts nobody.
+    /// Most clients of the whole process; each worker has records for all of them, as the kernel
+    /// may give them all to one.
     pub max_clients: u32,
     /// Bytes one exchange may keep in the pool (`exchange_memory`).
     pub exchange_memory: u32,

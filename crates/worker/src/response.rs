@@ -17,7 +17,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn upstream_readable(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         match upstream.exchange {
-            _ if upstream.closing => {}
+            _ if upstream.ending.has_begun() => self.close_upstream(id),
             // An idle connection has nothing to say: it ended, or speaks unasked.
             None => self.bus.lost(id),
             Some(exchange) => self.receive_response(exchange),
@@ -94,7 +94,7 @@ impl<D: Driver> Worker<D> {
     fn end_response(&mut self, id: ExchangeId, reusable: bool) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         if let Some(lease) = exchange.response_ends(&mut self.pool) {
-            self.end_lease(&lease, reusable);
+            self.end_lease(&lease, true, reusable);
         }
         self.note_phase(id);
         self.deliver(id);
@@ -140,8 +140,8 @@ impl<D: Driver> Worker<D> {
     /// The server's connection broke, or ended before a byte of the response came.
     pub(crate) fn upstream_broke(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
-        if upstream.closing {
-            return;
+        if upstream.ending.has_begun() {
+            return self.close_upstream(id);
         }
         let Some(exchange) = upstream.exchange else {
             return self.bus.lost(id);
@@ -159,6 +159,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn upstream_late(&mut self, id: ConnectionId, progress: Progress) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         match (progress, upstream.exchange) {
+            (Progress::Parting, _) => self.close_upstream(id),
             (Progress::Connect, _) => self.connect_failed(id, ConnectFault::TimedOut),
             (Progress::FirstByte | Progress::Response, Some(exchange)) => {
                 self.mishap(exchange, Mishap::ServerSilent, CloseReason::Upstream);

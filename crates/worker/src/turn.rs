@@ -101,7 +101,7 @@ impl<D: Driver> Worker<D> {
             scratch: Scratch::new(),
             date: DateCache::new(),
             life: Life::Serving,
-            full: plan.max_clients == 0,
+            full: false,
             pipelined: VecDeque::with_capacity(records as usize),
             accept_again: None,
             proxy: Http,
@@ -113,9 +113,9 @@ impl<D: Driver> Worker<D> {
             plan,
             now,
         };
-        if !worker.full {
-            worker.listen_everywhere();
-        }
+        worker.office.crowd.set(worker.plan.worker, 0);
+        worker.office.crowd.set_waiting(worker.plan.worker, false);
+        worker.listen_everywhere();
         Ok(worker)
     }
 

@@ -20,10 +20,31 @@ pub(crate) struct Upstream {
     pub(crate) sending: bool,
     /// Receiving stopped because the client is behind by `exchange_memory`.
     pub(crate) stalled: bool,
-    /// Only [`driver::Completion::Closed`] is awaited.
-    pub(crate) closing: bool,
+    /// Its end, once it has begun.
+    pub(crate) ending: Ending,
     timer: Timer,
     class: ClassMark,
+}
+
+/// How far the end of a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It is in use or idle.
+    No,
+    /// Its last response is read. When it is closed, the server's own end is awaited first, so
+    /// that the server never sees one connection more than it is allowed (law 6).
+    Parting,
+    /// We ended our direction and await the server's end.
+    Parted,
+    /// Only [`driver::Completion::Closed`] is awaited.
+    Closing,
+}
+
+impl Ending {
+    /// Whether nothing more is asked of the connection.
+    pub(crate) const fn has_begun(self) -> bool {
+        matches!(self, Self::Parted | Self::Closing)
+    }
 }
 
 /// The classes of deadlines on the server's side.
@@ -32,10 +53,13 @@ pub(crate) enum Progress {
     Connect,
     FirstByte,
     Response,
+    /// Until the server ends a connection that is not used any more.
+    Parting,
 }
 
 impl Progress {
-    pub(crate) const ALL: [Self; 3] = [Self::Connect, Self::FirstByte, Self::Response];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Connect, Self::FirstByte, Self::Response, Self::Parting];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -76,6 +100,7 @@ impl Upstreams {
             Progress::Connect => timeouts.connect,
             Progress::FirstByte => timeouts.first_byte,
             Progress::Response => timeouts.response,
+            Progress::Parting => base::limits::PARTING,
         });
         let mut table = Vec::with_capacity(capacity as usize);
         table.resize_with(capacity as usize, || None);
@@ -93,7 +118,7 @@ impl Upstreams {
             exchange: None,
             sending: false,
             stalled: false,
-            closing: false,
+            ending: Ending::No,
             timer: Timer::default(),
             class: ClassMark::NONE,
         });

@@ -152,6 +152,13 @@ fn bytes_behind_a_response_end_the_connection_and_reach_nobody() {
     server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n");
     house.settle();
     assert!(text(&client).ends_with("\r\n\r\nok"));
+    assert!(!text(&server).is_empty() && server.has_ended());
+    house.exchange(&client, GET);
+    assert_eq!(text(&server), "", "it is not used again");
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&client)), 200);
+    house.pass(Duration::from_secs(2));
     assert!(server.is_closed());
     house.assert_quiet();
 }

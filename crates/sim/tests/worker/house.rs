@@ -86,7 +86,8 @@ impl House {
         };
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
-        let office = Office::new(drivers.iter().map(Driver::waker).collect(), 64);
+        let wakers = drivers.iter().map(Driver::waker).collect();
+        let office = Office::new(wakers, 64, setting.max_clients);
         let shared = Shared::new(setting.workers, &groups);
         let counters: Vec<_> =
             drivers.iter().map(|_| Arc::new(WorkerCounters::default())).collect();
@@ -138,6 +139,14 @@ impl House {
 
     pub(crate) fn client(&mut self) -> Peer {
         let client = self.world.connect(ListenerId(0));
+        self.settle();
+        client
+    }
+
+    /// A client that this worker accepts.
+    pub(crate) fn client_of(&mut self, worker: usize) -> Peer {
+        let client = self.world.connect(ListenerId(0));
+        self.workers[worker].turn();
         self.settle();
         client
     }

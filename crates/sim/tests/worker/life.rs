@@ -158,3 +158,35 @@ fn an_early_answer_stops_the_upload() {
     assert!(!client.is_closed(), "the client's request was whole");
     house.assert_quiet();
 }
+
+/// A server that says `Connection: close` has room for the next connection only when it has
+/// closed this one: until then it is not opened.
+#[test]
+fn the_next_connection_waits_until_the_server_closed_the_last_one() {
+    let mut house = House::new(&Setting { connections: 1, ..Setting::default() });
+    let (first, second) = (house.client(), house.client());
+    house.exchange(&first, GET);
+    house.exchange(&second, GET);
+    let server = house.server();
+    server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    house.settle();
+    assert_eq!(status(&text(&first)), 200);
+    assert!(house.world.accept(base::id::ServerId(0)).is_none());
+    assert!(!text(&server).is_empty() && server.has_ended(), "it is told that we are done");
+    server.close();
+    house.settle();
+    let next = house.server();
+    next.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&second)), 200);
+    // One that does not close is not waited for for ever.
+    house.exchange(&first, GET);
+    next.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
+    house.exchange(&second, GET);
+    house.pass(Duration::from_secs(2));
+    assert!(next.is_closed());
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&second)), 200);
+    house.assert_quiet();
+}

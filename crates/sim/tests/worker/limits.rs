@@ -20,6 +20,21 @@ fn at_the_limit_new_clients_wait_until_somebody_leaves() {
     assert_eq!(house.sum(|c| c.clients.get()), 1);
 }
 
+/// `max_clients` is the process's: one worker may have them all, and a place that frees in one
+/// is taken by another.
+#[test]
+fn the_limit_is_the_processs() {
+    let mut house = House::new(&Setting { workers: 2, max_clients: 4, ..Setting::default() });
+    let mut here: Vec<_> = (0..4).map(|_| house.client_of(0)).collect();
+    assert_eq!(house.counters[0].clients.get(), 4);
+    let late = house.client_of(1);
+    assert!(!late.is_accepted());
+    here.pop();
+    house.settle();
+    assert!(late.is_accepted());
+    assert_eq!(house.sum(|c| c.clients.get()), 4);
+}
+
 /// A batch of arrivals does not overshoot the limit.
 #[test]
 fn a_rush_fills_the_table_exactly() {
@@ -118,9 +133,9 @@ fn stop_gives_everything_back_at_once() {
 /// Four workers share one connection: everybody is served, nobody sees two.
 #[test]
 fn one_connection_serves_the_clients_of_all_workers() {
-    let setting = Setting { workers: 4, connections: 1, max_clients: 4, ..Setting::default() };
+    let setting = Setting { workers: 4, connections: 1, ..Setting::default() };
     let mut house = House::new(&setting);
-    let clients: Vec<_> = (0..16).map(|_| house.client()).collect();
+    let clients: Vec<_> = (0..16).map(|n| house.client_of(n % 4)).collect();
     let with_clients = house.counters.iter().filter(|c| c.clients.get() > 0).count();
     assert_eq!(with_clients, 4, "the clients are spread over workers");
     for _ in 0..3 {
