@@ -79,7 +79,9 @@ impl Panel {
         let active = sum(|w| &w.clients_active).min(clients);
         Figures {
             clients_active: active,
-            clients_parked: clients - active,
+            clients_parked: clients.saturating_sub(
+                active + sum(|w| &w.clients_lingering) + sum(|w| &w.clients_closing),
+            ),
             clients_lingering: sum(|w| &w.clients_lingering),
             clients_accepted: sum(|w| &w.clients_accepted),
             clients_closed: self.sums(|w| &w.clients_closed),

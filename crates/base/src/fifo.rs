@@ -76,6 +76,18 @@ impl Fifo {
         self.len += 1;
     }
 
+    /// Adds record `index` before all others.
+    pub fn push_front(&mut self, store: &mut impl Linked, index: u32) {
+        debug_assert_ne!(index, NONE, "the end of a list is no record");
+        *store.links(index) = Links { prev: NONE, next: self.head };
+        match self.head {
+            NONE => self.tail = index,
+            head => store.links(head).prev = index,
+        }
+        self.head = index;
+        self.len += 1;
+    }
+
     /// Takes record `index` out, wherever it stands.
     pub fn remove(&mut self, store: &mut impl Linked, index: u32) {
         debug_assert!(self.len > 0, "removal from an empty queue");
@@ -146,6 +158,9 @@ mod tests {
                 fifo.remove(&mut store, index);
             } else if seed & 0x100 == 0 && !model.is_empty() {
                 assert_eq!(fifo.pop_front(&mut store), model.pop_front());
+            } else if seed & 0x200 == 0 {
+                model.push_front(index);
+                fifo.push_front(&mut store, index);
             } else {
                 model.push_back(index);
                 fifo.push_back(&mut store, index);

@@ -57,8 +57,9 @@ pub const TURNS_PER_POLL: u32 = 16;
 /// How long accepting pauses when the system runs out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Clients whose closing lingers at one time, per worker; the longest-lingering yields.
-pub const LINGERING_MAX: u32 = 1024;
+/// Clients whose closing lingers at one time, over all workers and beyond `max_clients`; the
+/// longest-lingering yields.
+pub const LINGERING_MAX: u32 = 256;
 /// Bytes discarded from a lingering client before it is closed all the same.
 pub const LINGER_BYTES: u32 = 64 << 10;
 /// How long a closing lingers at most.
@@ -68,8 +69,12 @@ pub const REFUSAL_RECORDS: u32 = 64;
 
 /// How old a wait for a buffer may grow before the slowest holders must yield (law 5).
 pub const BUFFER_PATIENCE: Duration = Duration::from_millis(100);
+/// How long a client may take nothing of a response that holds a lease others wait for.
+pub const STALL_PATIENCE: Duration = Duration::from_secs(2);
 /// Exchanges made to yield in one round at most.
 pub const YIELDS_PER_ROUND: u32 = 16;
+/// How long a request that gets buffers first may ask for none before another takes its turn.
+pub const FAVOUR: Duration = Duration::from_millis(50);
 /// How often a short pool is looked at while somebody waits too long.
 pub const PRESSURE_PAUSE: Duration = Duration::from_millis(10);
 /// How long a drain lets parked clients come back with one more request.
@@ -85,8 +90,8 @@ pub const PARTING: Duration = Duration::from_secs(1);
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// Descriptors kept for what is neither client nor upstream: standard streams, epoll and wake
-/// descriptors, listeners, admin connections, logs.
-pub const DESCRIPTORS_SPARE: u32 = 128;
+/// descriptors, listeners, admin connections, logs, lingering clients.
+pub const DESCRIPTORS_SPARE: u32 = 128 + LINGERING_MAX;
 
 const _: () = {
     assert!(BUFFER_BYTES.is_power_of_two());
@@ -96,5 +101,6 @@ const _: () = {
     assert!(MAX_HEAD <= MAX_HEAD_LIMIT && MAX_TARGET < MAX_HEAD);
     assert!(EXCHANGE_MEMORY > MAX_HEAD_LIMIT);
     assert!(TIMEOUT_MAX.as_millis() < (u32::MAX / 2) as u128, "ticks must compare rightly");
+    assert!(LINGERING_MAX >= WORKERS_MAX, "each worker may let at least one linger");
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
 };

@@ -23,7 +23,8 @@ pub enum Mishap {
     ServerBroke,
     /// `first_byte` or `response` ran out.
     ServerSilent,
-    /// The pool ran short and this is the slowest holder without a lease.
+    /// The pool ran short and this is the slowest holder without a lease, or one whose client
+    /// takes nothing.
     PoolShort,
     /// The drain's time is over, or the worker stops at once.
     StopNow,
@@ -100,9 +101,10 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         ) => Impossible,
 
         (P::Arriving | P::Collecting, M::PoolShort) => Answer(Refusal::Pressure),
-        (P::Delivering, M::PoolShort) => Close,
-        // What waits for a lease will free its buffers; what holds one is served first.
-        (P::Ready | P::Leased | P::Pending | P::Draining, M::PoolShort) => Impossible,
+        // Its client takes nothing; that a lease is held is one more reason.
+        (P::Draining | P::Delivering, M::PoolShort) => Close,
+        // What waits for a lease will free its buffers; what awaits a response is served first.
+        (P::Ready | P::Leased | P::Pending, M::PoolShort) => Impossible,
 
         (P::Ready, M::StopNow) => Answer(Refusal::Stopping),
         (_, M::StopNow) => Close,
@@ -133,11 +135,9 @@ mod tests {
     }
 
     #[test]
-    fn only_what_holds_no_lease_yields_to_a_short_pool() {
-        for phase in Phase::ALL {
-            if outcome(phase, Mishap::PoolShort) != Outcome::Impossible {
-                assert!(!phase.holds_lease(), "{phase:?}");
-            }
+    fn what_awaits_a_response_never_yields_to_a_short_pool() {
+        for phase in [Phase::Ready, Phase::Leased, Phase::Pending] {
+            assert_eq!(outcome(phase, Mishap::PoolShort), Outcome::Impossible);
         }
     }
 }

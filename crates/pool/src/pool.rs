@@ -115,6 +115,12 @@ impl Pool {
         if self.waiting.is_ahead_of(rank) { 0 } else { self.stock.grantable(rank) }
     }
 
+    /// How many buffers are free beyond what is kept back for more urgent ranks, whoever waits.
+    #[inline]
+    pub fn spare(&self, rank: Rank) -> u32 {
+        self.stock.grantable(rank)
+    }
+
     /// Sets one buffer aside for whoever holds the promise.
     pub fn promise(&mut self, rank: Rank) -> Option<Promise> {
         self.grants(1, rank).then(|| self.stock.promise())
@@ -225,6 +231,12 @@ impl Pool {
         self.waiting.enter(token, rank, now);
     }
 
+    /// Queues `token` before all others of its rank: for who should be finished before others are
+    /// begun. Otherwise as [`wait`](Self::wait).
+    pub fn wait_first(&mut self, token: u32, rank: Rank, now: Instant) {
+        self.waiting.enter_first(token, rank, now);
+    }
+
     /// Takes `token` out of its queue, if it waits.
     pub fn leave(&mut self, token: u32) {
         self.waiting.leave(token);
@@ -233,6 +245,11 @@ impl Pool {
     /// Whether `token` waits.
     pub fn is_waiting(&self, token: u32) -> bool {
         self.waiting.rank_of(token).is_some()
+    }
+
+    /// Who would be granted a buffer next, without granting it.
+    pub fn next_in_line(&self) -> Option<(u32, Rank)> {
+        self.waiting.front().filter(|&(_, rank)| self.stock.grantable(rank) > 0)
     }
 
     /// The next waiter that can be served, and its buffer's promise: the most urgent rank first,

@@ -43,9 +43,26 @@ impl Waiting {
     /// Queues `token`. A token that waits at this rank keeps its place; one that waits at another
     /// leaves that queue first.
     pub(crate) fn enter(&mut self, token: u32, rank: Rank, now: Instant) {
+        if self.prepare(token, rank, now) {
+            self.queues[rank.index()].push_back(&mut self.waiters, token);
+        }
+    }
+
+    /// Queues `token` before all others of its rank. It counts as waiting for as long as the one
+    /// it is put before, so that the queue stays in order of time.
+    pub(crate) fn enter_first(&mut self, token: u32, rank: Rank, now: Instant) {
+        let front = self.queues[rank.index()].front();
+        let since = front.map_or(now, |front| self.waiters.0[front as usize].since.min(now));
+        if self.prepare(token, rank, since) {
+            self.queues[rank.index()].push_front(&mut self.waiters, token);
+        }
+    }
+
+    /// Makes the record of a token that is about to be queued; false if it stands there.
+    fn prepare(&mut self, token: u32, rank: Rank, since: Instant) -> bool {
         assert!(token < self.bound, "a token beyond those the pool was made for");
         match self.rank_of(token) {
-            Some(current) if current == rank => return,
+            Some(current) if current == rank => return false,
             Some(_) => self.leave(token),
             None => {}
         }
@@ -53,9 +70,9 @@ impl Waiting {
         if index >= self.waiters.0.len() {
             self.waiters.0.resize(index + 1, Waiter::default());
         }
-        self.waiters.0[index] = Waiter { links: Links::new(), since: now, rank: Some(rank) };
-        self.queues[rank.index()].push_back(&mut self.waiters, token);
+        self.waiters.0[index] = Waiter { links: Links::new(), since, rank: Some(rank) };
         self.totals[rank.index()] += 1;
+        true
     }
 
     /// Takes `token` out of its queue, if it stands in one.
@@ -135,5 +152,18 @@ mod tests {
     #[should_panic(expected = "a token beyond")]
     fn a_token_out_of_bounds_is_refused() {
         Waiting::new(2).enter(2, Rank::Send, Instant(0));
+    }
+
+    #[test]
+    fn who_is_put_first_is_served_first_and_the_order_of_time_holds() {
+        let mut waiting = Waiting::new(8);
+        waiting.enter(1, Rank::Client, Instant(10));
+        waiting.enter(2, Rank::Client, Instant(20));
+        waiting.enter_first(3, Rank::Client, Instant(30));
+        waiting.enter_first(3, Rank::Client, Instant(40));
+        assert_eq!(waiting.front(), Some((3, Rank::Client)));
+        assert_eq!(waiting.oldest(), Some(Instant(10)));
+        waiting.leave(3);
+        assert_eq!(waiting.front(), Some((1, Rank::Client)));
     }
 }

@@ -23,6 +23,7 @@ impl<D: Driver> Worker<D> {
         }
         let turned_away = self.is_at_limit();
         let Ok(index) = self.clients.table.insert(Client::new(socket, listener, peer)) else {
+            self.counters.refusals[exchange::Refusal::Crowded as usize].increment();
             self.driver.send_text(socket, self.proxy.crowded());
             self.driver.own(socket, Party::Nobody.owner());
             self.driver.close(socket);

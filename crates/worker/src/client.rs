@@ -37,8 +37,6 @@ pub(crate) enum ClientState {
     Lingering {
         /// Bytes discarded so far.
         discarded: u32,
-        /// It counts against `max_clients`: it was not refused at the limit.
-        counts: bool,
     },
     /// The driver's last word about its socket.
     Closing,

@@ -25,13 +25,15 @@ pub enum CloseReason {
     Upstream,
     /// The pool ran short and this was the slowest holder.
     Pressure,
+    /// It took nothing of its response while others waited for the connection it held.
+    Stalled,
     /// The worker drains or stops.
     Drain,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
@@ -42,6 +44,7 @@ impl CloseReason {
         Self::Limit,
         Self::Upstream,
         Self::Pressure,
+        Self::Stalled,
         Self::Drain,
     ];
 
@@ -58,6 +61,7 @@ impl CloseReason {
             Self::Limit => "limit",
             Self::Upstream => "upstream",
             Self::Pressure => "pressure",
+            Self::Stalled => "stalled",
             Self::Drain => "drain",
         }
     }
@@ -97,9 +101,11 @@ pub struct WorkerCounters {
     pub clients: Counter,
     /// Clients with an exchange or an incomplete frame now.
     pub clients_active: Counter,
-    /// Clients that do not count against `max_clients` any more, or never did: closed but for
-    /// the driver's last word, or refused at the limit. They count in `clients`.
+    /// Clients that count against `max_clients` no longer: lingering, or closed but for the
+    /// driver's last word. They count in `clients`.
     pub clients_leaving: Counter,
+    /// Clients that are closed but for the driver's last word.
+    pub clients_closing: Counter,
     /// Clients whose closing lingers now.
     pub clients_lingering: Counter,
     /// Clients accepted.

@@ -154,6 +154,7 @@ impl<D: Driver> Worker<D> {
             self.free_place();
         }
         self.clients.set_state(id, ClientState::Closing);
+        self.counters.clients_closing.increment();
         self.driver.close(socket);
     }
 
@@ -171,7 +172,8 @@ impl<D: Driver> Worker<D> {
     /// Closes in a way that does not destroy the answer: end our direction, discard what still
     /// comes, for a while (RFC 9112 §9.6).
     pub(crate) fn linger(&mut self, id: ClientId, reason: CloseReason) {
-        if self.counters.clients_lingering.get() >= u64::from(limits::LINGERING_MAX)
+        let most = limits::LINGERING_MAX / self.office.workers();
+        if self.counters.clients_lingering.get() >= u64::from(most)
             && let Some(longest) = self.clients.first(Patience::Linger)
         {
             self.close_lingering(longest);
@@ -183,11 +185,8 @@ impl<D: Driver> Worker<D> {
         }
         self.counters.closed(reason);
         self.counters.clients_lingering.increment();
-        let counts = reason != CloseReason::Limit;
-        if !counts {
-            self.counters.clients_leaving.increment();
-        }
-        self.clients.set_state(id, ClientState::Lingering { discarded: 0, counts });
+        self.clients.set_state(id, ClientState::Lingering { discarded: 0 });
+        self.free_place();
         self.clients.arm(id, Patience::Linger, self.now);
         self.driver.shutdown(socket);
         self.driver.arm(socket);
@@ -197,11 +196,11 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn discard_more(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
         let socket = client.socket;
-        let ClientState::Lingering { discarded, counts } = client.state else { return };
+        let ClientState::Lingering { discarded } = client.state else { return };
         match self.driver.discard(socket) {
             Received::Bytes(bytes) if discarded + bytes <= limits::LINGER_BYTES => {
                 let discarded = discarded + bytes;
-                self.clients.set_state(id, ClientState::Lingering { discarded, counts });
+                self.clients.set_state(id, ClientState::Lingering { discarded });
                 self.driver.arm(socket);
             }
             Received::Nothing => self.driver.arm(socket),
@@ -212,13 +211,11 @@ impl<D: Driver> Worker<D> {
     fn close_lingering(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
         let socket = client.socket;
-        let ClientState::Lingering { counts, .. } = client.state else { return };
+        let ClientState::Lingering { .. } = client.state else { return };
         self.counters.clients_lingering.sub(1);
-        if counts {
-            self.free_place();
-        }
         self.clients.disarm(id);
         self.clients.set_state(id, ClientState::Closing);
+        self.counters.clients_closing.increment();
         self.driver.close(socket);
     }
 
@@ -227,6 +224,7 @@ impl<D: Driver> Worker<D> {
         if self.clients.table.remove(id.0).is_some() {
             self.counters.clients.sub(1);
             self.counters.clients_leaving.sub(1);
+            self.counters.clients_closing.sub(1);
         }
     }
 }

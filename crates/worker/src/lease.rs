@@ -169,8 +169,11 @@ impl<D: Driver> Worker<D> {
         let (Some(exchange), false) = (upstream.exchange, upstream.ending.has_begun()) else {
             return;
         };
+        let stalled = upstream.stalled;
         let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
-        self.upstreams.arm(id, Progress::Response, self.now);
+        if !stalled {
+            self.upstreams.arm(id, Progress::Response, self.now);
+        }
         if bytes > 0 && record.request_written(bytes, &mut self.pool) {
             self.upstreams.arm(id, Progress::FirstByte, self.now);
             self.note_phase(exchange);
@@ -212,9 +215,10 @@ impl<D: Driver> Worker<D> {
         };
         let letter = Letter::Carried { travelling, transport };
         if let Err(Letter::Carried { travelling, transport }) = self.office.post(to, letter) {
-            // The mailbox is full: close first, then let the permit go.
+            // The mailbox is full: close first, then let the permit go, then tell of it.
             drop(transport);
             drop(travelling);
+            let _ = self.office.post(to, Letter::Nudge);
         }
     }
 

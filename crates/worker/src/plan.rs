@@ -98,6 +98,12 @@ impl Default for Timeouts {
 }
 
 impl Plan {
+    /// Records for clients: those who may come, those who are refused at the limit, and those
+    /// whose closing lingers.
+    pub const fn client_records(&self) -> u32 {
+        self.max_clients + limits::REFUSAL_RECORDS + limits::LINGERING_MAX
+    }
+
     /// Sockets the driver must hold: clients, refused ones, upstream connections of the worker
     /// and those on their way from others.
     pub fn sockets(&self) -> u32 {
@@ -106,6 +112,6 @@ impl Plan {
             .iter()
             .flat_map(|group| group.servers.iter().map(|server| server.connections))
             .sum();
-        self.max_clients + limits::REFUSAL_RECORDS + 2 * upstream
+        self.client_records() + 2 * upstream
     }
 }

@@ -2,6 +2,7 @@
 
 use base::id::{ClientId, ExchangeId};
 use base::limits;
+use base::time::Instant;
 use driver::Driver;
 use exchange::{Mishap, Phase};
 use pool::Rank;
@@ -13,8 +14,12 @@ use crate::turn::Worker;
 impl<D: Driver> Worker<D> {
     /// Gives free buffers to those who wait, the most urgent first.
     pub(crate) fn grant_buffers(&mut self) {
-        while let Some((token, promise)) = self.pool.next_granted() {
+        while let Some((token, rank)) = self.pool.next_in_line() {
             let id = ExchangeId(token);
+            if rank >= Rank::Client && self.gives_way(id) {
+                return;
+            }
+            let Some((_, promise)) = self.pool.next_granted() else { return };
             let Some(exchange) = self.exchanges.get_mut(token) else {
                 self.pool.forgive(promise);
                 continue;
@@ -61,52 +66,117 @@ impl<D: Driver> Worker<D> {
         self.respond(id, Some(0), Rank::Send);
     }
 
-    /// When somebody has waited too long, those who hold buffers without a lease and move
-    /// least are ended, one by one, until the wait is over.
+    /// When somebody has waited too long, those who hold buffers and move least are ended, one by one, until the wait is over.
     pub(crate) fn relieve_pressure(&mut self) {
         self.grant_buffers();
+        if self.now < self.relieve_at {
+            return;
+        }
         for _ in 0..limits::YIELDS_PER_ROUND {
             let Some(since) = self.pool.oldest_wait() else { return };
             if self.now.since(since) < limits::BUFFER_PATIENCE {
                 return;
             }
+            // Looking for somebody may take long: not in every round.
+            self.relieve_at = self.now + limits::PRESSURE_PAUSE;
             let Some(slowest) = self.slowest_holder() else { return };
             self.mishap(slowest, Mishap::PoolShort, CloseReason::Pressure);
             self.grant_buffers();
         }
     }
 
-    /// Among those who hold buffers and no lease, the one that has not moved for longest;
-    /// requests on their way in before responses on their way out.
+    /// Among those who hold buffers and keep us waiting, the one that has not moved for longest:
+    /// requests on their way in before responses on their way out. If nobody does, and nothing
+    /// is under way that will free a buffer, the requests that wait for one block each other:
+    /// then one of them must go.
     fn slowest_holder(&mut self) -> Option<ExchangeId> {
         let head = self.longest(Patience::Head);
         let body = self.longest(Patience::Body);
         let arriving = match (head, body) {
-            (Some(head), Some(body)) => Some(if head.0 >= body.0 { head.1 } else { body.1 }),
-            (one, other) => one.or(other).map(|(_, id)| id),
+            (Some(head), Some(body)) => Some(if head.0 >= body.0 { head } else { body }),
+            (one, other) => one.or(other),
         };
-        arriving.or_else(|| self.longest(Patience::Write).map(|(_, id)| id))
+        let slow = arriving.or_else(|| self.longest(Patience::Write));
+        slow.or_else(|| if self.is_stuck() { self.longest(Patience::Queue) } else { None })
+            .map(|(_, id)| id)
     }
 
-    /// The first of a class that may be made to yield, and for how long it has not moved.
+    /// Whether no exchange is in a state that ends without another buffer for a request.
+    fn is_stuck(&self) -> bool {
+        let moving = [Phase::Ready, Phase::Leased, Phase::Pending, Phase::Draining];
+        moving.iter().all(|&phase| self.counters.exchanges[phase as usize].get() == 0)
+    }
+
+    /// The first of a class that may be made to yield, and for how many milliseconds it has not
+    /// moved; who moved a moment ago is not slow.
     fn longest(&mut self, patience: Patience) -> Option<(u32, ExchangeId)> {
         let mut at: Option<ClientId> = self.clients.first(patience);
         while let Some(client) = at {
             let exchange = self.clients.get(client).and_then(Client::exchange);
             if let Some(id) = exchange
+                && !(self.favoured.is_some_and(|(favoured, _)| favoured == id)
+                    && self.pool.is_waiting(id.0))
                 && self.exchanges.get(id.0).is_some_and(may_yield)
             {
-                return Some((self.clients.armed_for(patience, client, self.now), id));
+                let still = self.clients.armed_for(patience, client, self.now);
+                return (u128::from(still) >= limits::BUFFER_PATIENCE.as_millis())
+                    .then_some((still, id));
             }
             at = self.clients.after(patience, client);
         }
         None
     }
+
+    /// While requests wait for a lease, no client may hold one by taking nothing of its response
+    /// (law 4): it is given up. (With a spool its response would go to disk instead.)
+    pub(crate) fn free_stalled_leases(&mut self) {
+        if self.now < self.stalls_at || self.stalled_leases_end().is_none() {
+            return;
+        }
+        self.stalls_at = self.now + limits::STALL_PATIENCE / 4;
+        for _ in 0..limits::YIELDS_PER_ROUND {
+            let Some(client) = self.longest_stalled() else { return };
+            let most = u32::try_from(limits::STALL_PATIENCE.as_millis()).unwrap_or(u32::MAX);
+            let Some(exchange) = self.clients.get(client).and_then(Client::exchange) else {
+                return;
+            };
+            if self.clients.armed_for(Patience::Write, client, self.now) < most {
+                return;
+            }
+            self.mishap(exchange, Mishap::ClientSlow, CloseReason::Stalled);
+        }
+    }
+
+    /// The client that has taken nothing for longest while its response stalls.
+    fn longest_stalled(&mut self) -> Option<ClientId> {
+        let mut at = self.clients.first(Patience::Write);
+        while let Some(client) = at {
+            let exchange = self.clients.get(client).and_then(Client::exchange);
+            let lease = exchange.and_then(|id| self.exchanges.get(id.0)?.lease());
+            let connection = lease.map(|lease| lease.connection);
+            if connection.and_then(|id| self.upstreams.get(id)).is_some_and(|up| up.stalled) {
+                return Some(client);
+            }
+            at = self.clients.after(Patience::Write, client);
+        }
+        None
+    }
+
+    /// When stalled leases are looked at again: soon while requests wait for one.
+    pub(crate) fn stalled_leases_end(&self) -> Option<Instant> {
+        let waits = self.counters.exchanges[Phase::Ready as usize].get() > 0;
+        let drains = self.counters.exchanges[Phase::Draining as usize].get() > 0;
+        (waits && drains).then_some(self.stalls_at.max(self.now))
+    }
 }
 
-/// Whether ending the exchange would free a buffer without wasting a server's work.
+/// Whether ending the exchange would free a buffer without wasting a server's work: it holds no
+/// lease, or its client takes nothing of what the lease brought.
 fn may_yield(exchange: &exchange::Exchange) -> bool {
-    let without_lease =
-        matches!(exchange.phase(), Some(Phase::Arriving | Phase::Collecting | Phase::Delivering));
-    without_lease && exchange.holds_buffers()
+    let idle = match exchange.phase() {
+        Some(Phase::Arriving | Phase::Collecting | Phase::Delivering) => true,
+        Some(Phase::Draining) => exchange.sending,
+        _ => false,
+    };
+    idle && exchange.holds_buffers()
 }

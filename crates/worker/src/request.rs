@@ -55,8 +55,17 @@ impl<D: Driver> Worker<D> {
         let client = exchange.client;
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
-        let fill = request_fill(exchange, &self.pool);
+        let mut fill = request_fill(exchange, &self.pool);
         let mut promise = exchange.granted.take();
+        // The deadline of waiting for a buffer gives way to that of the head or body again.
+        let waited = promise.is_some();
+        if waited && self.is_favoured(id) {
+            // It takes what it needs at once, before others get a part of it each.
+            let spare = self.pool.spare(Rank::Client).saturating_add(1);
+            fill.fresh = fill.fresh.min(u16::try_from(spare).unwrap_or(u16::MAX));
+            fill.rank = Rank::Upstream;
+        }
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(chain) = exchange.request_chain() else {
             debug_assert!(false, "nothing is armed while the request is answered");
             exchange.granted = promise;
@@ -70,14 +79,17 @@ impl<D: Driver> Worker<D> {
         match received {
             Received::Bytes(bytes) => {
                 self.counters.client_bytes_in.add(u64::from(bytes));
-                if begins {
+                if begins || waited {
                     self.clients.arm(client, Patience::Head, self.now);
                 }
                 self.collect(id, bytes, Rank::Client);
             }
             Received::Nothing if begins && self.is_untouched(id) => self.back_to_parked(id),
             Received::Nothing => self.driver.arm(socket),
-            Received::NoBuffer => self.wait_for_request_buffer(id, fill.rank),
+            Received::NoBuffer => {
+                let rank = if begins { Rank::NewClient } else { Rank::Client };
+                self.wait_for_request_buffer(id, rank);
+            }
             Received::Ended if begins && self.is_untouched(id) => {
                 self.end_exchange(id);
                 self.close_client(client, CloseReason::Client);
@@ -116,14 +128,38 @@ impl<D: Driver> Worker<D> {
     }
 
     /// No buffer could be lent: the exchange queues for one. Nobody receives meanwhile, so the
-    /// kernel's window slows the client down.
+    /// kernel's window slows the client down; that it does not move is not its fault.
     fn wait_for_request_buffer(&mut self, id: ExchangeId, rank: Rank) {
-        self.pool.wait(id.0, rank, self.now);
-        if rank == Rank::NewClient
-            && let Some(exchange) = self.exchanges.get(id.0)
-        {
-            self.clients.arm(exchange.client, Patience::Queue, self.now);
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        self.clients.arm(exchange.client, Patience::Queue, self.now);
+        if rank == Rank::Client && self.is_favoured(id) {
+            self.pool.wait_first(id.0, rank, self.now);
+        } else {
+            self.pool.wait(id.0, rank, self.now);
         }
+    }
+
+    /// Whether this request is to be finished before others. It becomes so if no other is.
+    fn is_favoured(&mut self, id: ExchangeId) -> bool {
+        if self.gives_way(id) {
+            return false;
+        }
+        self.favoured = Some((id, self.now));
+        true
+    }
+
+    /// Whether another request is finished first: one that is not complete, and waits for a
+    /// buffer or has asked for one a moment ago.
+    pub(crate) fn gives_way(&self, id: ExchangeId) -> bool {
+        self.favoured.is_some_and(|(other, asked)| {
+            let asks = self.pool.is_waiting(other.0) || self.now.since(asked) < limits::FAVOUR;
+            other != id && asks && self.is_collecting(other)
+        })
+    }
+
+    fn is_collecting(&self, id: ExchangeId) -> bool {
+        let phase = self.exchanges.get(id.0).and_then(Exchange::phase);
+        matches!(phase, Some(Phase::Arriving | Phase::Collecting))
     }
 
     /// Shows the proxy what came, and does what it says.
@@ -157,7 +193,7 @@ impl<D: Driver> Worker<D> {
                 }
                 self.driver.arm(socket);
             }
-            Collected::Starved => self.pool.wait(id.0, Rank::Client, self.now),
+            Collected::Starved => self.wait_for_request_buffer(id, Rank::Client),
             Collected::Complete => {
                 let trailers = u64::from(exchange.facts.trailer_bytes);
                 self.counters.trailer_bytes_dropped.add(trailers);

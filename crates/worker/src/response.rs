@@ -100,9 +100,9 @@ impl<D: Driver> Worker<D> {
         self.deliver(id);
     }
 
-    /// Asks for more of the response, unless the client is behind by `exchange_memory`.
+    /// Asks for more of the response, unless the client is behind by too much.
     pub(crate) fn receive_more(&mut self, id: ExchangeId) {
-        let most = self.plan.exchange_memory;
+        let most = self.response_memory;
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
         let behind = exchange.output().map_or(0, |output| output.len());
@@ -123,7 +123,7 @@ impl<D: Driver> Worker<D> {
         let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
         let behind = exchange.output().map_or(0, |output| output.len());
         let stalled = self.upstreams.get(connection).is_some_and(|upstream| upstream.stalled);
-        if stalled && behind <= self.plan.exchange_memory / 2 {
+        if stalled && behind <= self.response_memory / 2 {
             self.upstreams.arm(connection, Progress::Response, self.now);
             self.receive_more(id);
         }

@@ -42,6 +42,14 @@ pub struct Worker<D: Driver> {
     /// Pipelined requests whose turn has come: begun in the next round, so that a client with
     /// thousands of them neither deepens a call nor takes more than its turn.
     pub(crate) pipelined: VecDeque<ExchangeId>,
+    /// The request that gets buffers before other requests while they are short: so requests
+    /// become complete one after another, instead of all holding a part.
+    pub(crate) favoured: Option<(ExchangeId, Instant)>,
+    /// When a short pool and stalled leases are looked at next.
+    pub(crate) relieve_at: Instant,
+    pub(crate) stalls_at: Instant,
+    /// What one response may keep in the pool, bytes: all leases together half of it.
+    pub(crate) response_memory: u32,
     /// Accepting is paused because `max_clients` are here.
     pub(crate) full: bool,
     /// When accepting is tried again after the system ran out of something.
@@ -78,7 +86,7 @@ impl<D: Driver> Worker<D> {
         office: Arc<Office<D::Detached>>,
         counters: Arc<WorkerCounters>,
     ) -> Result<Self, StartError> {
-        let records = plan.max_clients + limits::REFUSAL_RECORDS;
+        let records = plan.client_records();
         let pool = PoolConfig { waiters: records, ..plan.pool };
         let pool = Pool::new(pool).map_err(StartError::Pool)?;
         let bus = Bus::new(shared, plan.worker, &plan.groups, records);
@@ -103,6 +111,10 @@ impl<D: Driver> Worker<D> {
             life: Life::Serving,
             full: false,
             pipelined: VecDeque::with_capacity(records as usize),
+            favoured: None,
+            relieve_at: now,
+            stalls_at: now,
+            response_memory: response_memory(&plan, &pool),
             accept_again: None,
             proxy: Http,
             driver,
@@ -138,6 +150,7 @@ impl<D: Driver> Worker<D> {
             self.end_round();
         }
         self.serve_deadlines();
+        self.free_stalled_leases();
         self.end_round();
         self.publish();
         self.life
@@ -232,6 +245,7 @@ impl<D: Driver> Worker<D> {
             patience.map(|moment| moment.max(self.now + limits::PRESSURE_PAUSE)),
             self.accept_again,
             self.drain_ends(),
+            self.stalled_leases_end(),
         ]
         .into_iter()
         .flatten()
@@ -254,4 +268,13 @@ impl<D: Driver> Worker<D> {
             counters.buffer_waits[rank as usize].set(self.pool.waits_total(rank));
         }
     }
+}
+
+/// `exchange_memory`, or less where that would let clients who take nothing hold the whole pool
+/// through the leases they hold.
+fn response_memory(plan: &Plan, pool: &Pool) -> u32 {
+    let servers = plan.groups.iter().flat_map(|group| &group.servers);
+    let leases: u32 = servers.map(|server| server.connections).sum();
+    let share = pool.size() / 2 / leases.max(1);
+    plan.exchange_memory.min(share.max(2).saturating_mul(pool.buffer_bytes()))
 }

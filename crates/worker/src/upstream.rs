@@ -18,7 +18,7 @@ pub(crate) struct Upstream {
     pub(crate) exchange: Option<ExchangeId>,
     /// A send is under way.
     pub(crate) sending: bool,
-    /// Receiving stopped because the client is behind by `exchange_memory`.
+    /// Receiving stopped because the client is too far behind.
     pub(crate) stalled: bool,
     /// Its end, once it has begun.
     pub(crate) ending: Ending,

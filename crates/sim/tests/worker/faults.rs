@@ -4,7 +4,7 @@ use crate::house::{GET, House, OK, Setting, status, text};
 use base::id::ServerId;
 use sim::{ServerMode, WorldConfig};
 use std::time::Duration;
-use worker::{CloseReason, Timeouts};
+use worker::{CloseReason, Letter, Timeouts};
 
 fn closed(house: &House, reason: CloseReason) -> u64 {
     house.sum(|c| c.clients_closed[reason as usize].get())
@@ -320,4 +320,116 @@ fn thousands_of_pipelined_refusals_do_not_exhaust_the_stack() {
     assert_eq!(answers.matches("HTTP/1.1 503").count(), 3_000);
     assert!(!client.is_closed());
     house.assert_quiet();
+}
+
+/// What a server answers to a request for `length` bytes.
+fn large(length: usize) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    [head.into_bytes(), vec![b'x'; length]].concat()
+}
+
+#[test]
+fn clients_that_take_nothing_do_not_hold_the_pool_through_their_leases() {
+    let world = WorldConfig { pipe_bytes: 8 << 10, ..WorldConfig::default() };
+    let setting = Setting { world, buffers: 32, connections: 8, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let idle: Vec<_> = (0..6).map(|_| house.client()).collect();
+    let mut servers = Vec::new();
+    for client in &idle {
+        client.set_window(0);
+        house.exchange(client, GET);
+        let server = house.server();
+        let answer = large(100_000);
+        let mut sent = 0;
+        for _ in 0..40 {
+            sent += server.write(&answer[sent..]);
+            house.settle();
+        }
+        servers.push(server);
+    }
+    let normal = house.client();
+    house.exchange(&normal, GET);
+    house.pass(Duration::from_secs(1));
+    let server = house.server();
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&normal)), 200);
+    house.order(|| Letter::Stop);
+}
+
+#[test]
+fn a_client_that_takes_nothing_does_not_hold_a_lease_that_others_wait_for() {
+    let world = WorldConfig { pipe_bytes: 8 << 10, ..WorldConfig::default() };
+    let setting = Setting { world, connections: 1, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let (idle, next) = (house.client(), house.client());
+    idle.set_window(0);
+    house.exchange(&idle, GET);
+    let server = house.server();
+    let answer = large(200_000);
+    let mut sent = 0;
+    for _ in 0..40 {
+        sent += server.write(&answer[sent..]);
+        house.settle();
+    }
+    house.pass(Duration::from_secs(10));
+    assert!(!idle.is_closed(), "nobody waits for its connection");
+    house.exchange(&next, GET);
+    house.pass(Duration::from_secs(3));
+    assert!(idle.is_closed());
+    assert_eq!(closed(&house, CloseReason::Stalled), 1);
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&next)), 200);
+    house.assert_quiet();
+}
+
+/// Uploads that come faster than they fit become complete one after another; none is told that
+/// it was slow.
+#[test]
+fn honest_uploads_that_do_not_fit_at_once_wait_for_each_other() {
+    let setting = Setting { buffers: 64, connections: 1, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let clients: Vec<_> = (0..20).map(|_| house.client()).collect();
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n";
+    for client in &clients {
+        client.write_all(head.as_bytes());
+        client.write_all(&vec![b'x'; 40_000]);
+    }
+    let mut servers = Vec::new();
+    let mut answers = vec![String::new(); clients.len()];
+    let mut taken = 0;
+    for _ in 0..3_000 {
+        house.pass(Duration::from_millis(2));
+        servers.extend(house.world.accept(ServerId(0)));
+        for server in &servers {
+            taken += text(server).matches('x').count();
+            while taken >= 40_000 {
+                taken -= 40_000;
+                server.write(OK);
+            }
+        }
+        for (answer, client) in answers.iter_mut().zip(&clients) {
+            answer.push_str(&text(client));
+        }
+    }
+    let slow = answers.iter().filter(|answer| status(answer) != 200).count();
+    assert!(slow <= 2, "{slow} of 20 were refused");
+    house.assert_quiet();
+}
+
+#[test]
+fn lingering_clients_take_no_place_of_others() {
+    let mut house = House::new(&Setting { max_clients: 2, ..Setting::default() });
+    let bad: Vec<_> = (0..6).map(|_| house.world.connect(base::id::ListenerId(0))).collect();
+    for client in &bad {
+        client.write(b"BAD\r\n\r\n");
+    }
+    let good = house.client();
+    house.pass(Duration::from_millis(10));
+    house.exchange(&good, GET);
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&good)), 200);
+    drop(bad);
 }
