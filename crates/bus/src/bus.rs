@@ -4,15 +4,16 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
+use base::id::{ConnectionId, ExchangeId, GroupId, WorkerId};
 use base::slab::Slab;
 use base::time::Instant;
+use core::time::Duration;
 
-use crate::connection::{Connection, State};
+use crate::connection::{Connection, Server, State};
 use crate::decide::Decision;
 use crate::group::{Group, GroupConfig};
-use crate::health::Health;
-use crate::queue::Waiters;
+use crate::others::LOOK_AGAIN;
+use crate::queue::{Place, Waiters};
 use crate::shared::Shared;
 
 /// Groups, connections and the ready queue of one worker.
@@ -23,20 +24,14 @@ pub struct Bus {
     pub(crate) groups: Vec<Group>,
     pub(crate) waiters: Waiters,
     pub(crate) connections: Slab<Connection>,
-    /// Indexed by [`ServerId`].
+    /// Indexed by server.
     pub(crate) servers: Vec<Server>,
     /// Connections the worker must close, and workers it must wake.
     pub(crate) outbox: VecDeque<Decision>,
-}
-
-/// One worker's state of a server.
-#[derive(Debug, Default)]
-pub(crate) struct Server {
-    /// Idle connections; the one used last is used next, so that the others can be closed by
-    /// a server that wants fewer.
-    pub(crate) idle: Vec<ConnectionId>,
-    pub(crate) connecting: u32,
-    pub(crate) health: Health,
+    /// The group that is asked first what is to be done: they take turns.
+    pub(crate) first: usize,
+    /// How often it looks at everything anew while it waits.
+    pub(crate) look_again: Duration,
 }
 
 /// The ready queue is full.
@@ -58,7 +53,8 @@ pub enum Failure {
 
 impl Bus {
     /// A bus for one worker, of whose exchanges at most `exchanges` wait. What an earlier
-    /// worker of that number published is forgotten.
+    /// worker of that number published is forgotten, and the others are told to look at what it
+    /// left.
     pub fn new(
         shared: Arc<Shared>,
         worker: WorkerId,
@@ -72,15 +68,20 @@ impl Bus {
             idle: Vec::with_capacity(server.connections as usize),
             ..Server::default()
         });
-        Self {
+        let workers = shared.workers();
+        let mut bus = Self {
             servers: servers.collect(),
-            groups: groups.iter().map(Group::new).collect(),
+            groups: groups.iter().map(|group| Group::new(group, workers)).collect(),
             waiters: Waiters::new(exchanges),
             connections: Slab::new(capacity),
-            outbox: VecDeque::with_capacity(2 * capacity as usize + groups.len()),
+            outbox: VecDeque::with_capacity(capacity as usize + workers),
+            first: 0,
+            look_again: LOOK_AGAIN,
             shared,
             worker,
-        }
+        };
+        bus.greet();
+        bus
     }
 
     /// Most connections this worker can have: all that are allowed to all servers.
@@ -103,12 +104,12 @@ impl Bus {
     ) -> Result<(), QueueFull> {
         let queue = &mut self.groups[group.index()].queue;
         if again {
-            queue.push_first(&mut self.waiters, exchange, (group, now, true));
+            queue.push(&mut self.waiters, exchange, (group, now, Place::Again));
         } else if queue.is_full() {
             self.shared.group_share(group, self.worker).refused.increment();
             return Err(QueueFull);
         } else {
-            queue.push_back(&mut self.waiters, exchange, (group, now));
+            queue.push(&mut self.waiters, exchange, (group, now, Place::Rest));
         }
         self.count_queued(group);
         Ok(())
@@ -123,7 +124,9 @@ impl Bus {
     }
 
     pub(crate) fn unqueue(&mut self, group: GroupId, exchange: ExchangeId) {
-        self.groups[group.index()].queue.remove(&mut self.waiters, exchange);
+        let entry = &mut self.groups[group.index()];
+        entry.queue.remove(&mut self.waiters, exchange);
+        entry.asked = false;
         self.count_queued(group);
     }
 
@@ -134,24 +137,25 @@ impl Bus {
 
     /// A connection is open: it may be leased.
     pub fn connected(&mut self, id: ConnectionId, _now: Instant) {
-        let Some(server) = self.leave_connecting(id) else { return };
+        let Some(State::Connecting(_)) = self.state(id) else { return };
+        let server = self.connections[id.0].server();
         self.servers[server.index()].health.succeeded();
         self.shared.share(server, self.worker).connects.increment();
-        self.become_idle(id);
+        self.change(id, State::Idle);
     }
 
     /// A connection could not be opened. The worker closes what there is of it, then calls
     /// [`closed`](Self::closed).
     pub fn connect_failed(&mut self, id: ConnectionId, failure: Failure, now: Instant) {
         let Some(State::Connecting(since)) = self.state(id) else { return };
-        let Some(server) = self.leave_connecting(id) else { return };
-        self.set_state(id, State::Closing);
+        let server = self.connections[id.0].server();
+        self.change(id, State::Closing);
         self.shared.share(server, self.worker).failures.increment();
         let health = &mut self.servers[server.index()].health;
         match failure {
-            Failure::Busy | Failure::Exhausted => health.had_no_room(now),
+            Failure::Busy | Failure::Exhausted => health.had_no_room(since, now),
             Failure::Refused | Failure::TimedOut => {
-                health.failed(now);
+                health.failed(since, now);
                 self.fail_those_who_wait(self.shared.group_of(server), since, now);
             }
         }
@@ -182,18 +186,16 @@ impl Bus {
         self.shared.share(server, self.worker).failures.increment();
         let group = self.shared.group_of(server);
         if self.groups[group.index()].servers.len() > 1 {
-            self.servers[server.index()].health.failed(now);
+            self.servers[server.index()].health.broke(now);
         }
     }
 
     /// The lease ends. A connection that is not reusable is to be closed.
     pub fn release(&mut self, id: ConnectionId, reusable: bool, _now: Instant) {
         let Some(State::Leased) = self.state(id) else { return };
-        let server = self.connections[id.0].server();
-        self.shared.share(server, self.worker).leased.sub(1);
-        let group = self.shared.group_of(server);
+        let group = self.shared.group_of(self.connections[id.0].server());
         if reusable && self.groups[group.index()].persistent {
-            self.become_idle(id);
+            self.change(id, State::Idle);
         } else {
             self.must_close(id);
         }
@@ -201,13 +203,8 @@ impl Bus {
 
     /// An idle connection ended, or said something unasked: it is to be closed.
     pub fn lost(&mut self, id: ConnectionId) {
-        match self.state(id) {
-            Some(State::Idle) => {
-                self.leave_idle(id);
-                self.must_close(id);
-            }
-            Some(State::Leaving) => self.must_close(id),
-            _ => {}
+        if let Some(State::Idle | State::Leaving) = self.state(id) {
+            self.must_close(id);
         }
     }
 
@@ -215,77 +212,48 @@ impl Bus {
     /// exchange waits again, where it was, and the connection is to be closed.
     pub fn stale(&mut self, id: ConnectionId, exchange: ExchangeId) {
         if let Some(State::Leased) = self.state(id) {
-            let server = self.connections[id.0].server();
-            self.shared.share(server, self.worker).leased.sub(1);
             self.must_close(id);
         }
-        if let Some(last) = self.waiters.last(exchange) {
-            let waiting = (last.group, last.since, last.fresh);
-            let queue = &mut self.groups[last.group.index()].queue;
-            queue.push_first(&mut self.waiters, exchange, waiting);
-            self.count_queued(last.group);
+        if let Some((group, since, place)) = self.waiters.last(exchange) {
+            let queue = &mut self.groups[group.index()].queue;
+            queue.push(&mut self.waiters, exchange, (group, since, place));
+            self.count_queued(group);
         }
     }
 
-    /// The connection is really closed: its permit goes back, and whoever waits longest in
-    /// another worker is told.
+    /// The connection is really closed: its permit goes back. If it is not used here, whoever
+    /// waits longest in another worker is told.
     pub fn closed(&mut self, id: ConnectionId) {
-        match self.state(id) {
-            Some(State::Idle) => self.leave_idle(id),
-            Some(State::Connecting(_)) => {
-                self.leave_connecting(id);
-            }
-            Some(State::Leased) => {
-                let server = self.connections[id.0].server();
-                self.shared.share(server, self.worker).leased.sub(1);
-            }
-            _ => {}
-        }
+        self.count_out(id);
         self.outbox.retain(|decision| *decision != Decision::Close { connection: id });
         let Some(connection) = self.connections.remove(id.0) else { return };
         let group = self.shared.group_of(connection.server());
-        drop(connection);
-        if let Some((worker, _)) = self.shared.oldest_elsewhere(group, self.worker) {
-            self.nudge(worker);
-        }
+        drop::<Connection>(connection);
+        self.groups[group.index()].freed_here();
     }
 
     /// Another worker says that something may have changed; the next
     /// [`decide`](Self::decide) looks at everything anew.
     pub fn nudged(&mut self) {
         for group in &mut self.groups {
-            group.asked_for = None;
+            group.told();
         }
     }
 
-    /// When to decide again even if nothing happens: a set-aside ends, or a permit was left to
-    /// another worker for long enough.
+    /// When to decide again even if nothing happens: a set-aside ends, or another worker was
+    /// waited for long enough.
     pub fn wake_at(&self, now: Instant) -> Option<Instant> {
-        let waiting = self.groups.iter().filter(|group| group.queue.len() > 0);
-        waiting
-            .flat_map(|group| {
-                let set_aside =
-                    group.servers.iter().filter_map(|id| self.servers[id.index()].health.until());
-                let yields = group.yields_since.map(|since| since + crate::decide::PATIENCE);
-                set_aside.chain(yields)
-            })
-            .filter(|&moment| moment > now)
-            .min()
-    }
-
-    pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
-        self.connections.get(id.0).map(|connection| connection.state)
-    }
-
-    pub(crate) fn set_state(&mut self, id: ConnectionId, state: State) {
-        if let Some(connection) = self.connections.get_mut(id.0) {
-            connection.state = state;
+        if !self.outbox.is_empty() {
+            return Some(now);
         }
-    }
-
-    pub(crate) fn must_close(&mut self, id: ConnectionId) {
-        self.set_state(id, State::Closing);
-        self.outbox.push_back(Decision::Close { connection: id });
+        let set_asides = self
+            .groups
+            .iter()
+            .filter(|group| !group.queue.is_empty())
+            .flat_map(|group| &group.servers)
+            .filter_map(|id| self.servers[id.index()].health.until());
+        let others = self.groups.iter().flat_map(|group| self.waits_for_others(group));
+        set_asides.chain(others).filter(|&moment| moment > now).min()
     }
 
     pub(crate) fn nudge(&mut self, to: WorkerId) {
@@ -294,36 +262,250 @@ impl Bus {
             self.outbox.push_back(nudge);
         }
     }
+}
 
-    pub(crate) fn become_idle(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id.0) else { return };
-        connection.state = State::Idle;
-        let server = connection.server();
-        let idle = &mut self.servers[server.index()].idle;
-        idle.push(id);
-        self.shared.idle_changed(server, self.worker, idle.len());
+/// What this worker published is true no more, even if it ends in a panic. Its permits go back
+/// with its connections; its successor tells those who wait.
+impl Drop for Bus {
+    fn drop(&mut self) {
+        self.shared.forget(self.worker);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::group::GroupConfig;
+    use crate::testing::{APP, at, crew, group, lone};
+    use base::id::ServerId;
+    use base::limits::SET_ASIDE;
+    use std::vec;
+
+    fn fail(exchange: u32) -> Decision {
+        Decision::Fail { exchange: ExchangeId(exchange) }
     }
 
-    pub(crate) fn leave_idle(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get(id.0) else { return };
-        let server = connection.server();
-        let idle = &mut self.servers[server.index()].idle;
-        if let Some(place) = idle.iter().rposition(|&other| other == id) {
-            idle.remove(place);
-        }
-        self.shared.idle_changed(server, self.worker, idle.len());
+    fn close(connection: ConnectionId) -> Decision {
+        Decision::Close { connection }
     }
 
-    fn leave_connecting(&mut self, id: ConnectionId) -> Option<ServerId> {
-        let connection = self.connections.get(id.0)?;
-        if !matches!(connection.state, State::Connecting(_)) {
-            return None;
+    #[test]
+    fn the_queue_is_bounded_but_not_for_those_who_go_again() {
+        let mut bus = lone(&[1]);
+        for exchange in 0..4 {
+            bus.wants(exchange, at(1));
         }
-        let server = connection.server();
-        let entry = &mut self.servers[server.index()];
-        entry.connecting -= 1;
-        let share = self.shared.share(server, self.worker);
-        share.connecting.set(u64::from(entry.connecting));
-        Some(server)
+        assert_eq!(bus.enqueue(APP, ExchangeId(4), at(1), false), Err(QueueFull));
+        assert_eq!(bus.enqueue(APP, ExchangeId(5), at(1), true), Ok(()));
+        let share = bus.shared.group_share(APP, WorkerId(0));
+        assert_eq!((share.queued.get(), share.refused.get()), (5, 1));
+    }
+
+    #[test]
+    fn first_come_first_served() {
+        let mut bus = lone(&[1]);
+        let connection = bus.is_served(9, at(0));
+        for exchange in [3, 1, 2] {
+            bus.wants(exchange, at(1));
+        }
+        for exchange in [3, 1, 2] {
+            bus.release(connection, true, at(2));
+            assert_eq!(bus.leases_to(exchange, at(2)), connection);
+        }
+        let share = bus.shared.share(ServerId(0), WorkerId(0));
+        assert_eq!((share.leased.get(), share.connects.get(), share.idle()), (1, 1, 0));
+    }
+
+    #[test]
+    fn who_withdraws_is_not_served_wherever_it_stood() {
+        for leaver in 0..4 {
+            let mut bus = lone(&[1]);
+            let connection = bus.is_served(9, at(0));
+            for exchange in 0..4 {
+                bus.wants(exchange, at(1));
+            }
+            bus.withdraw(ExchangeId(leaver));
+            bus.withdraw(ExchangeId(leaver));
+            bus.withdraw(ExchangeId(33));
+            for exchange in (0..4).filter(|&exchange| exchange != leaver) {
+                bus.release(connection, true, at(2));
+                bus.leases_to(exchange, at(2));
+            }
+            assert_eq!(bus.shared.group_share(APP, WorkerId(0)).queued.get(), 0);
+        }
+    }
+
+    #[test]
+    fn a_stale_connection_is_closed_and_its_request_is_the_next_one() {
+        let mut bus = lone(&[2]);
+        let (first, second) = (bus.is_served(0, at(0)), bus.is_served(1, at(0)));
+        bus.wants(2, at(1));
+        bus.wants(3, at(1));
+        bus.release(first, true, at(2));
+        let connection = bus.leases_to(2, at(2));
+        bus.stale(connection, ExchangeId(2));
+        assert_eq!(bus.one(at(3)), close(first));
+        bus.release(second, true, at(4));
+        let waited = Duration::from_millis(3);
+        let lease =
+            Decision::Lease { exchange: ExchangeId(2), connection: second, fresh: false, waited };
+        assert_eq!(bus.one(at(4)), lease);
+        assert_eq!(bus.shared.share(ServerId(0), WorkerId(0)).leased.get(), 1);
+    }
+
+    #[test]
+    fn connections_that_are_not_kept_are_closed_after_each_response() {
+        let mut bus = {
+            let config = GroupConfig { persistent: false, ..group(0, &[1]) };
+            let [bus] = crew(&[config]);
+            bus
+        };
+        let connection = bus.is_served(0, at(0));
+        bus.wants(1, at(0));
+        bus.release(connection, true, at(1));
+        assert_eq!(bus.one(at(1)), close(connection));
+        assert_eq!(bus.shared.taken(ServerId(0)), 1, "it is not really closed yet");
+        bus.closed(connection);
+        assert_eq!(bus.shared.taken(ServerId(0)), 0);
+        let connection = bus.opens(at(2));
+        bus.connected(connection, at(2));
+        bus.leases_to(1, at(2));
+    }
+
+    #[test]
+    fn those_who_waited_for_an_attempt_that_failed_are_told_the_others_wait_for_the_probe() {
+        let mut bus = lone(&[1]);
+        bus.wants(0, at(10));
+        let connection = bus.opens(at(11));
+        bus.wants(1, at(11));
+        bus.wants(2, at(12));
+        bus.connect_failed(connection, Failure::Refused, at(20));
+        bus.closed(connection);
+        assert_eq!(bus.all(at(20)), vec![fail(0), fail(1)]);
+        // Who comes later waits for the probe, of which there is one at a time.
+        let probe = at(20) + SET_ASIDE[0];
+        assert_eq!(bus.wake_at(at(20)), Some(probe));
+        bus.wants(3, at(30));
+        let connection = bus.opens(probe);
+        bus.connect_failed(connection, Failure::TimedOut, probe);
+        bus.closed(connection);
+        assert_eq!(bus.all(probe), vec![fail(2), fail(3)]);
+        bus.wants(4, probe);
+        let probe = probe + 2 * SET_ASIDE[0];
+        let connection = bus.opens(probe);
+        bus.connected(connection, probe);
+        bus.leases_to(4, probe);
+        assert_eq!(bus.shared.share(ServerId(0), WorkerId(0)).failures.get(), 2);
+    }
+
+    #[test]
+    fn a_younger_request_before_them_does_not_save_those_who_waited() {
+        let mut bus = lone(&[1]);
+        bus.wants(0, at(10));
+        let connection = bus.opens(at(10));
+        bus.enqueue(APP, ExchangeId(1), at(15), true).unwrap();
+        bus.connect_failed(connection, Failure::Refused, at(20));
+        bus.closed(connection);
+        assert_eq!(bus.all(at(20)), vec![fail(0)]);
+    }
+
+    #[test]
+    fn nobody_fails_while_another_server_is_left_to_try() {
+        let mut bus = lone(&[1, 1]);
+        bus.wants(0, at(0));
+        let connection = bus.opens(at(0));
+        bus.connect_failed(connection, Failure::Refused, at(1));
+        bus.closed(connection);
+        let connection = bus.opens(at(1));
+        bus.connect_failed(connection, Failure::Refused, at(2));
+        bus.closed(connection);
+        assert_eq!(bus.all(at(2)), vec![fail(0)]);
+    }
+
+    #[test]
+    fn what_this_machine_lacks_is_nobodys_failure() {
+        for failure in [Failure::Busy, Failure::Exhausted] {
+            let mut bus = lone(&[1]);
+            bus.wants(0, at(0));
+            let mut now = at(0);
+            for _ in 0..10 {
+                let connection = bus.opens(now);
+                bus.connect_failed(connection, failure, now);
+                bus.closed(connection);
+                assert_eq!(bus.all(now), []);
+                let next = bus.wake_at(now).unwrap();
+                assert!(next >= now + Duration::from_millis(10) && next <= now + SET_ASIDE[1]);
+                now = next;
+            }
+            let connection = bus.opens(now);
+            bus.connected(connection, now);
+            bus.leases_to(0, now);
+        }
+    }
+
+    #[test]
+    fn a_server_that_breaks_fresh_connections_is_left_alone_where_others_serve() {
+        let mut bus = lone(&[2, 2]);
+        let first = bus.is_served(0, at(0));
+        let broken = bus.connections[first.0].server();
+        bus.broke(first, at(1));
+        bus.release(first, false, at(1));
+        assert_eq!(bus.one(at(1)), close(first));
+        bus.closed(first);
+        for exchange in 1..3 {
+            let connection = bus.is_served(exchange, at(2));
+            assert_ne!(bus.connections[connection.0].server(), broken);
+        }
+        // The only server is not left alone: there is nobody else.
+        let mut bus = lone(&[1]);
+        let first = bus.is_served(0, at(0));
+        bus.broke(first, at(1));
+        bus.release(first, false, at(1));
+        bus.closed(first);
+        bus.is_served(1, at(1));
+    }
+
+    #[test]
+    fn a_lost_connection_is_closed_once_whatever_it_did() {
+        let mut bus = lone(&[3]);
+        let connection = bus.has_idle(at(0));
+        bus.lost(connection);
+        bus.lost(connection);
+        assert_eq!(bus.one(at(1)), close(connection));
+        bus.closed(connection);
+        bus.closed(connection);
+        let leased = bus.is_served(0, at(2));
+        bus.lost(leased);
+        assert_eq!(bus.all(at(2)), [], "a lease ends by release");
+        // Closed by the driver in whatever state: the figures agree.
+        bus.wants(1, at(3));
+        let connecting = bus.opens(at(3));
+        bus.closed(connecting);
+        bus.withdraw(ExchangeId(1));
+        bus.closed(leased);
+        let share = bus.shared.share(ServerId(0), WorkerId(0));
+        assert_eq!((share.idle(), share.connecting.get(), share.leased.get()), (0, 0, 0));
+        assert_eq!(bus.shared.taken(ServerId(0)), 0);
+        assert_eq!(bus.all(at(4)), []);
+    }
+
+    #[test]
+    fn a_worker_that_dies_leaves_nothing_behind_and_its_successor_tells_those_who_wait() {
+        let configs = [group(0, &[1])];
+        let [mut dying, mut waiting] = crew(&configs);
+        dying.is_served(0, at(0));
+        waiting.wants(0, at(1));
+        assert_eq!(waiting.all(at(1)), []);
+        dying.wants(1, at(0));
+        assert_eq!(dying.all(at(1)), []);
+        let shared = Arc::clone(&dying.shared);
+        drop(dying);
+        assert_eq!(shared.taken(ServerId(0)), 0);
+        assert_eq!(shared.share(ServerId(0), WorkerId(0)).leased.get(), 0);
+        assert!(shared.wants(APP, WorkerId(1)).next().is_none());
+        let mut successor = Bus::new(Arc::clone(&shared), WorkerId(0), &configs, 64);
+        assert_eq!(successor.wake_at(at(2)), Some(at(2)));
+        assert_eq!(successor.one(at(2)), Decision::Nudge { to: WorkerId(1) });
+        assert_eq!(successor.wake_at(at(2)), None);
     }
 }

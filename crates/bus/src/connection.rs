@@ -1,8 +1,13 @@
-//! What the bus knows of each upstream connection of its worker.
+//! What the bus knows of each upstream connection of its worker, and the counts of it.
 
-use base::id::ServerId;
+use alloc::vec::Vec;
+
+use base::id::{ConnectionId, ServerId};
 use base::time::Instant;
 
+use crate::bus::Bus;
+use crate::decide::Decision;
+use crate::health::Health;
 use crate::shared::Permit;
 
 /// One upstream connection, from the decision to open it until it is really closed.
@@ -29,8 +34,96 @@ pub(crate) enum State {
     Closing,
 }
 
+/// One worker's state of a server.
+#[derive(Debug, Default)]
+pub(crate) struct Server {
+    /// Idle connections; the one used last is used next, so that the others can be closed by
+    /// a server that wants fewer.
+    pub(crate) idle: Vec<ConnectionId>,
+    /// How many of them were never used.
+    pub(crate) unused: u32,
+    pub(crate) connecting: u32,
+    pub(crate) closing: u32,
+    pub(crate) health: Health,
+}
+
+impl Server {
+    /// Whether a connection may be opened as far as the server is concerned.
+    pub(crate) fn may_connect(&self, now: Instant) -> bool {
+        let probed = self.health.is_on_probation() && self.connecting > 0;
+        self.health.may_try(now) && !probed
+    }
+}
+
 impl Connection {
     pub(crate) fn server(&self) -> ServerId {
         self.permit.server()
+    }
+}
+
+impl Bus {
+    pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
+        self.connections.get(id.0).map(|connection| connection.state)
+    }
+
+    /// A connection that is known changes from one state to another, and is counted so.
+    pub(crate) fn change(&mut self, id: ConnectionId, state: State) {
+        self.count_out(id);
+        if let Some(connection) = self.connections.get_mut(id.0) {
+            connection.state = state;
+        }
+        self.count_in(id);
+    }
+
+    /// It is to be closed, and the worker is told.
+    pub(crate) fn must_close(&mut self, id: ConnectionId) {
+        self.change(id, State::Closing);
+        self.outbox.push_back(Decision::Close { connection: id });
+    }
+
+    /// It is counted in the state that it has.
+    pub(crate) fn count_in(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id.0) else { return };
+        let id_of_server = connection.server();
+        let server = &mut self.servers[id_of_server.index()];
+        let share = self.shared.share(id_of_server, self.worker);
+        match connection.state {
+            State::Connecting(_) => {
+                server.connecting += 1;
+                share.connecting.increment();
+            }
+            State::Idle => {
+                server.idle.push(id);
+                server.unused += u32::from(!connection.used);
+                self.shared.idle_changed(id_of_server, self.worker, server.idle.len());
+            }
+            State::Leased => share.leased.increment(),
+            State::Closing => server.closing += 1,
+            State::Leaving => {}
+        }
+    }
+
+    /// It is counted no more in the state that it has.
+    pub(crate) fn count_out(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get(id.0) else { return };
+        let id_of_server = connection.server();
+        let server = &mut self.servers[id_of_server.index()];
+        let share = self.shared.share(id_of_server, self.worker);
+        match connection.state {
+            State::Connecting(_) => {
+                server.connecting -= 1;
+                share.connecting.sub(1);
+            }
+            State::Idle => {
+                if let Some(place) = server.idle.iter().rposition(|&other| other == id) {
+                    server.idle.remove(place);
+                }
+                server.unused -= u32::from(!connection.used);
+                self.shared.idle_changed(id_of_server, self.worker, server.idle.len());
+            }
+            State::Leased => share.leased.sub(1),
+            State::Closing => server.closing -= 1,
+            State::Leaving => {}
+        }
     }
 }

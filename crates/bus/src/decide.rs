@@ -5,14 +5,8 @@ use base::time::Instant;
 use core::time::Duration;
 
 use crate::bus::Bus;
-use crate::connection::{Connection, State};
-
-/// How much longer another worker's request must have waited for this one to step back: less
-/// would only move connections to and fro.
-const MARGIN: Duration = Duration::from_millis(1);
-
-/// How long a free permit is left to another worker that waits longer, in case it cannot use it.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(20);
+use crate::connection::{Connection, Server, State};
+use crate::others::{PATIENCE, Yield, group_id};
 
 /// Something for the worker to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +53,15 @@ pub enum Decision {
     },
 }
 
+/// Which connections serve a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Need {
+    /// One opened for it.
+    Fresh,
+    /// Any.
+    Any,
+}
+
 /// What can be done for a request now.
 enum Choice {
     /// It goes on this idle connection.
@@ -75,31 +78,28 @@ impl Bus {
     /// The next thing to do; asked until there is nothing more. `may_lease` tells whether an
     /// output buffer could be promised now: without one nothing is leased or opened (law 5).
     pub fn decide(&mut self, now: Instant, may_lease: bool) -> Option<Decision> {
-        if let Some(decision) = self.outbox.pop_front() {
-            return Some(decision);
-        }
-        for index in 0..self.groups.len() {
-            let group = GroupId(u32::try_from(index).unwrap_or(u32::MAX));
-            let decision = self
-                .fail_next(group)
-                .or_else(|| self.serve(group, now, may_lease))
-                .or_else(|| self.outbox.pop_front());
+        let count = self.groups.len();
+        for step in 0..count {
+            if let Some(decision) = self.outbox.pop_front() {
+                return Some(decision);
+            }
+            let group = group_id((self.first + step) % count);
+            let decision = self.fail_next(group).or_else(|| self.serve(group, now, may_lease));
             if decision.is_some() {
                 return decision;
             }
+            self.pass_on(group, now);
         }
-        None
+        self.outbox.pop_front()
     }
 
     /// Those who waited for an attempt that failed, with no other server to try.
     fn fail_next(&mut self, group: GroupId) -> Option<Decision> {
-        let before = self.groups[group.index()].failed_before?;
-        let front = self.groups[group.index()].queue.front();
-        let waited = front.filter(|&exchange| {
-            self.waiters.get(exchange).is_some_and(|waiter| waiter.since <= before)
-        });
-        let Some(exchange) = waited else {
-            self.groups[group.index()].failed_before = None;
+        let entry = &mut self.groups[group.index()];
+        let before = entry.failed_before?;
+        let oldest = entry.queue.oldest(&self.waiters).filter(|&(_, since)| since <= before);
+        let Some((exchange, _)) = oldest else {
+            entry.failed_before = None;
             return None;
         };
         self.unqueue(group, exchange);
@@ -108,81 +108,107 @@ impl Bus {
 
     /// Serves a group's oldest request, or gives away what nobody here needs.
     fn serve(&mut self, group: GroupId, now: Instant, may_lease: bool) -> Option<Decision> {
-        let Some(exchange) = self.groups[group.index()].queue.front() else {
-            self.shared.publish(group, self.worker, None);
-            self.groups[group.index()].yields_since = None;
-            return self.spare(group);
-        };
-        let waiter = *self.waiters.get(exchange)?;
-        self.shared.publish(group, self.worker, Some(waiter.since));
-        if !may_lease {
-            return None;
+        self.publish(group, now, may_lease);
+        if self.groups[group.index()].queue.is_empty() {
+            self.groups[group.index()].yielding = Yield::No;
+            return self.give(group, now).or_else(|| self.close_unused(group));
         }
-        let longer = self
-            .shared
-            .oldest_elsewhere(group, self.worker)
-            .filter(|&(_, since)| waiter.since.since(since) > MARGIN);
-        match self.choose(group, waiter.fresh, now) {
-            Choice::Idle(connection) => {
-                let server = self.connections[connection.0].server();
-                match longer {
-                    Some((to, _)) if !self.shared.has_permit(server) && !waiter.fresh => {
-                        Some(self.let_go(connection, to))
-                    }
-                    _ => Some(self.lease(group, exchange, connection, now)),
-                }
-            }
-            Choice::Open(_) if self.leaves_it_to(group, longer, now) => None,
-            Choice::Open(server) => self.open(server, now),
+        if !may_lease {
+            return self.give(group, now);
+        }
+        let decision = self.serve_fresh(group, now).or_else(|| self.serve_any(group, now));
+        if decision.is_some() {
+            return decision;
+        }
+        self.forget_yielding_in_vain(group);
+        self.ask_others(group, now);
+        self.give(group, now)
+    }
+
+    /// Serves the first that needs a connection opened for it.
+    fn serve_fresh(&mut self, group: GroupId, now: Instant) -> Option<Decision> {
+        let exchange = self.groups[group.index()].queue.first_fresh()?;
+        match self.choose(group, Need::Fresh, now) {
+            Choice::Idle(connection) => Some(self.lease(group, exchange, connection, now)),
+            Choice::Open(server) => self.open(group, server, now),
             Choice::MakeRoom(connection) => {
-                self.leave_idle(connection);
-                self.set_state(connection, State::Closing);
+                self.change(connection, State::Closing);
                 Some(Decision::Close { connection })
             }
-            Choice::Wait => {
-                self.ask_others(group, exchange);
-                None
-            }
+            Choice::Wait => None,
         }
     }
 
-    /// The server with the least under way for which something can be done; equals take turns.
-    fn choose(&mut self, group: GroupId, fresh: bool, now: Instant) -> Choice {
+    /// Serves the first that goes on any connection, unless another worker's waits longer.
+    fn serve_any(&mut self, group: GroupId, now: Instant) -> Option<Decision> {
+        let exchange = self.groups[group.index()].queue.first()?;
+        match self.choose(group, Need::Any, now) {
+            Choice::Idle(connection) => {
+                let server = self.connections[connection.0].server();
+                let since = self.waiters.get(exchange)?.since;
+                match self.owed(group, server, Some(since), now) {
+                    Some(owed) => Some(self.let_go(group, connection, owed, now)),
+                    None => Some(self.lease(group, exchange, connection, now)),
+                }
+            }
+            Choice::Open(server) => self.open(group, server, now),
+            Choice::MakeRoom(_) | Choice::Wait => None,
+        }
+    }
+
+    /// The server with the least under way for which something can be done, one that failed
+    /// only if there is no other. Of equals one with an idle connection is chosen, and those
+    /// take turns. A connection that is just being opened to the best one is waited for:
+    /// otherwise it would find nobody, be closed, and that server would never get its share.
+    fn choose(&mut self, group: GroupId, need: Need, now: Instant) -> Choice {
         let entry = &self.groups[group.index()];
-        let connecting: u32 =
-            entry.servers.iter().map(|id| self.servers[id.index()].connecting).sum();
-        let may_open = connecting < entry.queue.len();
+        if let [only] = entry.servers[..] {
+            return self.choice_at(group, only, need, now);
+        }
+        let connecting = self.sum(group, |server| server.connecting);
+        let comes = connecting >= entry.queue.len() && now < entry.opened + PATIENCE;
         let count = entry.servers.len();
-        let mut best: Option<(u32, Choice)> = None;
+        let mut best: Option<((bool, u32, bool), Choice)> = None;
         for step in 0..count {
             let id = entry.servers[(entry.turn + step) % count];
-            let choice = self.choice_at(id, fresh, may_open, now);
-            let load = self.shared.load(id);
-            let better = best.as_ref().is_none_or(|&(least, _)| load < least);
-            if better && !matches!(choice, Choice::Wait) {
-                best = Some((load, choice));
+            let choice = self.choice_at(group, id, need, now);
+            let waited_for = comes && self.servers[id.index()].connecting > 0;
+            if matches!(choice, Choice::Wait) && !waited_for {
+                continue;
+            }
+            let set_aside = self.servers[id.index()].health.is_set_aside(now);
+            let load = self.shared.load(id).saturating_sub(u32::from(waited_for));
+            let rank = (set_aside, load, !matches!(choice, Choice::Idle(_)));
+            if best.as_ref().is_none_or(|&(least, _)| rank < least) {
+                best = Some((rank, choice));
             }
         }
         best.map_or(Choice::Wait, |(_, choice)| choice)
     }
 
     /// What one server has to offer.
-    fn choice_at(&self, id: ServerId, fresh: bool, may_open: bool, now: Instant) -> Choice {
+    fn choice_at(&self, group: GroupId, id: ServerId, need: Need, now: Instant) -> Choice {
         let server = &self.servers[id.index()];
-        let fits = |&&id: &&ConnectionId| !fresh || !self.connections[id.0].used;
-        if let Some(&connection) = server.idle.iter().rev().find(fits) {
+        let idle = match need {
+            Need::Any => server.idle.last(),
+            Need::Fresh if server.unused == 0 => None,
+            Need::Fresh => server.idle.iter().rev().find(|id| !self.connections[id.0].used),
+        };
+        if let Some(&connection) = idle {
             return Choice::Idle(connection);
         }
-        let probing = server.health.is_on_probation() && server.connecting > 0;
-        if !may_open || !server.health.may_try(now) || probing {
+        let queue = &self.groups[group.index()].queue;
+        let connecting = self.sum(group, |server| server.connecting);
+        if connecting >= queue.len() || !server.may_connect(now) {
             return Choice::Wait;
         }
         if self.shared.has_permit(id) {
             return Choice::Open(id);
         }
+        let coming = connecting + self.sum(group, |server| server.closing);
         match server.idle.first() {
-            Some(&connection) => Choice::MakeRoom(connection),
-            None => Choice::Wait,
+            Some(&connection) if coming < queue.fresh() => Choice::MakeRoom(connection),
+            _ => Choice::Wait,
         }
     }
 
@@ -195,110 +221,292 @@ impl Bus {
     ) -> Decision {
         let since = self.waiters.get(exchange).map_or(now, |waiter| waiter.since);
         self.unqueue(group, exchange);
-        self.leave_idle(id);
-        let connection = &mut self.connections[id.0];
-        connection.state = State::Leased;
-        let fresh = !core::mem::replace(&mut connection.used, true);
-        let server = connection.server();
-        self.shared.share(server, self.worker).leased.increment();
-        self.next_turn(group);
+        self.change(id, State::Leased);
+        let fresh = !core::mem::replace(&mut self.connections[id.0].used, true);
+        let entry = &mut self.groups[group.index()];
+        // Equals take turns: the next choice begins one further on.
+        entry.turn = (entry.turn + 1) % entry.servers.len().max(1);
+        self.first = (group.index() + 1) % self.groups.len();
         Decision::Lease { exchange, connection: id, fresh, waited: now.since(since) }
     }
 
-    /// Equals take turns: the next choice begins one further on.
-    fn next_turn(&mut self, group: GroupId) {
-        let entry = &mut self.groups[group.index()];
-        entry.turn = (entry.turn + 1) % entry.servers.len().max(1);
-        entry.asked_for = None;
-        entry.yields_since = None;
-    }
-
-    fn open(&mut self, id: ServerId, now: Instant) -> Option<Decision> {
+    /// Opens a connection, unless the permit is left to others.
+    fn open(&mut self, group: GroupId, id: ServerId, now: Instant) -> Option<Decision> {
+        let (_, since) = self.groups[group.index()].queue.oldest(&self.waiters)?;
+        if self.leaves_it_to_others(group, since, now) {
+            return None;
+        }
         let permit = self.shared.permit(id)?;
         let connection = Connection { permit, state: State::Connecting(now), used: false };
         let Ok(index) = self.connections.insert(connection) else {
             debug_assert!(false, "fewer records than permits");
             return None;
         };
-        let server = &mut self.servers[id.index()];
-        server.connecting += 1;
-        self.shared.share(id, self.worker).connecting.set(u64::from(server.connecting));
-        let group = self.shared.group_of(id);
-        self.groups[group.index()].yields_since = None;
+        self.count_in(ConnectionId(index));
+        let entry = &mut self.groups[group.index()];
+        entry.yielding = Yield::No;
+        entry.opened = now;
+        self.took_permit(group, id);
         Some(Decision::Open { connection: ConnectionId(index), server: id })
     }
 
-    /// Whether a free permit is left to a worker that waits longer. It is told; if it does not
-    /// take it in a while, we do.
-    fn leaves_it_to(
-        &mut self,
-        group: GroupId,
-        longer: Option<(WorkerId, Instant)>,
-        now: Instant,
-    ) -> bool {
-        let entry = &mut self.groups[group.index()];
-        let Some((worker, _)) = longer else {
-            entry.yields_since = None;
-            return false;
-        };
-        // With permits enough for both there is nothing to leave.
-        let scarce =
-            entry.servers.iter().all(|&id| self.shared.taken(id) + 1 >= self.shared.bound(id));
-        let entry = &mut self.groups[group.index()];
-        if !scarce {
-            return false;
-        }
-        match entry.yields_since {
-            None => {
-                entry.yields_since = Some(now);
-                self.nudge(worker);
-                true
-            }
-            Some(since) => now.since(since) < PATIENCE,
-        }
-    }
-
-    /// Asks workers with idle connections for one, once for each request at the front.
-    fn ask_others(&mut self, group: GroupId, exchange: ExchangeId) {
-        let entry = &mut self.groups[group.index()];
-        if entry.asked_for == Some(exchange) {
-            return;
-        }
-        entry.asked_for = Some(exchange);
+    /// Nobody here waits: a connection that was opened for nobody any more is closed, the one
+    /// that has stood longest first. Some servers would wait for its request and serve nobody
+    /// else.
+    fn close_unused(&mut self, group: GroupId) -> Option<Decision> {
         for place in 0..self.groups[group.index()].servers.len() {
-            let id = self.groups[group.index()].servers[place];
-            if let Some(worker) = self.shared.idle_elsewhere(id, self.worker) {
-                self.nudge(worker);
-            }
-        }
-    }
-
-    /// Nobody here waits: an idle connection goes to a worker that can't open one of its own;
-    /// one that was opened for nobody any more is closed.
-    fn spare(&mut self, group: GroupId) -> Option<Decision> {
-        let waits = self.shared.oldest_elsewhere(group, self.worker);
-        for place in 0..self.groups[group.index()].servers.len() {
-            let id = self.groups[group.index()].servers[place];
-            let server = &self.servers[id.index()];
-            let Some(&connection) = server.idle.last() else { continue };
-            if let Some((to, _)) = waits
-                && !self.shared.has_permit(id)
-            {
-                return Some(self.let_go(connection, to));
+            let server = &self.servers[self.groups[group.index()].servers[place].index()];
+            if server.unused == 0 {
+                continue;
             }
             let unused = server.idle.iter().find(|id| !self.connections[id.0].used);
             if let Some(&connection) = unused {
-                self.leave_idle(connection);
-                self.set_state(connection, State::Closing);
+                self.change(connection, State::Closing);
                 return Some(Decision::Close { connection });
             }
         }
         None
     }
 
-    fn let_go(&mut self, connection: ConnectionId, to: WorkerId) -> Decision {
-        self.leave_idle(connection);
-        self.set_state(connection, State::Leaving);
-        Decision::HandOver { connection, to }
+    /// A count of the group's servers, added up.
+    fn sum(&self, group: GroupId, count: impl Fn(&Server) -> u32) -> u32 {
+        let servers = &self.groups[group.index()].servers;
+        servers.iter().map(|id| count(&self.servers[id.index()])).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Failure;
+    use crate::testing::{APP, at, crew, group, lone};
+    use std::vec;
+    use std::vec::Vec;
+
+    #[test]
+    fn no_more_connections_are_opened_than_requests_wait() {
+        let mut bus = lone(&[3]);
+        bus.wants(0, at(0));
+        let first = bus.opens(at(0));
+        bus.wants(1, at(0));
+        bus.wants(2, at(0));
+        bus.wants(3, at(0));
+        assert_eq!(bus.all(at(0)).len(), 2, "the bound is three");
+        bus.connected(first, at(1));
+        bus.leases_to(0, at(1));
+    }
+
+    #[test]
+    fn what_is_free_first_serves_the_oldest() {
+        let mut bus = lone(&[2]);
+        let used = bus.is_served(0, at(0));
+        bus.wants(1, at(1));
+        bus.wants(2, at(1));
+        let fresh = bus.opens(at(1));
+        bus.release(used, true, at(2));
+        assert_eq!(bus.leases_to(1, at(2)), used);
+        bus.connected(fresh, at(3));
+        assert_eq!(bus.leases_to(2, at(3)), fresh);
+    }
+
+    #[test]
+    fn a_connection_that_nobody_waits_for_any_more_is_closed_unused() {
+        let mut bus = lone(&[2]);
+        let used = bus.is_served(0, at(0));
+        bus.wants(1, at(1));
+        let late = bus.opens(at(1));
+        bus.release(used, true, at(2));
+        bus.leases_to(1, at(2));
+        bus.connected(late, at(3));
+        assert_eq!(bus.one(at(3)), Decision::Close { connection: late });
+        bus.closed(late);
+        bus.release(used, true, at(4));
+        assert_eq!(bus.all(at(4)), [], "the used one stays");
+        assert_eq!(bus.shared.taken(ServerId(0)), 1);
+    }
+
+    #[test]
+    fn the_connection_used_last_is_used_next() {
+        let mut bus = lone(&[3]);
+        let all: Vec<_> = (0..3).map(|exchange| bus.is_served(exchange, at(0))).collect();
+        for &connection in [&all[1], &all[2], &all[0]] {
+            bus.release(connection, true, at(1));
+        }
+        bus.wants(3, at(2));
+        assert_eq!(bus.leases_to(3, at(2)), all[0]);
+    }
+
+    #[test]
+    fn without_a_buffer_nothing_is_leased_or_opened() {
+        let mut bus = lone(&[2]);
+        let idle = bus.has_idle(at(0));
+        bus.wants(0, at(1));
+        bus.wants(1, at(1));
+        assert_eq!(bus.decide(at(1), false), None);
+        assert_eq!(bus.all(at(1)).len(), 2, "one on the idle one, one opened");
+        assert_eq!(bus.state(idle), Some(State::Leased));
+    }
+
+    #[test]
+    fn who_goes_again_goes_first_and_on_a_connection_opened_for_it() {
+        let mut bus = lone(&[2]);
+        let idle = bus.has_idle(at(0));
+        bus.wants(0, at(1));
+        bus.enqueue(APP, ExchangeId(1), at(2), true).unwrap();
+        // The used one serves the other meanwhile.
+        let decisions = bus.all(at(2));
+        let Decision::Open { connection: fresh, .. } = decisions[0] else { panic!("no room") };
+        assert!(matches!(decisions[1], Decision::Lease { exchange: ExchangeId(0), .. }));
+        bus.wants(2, at(3));
+        bus.connected(fresh, at(3));
+        let lease = Decision::Lease {
+            exchange: ExchangeId(1),
+            connection: fresh,
+            fresh: true,
+            waited: Duration::from_millis(1),
+        };
+        assert_eq!(bus.one(at(3)), lease);
+        bus.release(idle, true, at(4));
+        bus.leases_to(2, at(4));
+    }
+
+    #[test]
+    fn one_idle_connection_makes_room_for_one_that_goes_again() {
+        let mut bus = lone(&[3]);
+        let all: Vec<_> = (0..3).map(|exchange| bus.is_served(exchange, at(0))).collect();
+        for &connection in &all {
+            bus.release(connection, true, at(1));
+        }
+        bus.enqueue(APP, ExchangeId(5), at(2), true).unwrap();
+        assert_eq!(bus.one(at(2)), Decision::Close { connection: all[0] });
+        assert_eq!(bus.all(at(2)), [], "the others stay");
+        bus.closed(all[0]);
+        let fresh = bus.opens(at(3));
+        bus.connected(fresh, at(3));
+        assert_eq!(bus.leases_to(5, at(3)), fresh);
+    }
+
+    #[test]
+    fn the_server_with_the_least_under_way_is_chosen_and_equals_take_turns() {
+        let mut bus = lone(&[4, 4, 4]);
+        let mut count = [0; 3];
+        for exchange in 0..9 {
+            let connection = bus.is_served(exchange, at(0));
+            count[bus.connections[connection.0].server().index()] += 1;
+        }
+        assert_eq!(count, [3, 3, 3]);
+        // With all idle, they take turns.
+        let all: Vec<_> = bus.connections.iter().map(|(id, _)| ConnectionId(id)).collect();
+        for connection in all {
+            bus.release(connection, true, at(1));
+        }
+        let mut seen = Vec::new();
+        for _ in 0..3 {
+            bus.wants(20, at(2));
+            let connection = bus.leases_to(20, at(2));
+            seen.push(bus.connections[connection.0].server().0);
+            bus.release(connection, true, at(2));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, [0, 1, 2]);
+    }
+
+    #[test]
+    fn no_connection_is_opened_in_vain() {
+        // One after another: an idle connection will do.
+        let mut bus = lone(&[4, 4]);
+        bus.has_idle(at(0));
+        for exchange in 0..4 {
+            bus.wants(exchange, at(1));
+            let connection = bus.leases_to(exchange, at(1));
+            bus.release(connection, true, at(1));
+            assert_eq!(bus.all(at(1)), []);
+        }
+    }
+
+    #[test]
+    fn a_connection_being_opened_to_the_better_server_is_waited_for_a_while() {
+        let mut bus = lone(&[4, 4]);
+        let all: Vec<_> = (0..3).map(|exchange| bus.is_served(exchange, at(0))).collect();
+        let server = |bus: &Bus, id: ConnectionId| bus.connections[id.0].server();
+        let of = |place: usize| server(&bus, all[place]);
+        // Two at one server, one at the other; it goes, and one of the two is idle.
+        let alone = (0..3).find(|&one| (0..3).all(|two| one == two || of(one) != of(two)));
+        let alone = all[alone.unwrap()];
+        let better = server(&bus, alone);
+        let idle = *all.iter().find(|&&other| other != alone).unwrap();
+        bus.release(alone, false, at(1));
+        bus.closed(alone);
+        bus.release(idle, true, at(1));
+        bus.all(at(1));
+        bus.wants(3, at(1));
+        let coming = bus.opens(at(1));
+        assert_eq!(server(&bus, coming), better);
+        let end = at(1) + PATIENCE;
+        assert_eq!(bus.wake_at(at(1)), Some(end));
+        assert_eq!(bus.leases_to(3, end), idle);
+    }
+
+    #[test]
+    fn a_server_that_failed_is_used_only_if_there_is_no_other() {
+        let mut bus = lone(&[3, 3]);
+        let (one, two) = (bus.is_served(0, at(0)), bus.is_served(1, at(0)));
+        bus.wants(2, at(0));
+        let refused = bus.opens(at(0));
+        let failing = bus.connections[refused.0].server();
+        bus.connect_failed(refused, Failure::Refused, at(1));
+        bus.closed(refused);
+        let at_other = bus.opens(at(1));
+        assert_ne!(bus.connections[at_other.0].server(), failing);
+        bus.connected(at_other, at(1));
+        bus.leases_to(2, at(1));
+        // The failing one has less under way, and a connection that is idle.
+        let idle = if bus.connections[one.0].server() == failing { one } else { two };
+        bus.release(idle, true, at(2));
+        bus.wants(3, at(2));
+        let connection = bus.opens(at(2));
+        assert_ne!(bus.connections[connection.0].server(), failing);
+        bus.connected(connection, at(2));
+        bus.leases_to(3, at(2));
+        bus.wants(4, at(3));
+        assert_eq!(bus.leases_to(4, at(3)), idle);
+    }
+
+    #[test]
+    fn no_permit_at_one_server_is_no_reason_to_wait() {
+        let mut bus = lone(&[1, 3]);
+        let servers: Vec<_> = (0..4)
+            .map(|exchange| {
+                let connection = bus.is_served(exchange, at(0));
+                bus.connections[connection.0].server().0
+            })
+            .collect();
+        assert_eq!(servers.iter().filter(|&&server| server == 1).count(), 3);
+        bus.wants(4, at(1));
+        assert_eq!(bus.all(at(1)), []);
+    }
+
+    #[test]
+    fn groups_take_turns_when_buffers_are_short() {
+        let configs = vec![group(0, &[8]), group(1, &[8])];
+        let [mut bus] = crew(&configs);
+        for exchange in 0..4 {
+            bus.enqueue(GroupId(0), ExchangeId(exchange), at(0), false).unwrap();
+            bus.enqueue(GroupId(1), ExchangeId(exchange + 4), at(0), false).unwrap();
+        }
+        for decision in bus.all(at(0)) {
+            let Decision::Open { connection, .. } = decision else { panic!("{decision:?}") };
+            bus.connected(connection, at(1));
+        }
+        let mut groups = Vec::new();
+        for _ in 0..8 {
+            // A buffer for one only.
+            let Some(Decision::Lease { exchange, .. }) = bus.decide(at(1), true) else {
+                panic!("nobody is served")
+            };
+            assert_eq!(bus.decide(at(1), false), None);
+            groups.push(exchange.0 / 4);
+        }
+        assert_eq!(groups, [0, 1, 0, 1, 0, 1, 0, 1]);
     }
 }

@@ -23,7 +23,9 @@ impl Travelling {
 }
 
 impl Bus {
-    /// The worker has taken the connection out, as [`crate::Decision::HandOver`] said.
+    /// The worker has taken the connection out, as [`crate::Decision::HandOver`] said. If it
+    /// can't send it, it closes the connection, then drops this; the next
+    /// [`decide`](Self::decide) tells others of the permit.
     ///
     /// Returns `None` if the connection is not leaving.
     pub fn hand_over(&mut self, id: ConnectionId) -> Option<Travelling> {
@@ -32,6 +34,8 @@ impl Bus {
         }
         let Connection { permit, used, .. } = self.connections.remove(id.0)?;
         self.shared.share(permit.server(), self.worker).handed_over.increment();
+        let group = self.shared.group_of(permit.server());
+        self.groups[group.index()].freed_here();
         Some(Travelling { permit, used })
     }
 
@@ -45,14 +49,19 @@ impl Bus {
         _now: Instant,
     ) -> Result<ConnectionId, Travelling> {
         let Travelling { permit, used } = travelling;
+        let group = self.shared.group_of(permit.server());
+        self.groups[group.index()].asked = false;
         let connection = Connection { permit, state: State::Idle, used };
         match self.connections.insert(connection) {
             Ok(index) => {
                 let id = ConnectionId(index);
-                self.become_idle(id);
+                self.count_in(id);
                 Ok(id)
             }
-            Err(Connection { permit, used, .. }) => Err(Travelling { permit, used }),
+            Err(Connection { permit, used, .. }) => {
+                self.groups[group.index()].freed_here();
+                Err(Travelling { permit, used })
+            }
         }
     }
 }

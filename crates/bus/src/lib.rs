@@ -10,6 +10,7 @@
 //! - `connection`: what the bus knows of each upstream connection;
 //! - `health`: servers that failed are left alone for a while;
 //! - `decide`: the choice;
+//! - `others`: what workers owe each other, so that the oldest request of all is served;
 //! - `handover`: idle connections that change workers.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -24,11 +25,23 @@ mod decide;
 mod group;
 mod handover;
 mod health;
+#[cfg(test)]
+mod model;
+mod others;
 mod queue;
 mod shared;
+#[cfg(test)]
+mod testing;
 
 pub use bus::{Bus, Failure, QueueFull};
 pub use decide::Decision;
 pub use group::{GroupConfig, ServerConfig};
 pub use handover::Travelling;
 pub use shared::{GroupShare, Permit, ServerShare, Shared};
+
+/// Bytes of one place in the ready queues, for the memory budget.
+pub const WAITER_BYTES: usize = size_of::<queue::Waiter>();
+/// Bytes of one connection in a bus's tables, for the memory budget.
+pub const CONNECTION_BYTES: usize = base::slab::Slab::<connection::Connection>::record_bytes()
+    + size_of::<base::id::ConnectionId>()
+    + 2 * size_of::<Decision>();

@@ -6,19 +6,24 @@ use base::fifo::{Fifo, Linked, Links};
 use base::id::{ExchangeId, GroupId};
 use base::time::Instant;
 
-/// One group's queue: first come, first served; those who met a connection that was closed
+/// One group's queue: first come, first served, but those who met a connection that was closed
 /// under them before all others.
 #[derive(Debug)]
 pub(crate) struct ReadyQueue {
-    first: Fifo,
+    again: Fifo,
+    returned: Fifo,
     rest: Fifo,
     bound: u32,
 }
 
-/// Where a request stands.
+/// Where a request stands, the first place first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    First,
+pub(crate) enum Place {
+    /// Its connection was closed under it: it goes only on one opened for it.
+    Again,
+    /// Its connection had ended before a byte was written: any other will do.
+    Returned,
+    /// It waits for the first time.
     Rest,
 }
 
@@ -30,7 +35,7 @@ pub(crate) struct Waiter {
     pub(crate) group: GroupId,
     pub(crate) since: Instant,
     /// It goes only on a connection opened for it.
-    pub(crate) fresh: bool,
+    fresh: bool,
 }
 
 /// All requests of a worker that wait, by their exchange. It grows with the highest number that
@@ -62,9 +67,11 @@ impl Waiters {
         self.0.get(exchange.index()).filter(|waiter| waiter.place.is_some())
     }
 
-    /// What was known of a request that waited last time.
-    pub(crate) fn last(&self, exchange: ExchangeId) -> Option<Waiter> {
-        self.0.get(exchange.index()).copied()
+    /// What was known of a request when it waited last time.
+    pub(crate) fn last(&self, exchange: ExchangeId) -> Option<(GroupId, Instant, Place)> {
+        let waiter = self.0.get(exchange.index()).filter(|waiter| waiter.place.is_none())?;
+        let place = if waiter.fresh { Place::Again } else { Place::Returned };
+        Some((waiter.group, waiter.since, place))
     }
 }
 
@@ -76,51 +83,55 @@ impl Linked for Waiters {
 
 impl ReadyQueue {
     pub(crate) const fn new(bound: u32) -> Self {
-        Self { first: Fifo::new(), rest: Fifo::new(), bound }
+        Self { again: Fifo::new(), returned: Fifo::new(), rest: Fifo::new(), bound }
     }
 
     pub(crate) const fn len(&self) -> u32 {
-        self.first.len() + self.rest.len()
+        self.again.len() + self.returned.len() + self.rest.len()
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many go only on a connection opened for them.
+    pub(crate) const fn fresh(&self) -> u32 {
+        self.again.len()
     }
 
     pub(crate) const fn is_full(&self) -> bool {
         self.rest.len() >= self.bound
     }
 
-    /// The request that is served next.
-    pub(crate) fn front(&self) -> Option<ExchangeId> {
-        self.first.front().or(self.rest.front()).map(ExchangeId)
+    /// The first that needs a connection opened for it.
+    pub(crate) fn first_fresh(&self) -> Option<ExchangeId> {
+        self.again.front().map(ExchangeId)
     }
 
-    /// Adds a request at the end.
-    pub(crate) fn push_back(
+    /// The first that goes on any connection.
+    pub(crate) fn first(&self) -> Option<ExchangeId> {
+        self.returned.front().or(self.rest.front()).map(ExchangeId)
+    }
+
+    /// The request that has waited longest, and since when.
+    pub(crate) fn oldest(&self, waiters: &Waiters) -> Option<(ExchangeId, Instant)> {
+        [&self.again, &self.returned, &self.rest]
+            .into_iter()
+            .filter_map(|fifo| fifo.front().map(ExchangeId))
+            .filter_map(|exchange| Some((exchange, waiters.get(exchange)?.since)))
+            .min_by_key(|&(_, since)| since)
+    }
+
+    /// Adds a request at the end of its place.
+    pub(crate) fn push(
         &mut self,
         waiters: &mut Waiters,
         exchange: ExchangeId,
-        (group, since): (GroupId, Instant),
-    ) {
-        self.set(waiters, exchange, Place::Rest, (group, since, false));
-    }
-
-    /// Adds a request before those that wait for the first time.
-    pub(crate) fn push_first(
-        &mut self,
-        waiters: &mut Waiters,
-        exchange: ExchangeId,
-        waiting: (GroupId, Instant, bool),
-    ) {
-        self.set(waiters, exchange, Place::First, waiting);
-    }
-
-    fn set(
-        &mut self,
-        waiters: &mut Waiters,
-        exchange: ExchangeId,
-        place: Place,
-        (group, since, fresh): (GroupId, Instant, bool),
+        (group, since, place): (GroupId, Instant, Place),
     ) {
         let waiter = waiters.entry(exchange);
         debug_assert!(waiter.place.is_none(), "it waits already");
+        let fresh = place == Place::Again;
         *waiter = Waiter { links: Links::new(), place: Some(place), group, since, fresh };
         self.fifo(place).push_back(waiters, exchange.0);
     }
@@ -134,7 +145,8 @@ impl ReadyQueue {
 
     const fn fifo(&mut self, place: Place) -> &mut Fifo {
         match place {
-            Place::First => &mut self.first,
+            Place::Again => &mut self.again,
+            Place::Returned => &mut self.returned,
             Place::Rest => &mut self.rest,
         }
     }

@@ -1,8 +1,9 @@
 //! What the workers of a process share: atomics, read and written without locks.
 //!
 //! No wake-up is lost. Who wants a connection publishes how long it has waited, then looks for
-//! permits and idle connections; who frees one changes the counts, then looks who waits. All of
-//! it is sequentially consistent, so at least one of two that do so at once sees the other.
+//! permits and idle connections; who frees one, or takes the last permit, changes the counts,
+//! then looks who waits and where connections idle. All of it is sequentially consistent, so at
+//! least one of two that do so at once sees the other.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -25,6 +26,29 @@ pub struct Shared {
     groups: Box<[Group]>,
 }
 
+/// What one worker wants for the requests of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Want {
+    /// Since when the oldest of them waits.
+    pub(crate) since: Instant,
+    /// No permit helps it now: it can only use a connection that is open already.
+    pub(crate) stuck: bool,
+}
+
+impl Want {
+    /// One word, so that it is read as it was written. The clock's highest bit is never set.
+    fn to_word(want: Option<Self>) -> u64 {
+        want.map_or(NOBODY, |want| (want.since.0 << 1) | u64::from(want.stuck))
+    }
+
+    const fn from_word(word: u64) -> Option<Self> {
+        match word {
+            NOBODY => None,
+            word => Some(Self { since: Instant(word >> 1), stuck: word & 1 == 1 }),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Server {
     group: GroupId,
@@ -38,8 +62,10 @@ struct Group {
     shares: Box<[GroupShare]>,
 }
 
-/// One worker's part in one server. The worker writes, everybody reads.
+/// One worker's part in one server. The worker writes, everybody reads; each part has cache
+/// lines of its own, as workers write theirs with every lease.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct ServerShare {
     idle: AtomicU32,
     /// Connections being opened now.
@@ -63,8 +89,9 @@ impl ServerShare {
 
 /// One worker's part in one group. The worker writes, everybody reads.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct GroupShare {
-    oldest: AtomicU64,
+    want: AtomicU64,
     /// Requests in the ready queue now.
     pub queued: Counter,
     /// Requests refused because the ready queue was full.
@@ -92,7 +119,7 @@ impl Shared {
             })
             .collect();
         let share = || GroupShare {
-            oldest: AtomicU64::new(NOBODY),
+            want: AtomicU64::new(NOBODY),
             queued: Counter::new(),
             refused: Counter::new(),
         };
@@ -130,14 +157,19 @@ impl Shared {
         &self.groups[group.index()].shares[worker.index()]
     }
 
-    /// Most connections to the server.
-    pub(crate) fn bound(&self, server: ServerId) -> u32 {
-        self.servers[server.index()].bound
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.groups.first().map_or(0, |group| group.shares.len())
+    }
+
+    /// How many more connections to the server are allowed.
+    pub(crate) fn free(&self, server: ServerId) -> u32 {
+        self.servers[server.index()].bound.saturating_sub(self.taken(server))
     }
 
     /// Whether one more connection to the server is allowed.
     pub(crate) fn has_permit(&self, server: ServerId) -> bool {
-        self.taken(server) < self.servers[server.index()].bound
+        self.free(server) > 0
     }
 
     /// Takes a permit for one connection.
@@ -170,32 +202,29 @@ impl Shared {
             .map(|(worker, _)| worker)
     }
 
-    /// Publishes since when a worker's oldest request for a group waits.
-    pub(crate) fn publish(&self, group: GroupId, worker: WorkerId, since: Option<Instant>) {
-        let since = since.map_or(NOBODY, |since| since.0);
-        self.group_share(group, worker).oldest.store(since, SeqCst);
+    /// Publishes what a worker wants for a group.
+    pub(crate) fn publish(&self, group: GroupId, worker: WorkerId, want: Option<Want>) {
+        self.group_share(group, worker).want.store(Want::to_word(want), SeqCst);
     }
 
-    /// The worker, other than `but`, whose request for a group has waited longest.
-    pub(crate) fn oldest_elsewhere(
+    /// What the workers other than `but` want for a group.
+    pub(crate) fn wants(
         &self,
         group: GroupId,
         but: WorkerId,
-    ) -> Option<(WorkerId, Instant)> {
-        let shares = (0u32..).map(WorkerId).zip(self.group(group));
-        shares
-            .filter(|&(worker, _)| worker != but)
-            .map(|(worker, share)| (worker, share.oldest.load(SeqCst)))
-            .filter(|&(_, since)| since != NOBODY)
-            .min_by_key(|&(_, since)| since)
-            .map(|(worker, since)| (worker, Instant(since)))
+    ) -> impl Iterator<Item = (WorkerId, Want)> {
+        (0u32..)
+            .map(WorkerId)
+            .zip(self.group(group))
+            .filter(move |&(worker, _)| worker != but)
+            .filter_map(|(worker, share)| Some((worker, Want::from_word(share.want.load(SeqCst))?)))
     }
 
     /// Forgets what a worker published that is no more: its successor begins anew.
     pub(crate) fn forget(&self, worker: WorkerId) {
         for group in &self.groups {
             let share = &group.shares[worker.index()];
-            share.oldest.store(NOBODY, SeqCst);
+            share.want.store(NOBODY, SeqCst);
             share.queued.set(0);
         }
         for server in &self.servers {
@@ -269,16 +298,29 @@ mod tests {
     }
 
     #[test]
-    fn the_worker_that_waits_longest_is_seen_by_the_others() {
+    fn what_a_worker_wants_is_seen_by_the_others() {
         let shared = shared(3, 1);
         let group = GroupId(0);
-        shared.publish(group, WorkerId(1), Some(Instant(20)));
-        shared.publish(group, WorkerId(2), Some(Instant(10)));
-        let oldest = |but| shared.oldest_elsewhere(group, WorkerId(but));
-        assert_eq!(oldest(0), Some((WorkerId(2), Instant(10))));
-        assert_eq!(oldest(2), Some((WorkerId(1), Instant(20))));
+        let wants = |but| shared.wants(group, WorkerId(but)).collect::<Vec<_>>();
+        let young = Want { since: Instant(20), stuck: false };
+        let old = Want { since: Instant(10), stuck: true };
+        shared.publish(group, WorkerId(1), Some(young));
+        shared.publish(group, WorkerId(2), Some(old));
+        assert_eq!(wants(0), [(WorkerId(1), young), (WorkerId(2), old)]);
+        assert_eq!(wants(2), [(WorkerId(1), young)]);
         shared.forget(WorkerId(2));
-        assert_eq!(oldest(0), Some((WorkerId(1), Instant(20))));
-        assert_eq!(oldest(1), None);
+        assert_eq!(wants(0), [(WorkerId(1), young)]);
+        assert_eq!(wants(1), []);
+    }
+
+    #[test]
+    fn a_want_is_read_as_it_was_written() {
+        for since in [0, 1, 1 << 40, (1 << 62) + 1] {
+            for stuck in [false, true] {
+                let want = Some(Want { since: Instant(since), stuck });
+                assert_eq!(Want::from_word(Want::to_word(want)), want);
+            }
+        }
+        assert_eq!(Want::from_word(Want::to_word(None)), None);
     }
 }

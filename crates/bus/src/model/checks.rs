@@ -1,0 +1,92 @@
+//! What holds in every run.
+
+use super::{Doing, Socket, Worker, World};
+use base::id::GroupId;
+
+impl World {
+    /// Always: the bound holds for permits and for real connections, and a permit is not back
+    /// before its connection is really closed.
+    pub(super) fn check_now(&self) {
+        for (config, &open) in
+            self.configs.iter().flat_map(|config| &config.servers).zip(&self.open)
+        {
+            let taken = self.shared.taken(config.id);
+            assert!(taken <= config.connections, "more permits than allowed");
+            assert_eq!(taken, open, "permits and connections differ");
+        }
+        self.check_progress();
+        assert!(self.nudges < 20 * (self.happened + 20), "they only nudge each other");
+    }
+
+    fn letters_under_way(&self) -> bool {
+        self.letters.values().any(|letters| !letters.is_empty())
+    }
+
+    /// Whenever no letter is under way, no timer runs and no connection is being closed: nobody
+    /// waits for a connection while one is idle anywhere or may be opened.
+    fn check_progress(&self) {
+        let timer = |worker: &Worker| worker.bus.is_none() || worker.wake.is_some();
+        let closing = |socket: &Socket| socket.what == Doing::Closing;
+        if self.letters_under_way()
+            || self.workers.iter().any(timer)
+            || self.workers.iter().flat_map(|worker| worker.sockets.values()).any(closing)
+        {
+            return;
+        }
+        for (group, config) in self.configs.iter().enumerate() {
+            for (place, worker) in self.workers.iter().enumerate() {
+                let queues = &worker.queues[group];
+                let of_group =
+                    |socket: &&Socket| config.servers.iter().any(|s| s.id.0 == socket.server);
+                let count = |what: fn(&Doing) -> bool| {
+                    let sockets = worker.sockets.values().filter(of_group);
+                    sockets.filter(|socket| what(&socket.what)).count()
+                };
+                let connecting = count(|what| matches!(what, Doing::Connecting { .. }));
+                // On probation one connects at a time.
+                if !worker.may_lease || queues.all().count() == 0 || connecting > 0 {
+                    continue;
+                }
+                let permits =
+                    config.servers.iter().any(|s| self.shared.taken(s.id) < s.connections);
+                assert!(!permits, "worker {place} waits while a permit is free, at {:?}", self.now);
+                let idle = self.workers.iter().flat_map(|worker| worker.sockets.values());
+                let idle = idle.filter(of_group).any(|socket| socket.what == Doing::Idle);
+                assert!(
+                    !idle || queues.ordinary() == 0,
+                    "worker {place} waits while a connection is idle, at {:?}",
+                    self.now
+                );
+            }
+        }
+    }
+
+    /// At rest: nobody waits, no permit is lost, the figures agree.
+    pub(super) fn check_rest(&self) {
+        assert!(!self.letters_under_way());
+        for worker in &self.workers {
+            assert_eq!(worker.waiting(), 0, "somebody waits for ever");
+            assert!(worker.leased.is_empty());
+        }
+        for (group, config) in self.configs.iter().enumerate() {
+            for server in &config.servers {
+                let shares = self.shared.server(server.id);
+                for (worker, share) in self.workers.iter().zip(shares) {
+                    let sockets = worker.sockets.values();
+                    let idle = sockets
+                        .filter(|socket| socket.server == server.id.0 && socket.what == Doing::Idle)
+                        .count();
+                    assert_eq!(share.idle() as usize, idle);
+                    assert_eq!((share.leased.get(), share.connecting.get()), (0, 0));
+                    assert!(idle == 0 || config.persistent, "it keeps what it may not keep");
+                    assert!(worker.sockets.values().all(|socket| socket.used), "kept unused");
+                }
+                let idle: u32 = shares.iter().map(crate::ServerShare::idle).sum();
+                assert_eq!(self.shared.taken(server.id), idle, "a permit is lost");
+            }
+            for share in self.shared.group(GroupId(u32::try_from(group).unwrap())) {
+                assert_eq!(share.queued.get(), 0);
+            }
+        }
+    }
+}

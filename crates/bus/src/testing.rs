@@ -1,0 +1,113 @@
+//! What the tests of several files need.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
+use base::time::Instant;
+use core::time::Duration;
+
+use crate::bus::Bus;
+use crate::decide::Decision;
+use crate::group::{GroupConfig, ServerConfig};
+use crate::shared::Shared;
+
+/// The group that most tests have.
+pub(crate) const APP: GroupId = GroupId(0);
+
+/// A moment, in milliseconds.
+pub(crate) fn at(millis: u64) -> Instant {
+    Instant(0) + Duration::from_millis(millis)
+}
+
+/// A group of servers numbered from `first`, each with its bound.
+pub(crate) fn group(first: u32, bounds: &[u32]) -> GroupConfig {
+    let servers = (first..).zip(bounds);
+    let servers = servers.map(|(id, &connections)| ServerConfig { id: ServerId(id), connections });
+    GroupConfig {
+        name: "app".into(),
+        servers: servers.collect(),
+        queue_length: 4,
+        persistent: true,
+    }
+}
+
+/// So many workers that share these groups.
+pub(crate) fn crew<const N: usize>(groups: &[GroupConfig]) -> [Bus; N] {
+    let shared = Shared::new(u32::try_from(N).unwrap(), groups);
+    core::array::from_fn(|worker| {
+        let worker = WorkerId(u32::try_from(worker).unwrap());
+        Bus::new(Arc::clone(&shared), worker, groups, 64)
+    })
+}
+
+/// One worker with one group.
+pub(crate) fn lone(bounds: &[u32]) -> Bus {
+    let [bus] = crew([group(0, bounds)].as_slice());
+    bus
+}
+
+/// What a bus was told, and what it said.
+impl Bus {
+    /// A request for the usual group arrives.
+    pub(crate) fn wants(&mut self, exchange: u32, now: Instant) {
+        self.enqueue(APP, ExchangeId(exchange), now, false).unwrap();
+    }
+
+    /// Everything it decides now.
+    pub(crate) fn all(&mut self, now: Instant) -> Vec<Decision> {
+        core::iter::from_fn(|| self.decide(now, true)).take(100).collect()
+    }
+
+    /// The one thing it decides now.
+    pub(crate) fn one(&mut self, now: Instant) -> Decision {
+        let all = self.all(now);
+        assert_eq!(all.len(), 1, "{all:?}");
+        all[0]
+    }
+
+    /// It opens one connection and nothing else.
+    pub(crate) fn opens(&mut self, now: Instant) -> ConnectionId {
+        match self.one(now) {
+            Decision::Open { connection, .. } => connection,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// It leases one connection to this request, and does nothing else.
+    pub(crate) fn leases_to(&mut self, exchange: u32, now: Instant) -> ConnectionId {
+        match self.one(now) {
+            Decision::Lease { exchange: ExchangeId(leased), connection, .. }
+                if leased == exchange =>
+            {
+                connection
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A request arrives for which a connection is opened and leased.
+    pub(crate) fn is_served(&mut self, exchange: u32, now: Instant) -> ConnectionId {
+        self.wants(exchange, now);
+        let connection = self.opens(now);
+        self.connected(connection, now);
+        assert_eq!(self.leases_to(exchange, now), connection);
+        connection
+    }
+
+    /// A connection that was used stands idle here.
+    pub(crate) fn has_idle(&mut self, now: Instant) -> ConnectionId {
+        let connection = self.is_served(63, now);
+        self.release(connection, true, now);
+        assert_eq!(self.all(now), []);
+        connection
+    }
+}
+
+/// One worker's connection goes to another.
+pub(crate) fn carry(from: &mut Bus, id: ConnectionId, to: &mut Bus, now: Instant) -> ConnectionId {
+    let travelling = from.hand_over(id).unwrap();
+    let id = to.adopt(travelling, now).unwrap();
+    to.nudged();
+    id
+}
