@@ -13,6 +13,7 @@ use pool::{Chain, Cursor, Pool, Promise};
 use wire::http1::HeadScanner;
 
 use crate::facts::{Facts, Then};
+use crate::request_id::RequestId;
 use crate::state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
 
 impl Exchange {
@@ -32,6 +33,7 @@ impl Exchange {
             began,
             facts: Facts::default(),
             then: Then::default(),
+            request_id: RequestId::NONE,
             sending: false,
             rest: Chain::new(),
             granted: None,
@@ -125,7 +127,9 @@ impl Exchange {
                 return None;
             }
         };
+        // Nothing of a response came: no interim one either.
         pool.release(reply.input);
+        pool.release(reply.early);
         settle(&mut lease.promise, pool);
         self.facts.again = true;
         self.state = State::Ready { request };
@@ -154,14 +158,18 @@ impl Exchange {
         };
         pool.release(request);
         pool.release(reply.input);
-        self.state = State::Draining { lease, output, reader };
+        // Interim responses that the client has not yet taken come first.
+        let mut early = reply.early;
+        pool.join(&mut early, output);
+        self.state = State::Draining { lease, output: early, reader };
     }
 
     /// The response was read to its end: the lease ends, the client is served at its own pace
     /// from now on.
     pub fn response_ends(&mut self, pool: &mut Pool) -> Option<Lease> {
         match mem::replace(&mut self.state, State::Over) {
-            State::Draining { mut lease, output, .. } => {
+            State::Draining { mut lease, output, reader } => {
+                release_staged(reader, pool);
                 settle(&mut lease.promise, pool);
                 self.state = State::Delivering { output };
                 Some(lease)
@@ -177,6 +185,9 @@ impl Exchange {
     /// When the last one does while the response still comes, it is promised again.
     pub fn delivered(&mut self, bytes: u32, pool: &mut Pool) {
         match &mut self.state {
+            State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
+                lease.consume(&mut reply.early, bytes, pool);
+            }
             State::Draining { lease, output, .. } => lease.consume(output, bytes, pool),
             State::Delivering { output } => pool.consume(output, bytes),
             _ => {}
@@ -212,10 +223,12 @@ impl Exchange {
             State::Leased { lease, request, reply, .. }
             | State::Pending { lease, request, reply } => {
                 release([request, reply.input]);
+                release([reply.early, Chain::new()]);
                 Some(lease)
             }
-            State::Draining { lease, output, .. } => {
+            State::Draining { lease, output, reader } => {
                 release([output, Chain::new()]);
+                release_staged(reader, pool);
                 Some(lease)
             }
             State::Delivering { output } => {
@@ -228,6 +241,13 @@ impl Exchange {
             settle(&mut lease.promise, pool);
         }
         lease
+    }
+}
+
+/// Gives back what was received of a body and not yet made part of the output.
+fn release_staged(reader: ResponseBody, pool: &mut Pool) {
+    if let ResponseBody::Recoded { staged, .. } = reader {
+        pool.release(staged);
     }
 }
 

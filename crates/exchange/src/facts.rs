@@ -20,8 +20,13 @@ pub struct Facts {
     pub again: bool,
     /// Status of the response, once it has a head; 0 before.
     pub status: u16,
+    /// We are the request's final recipient and answer it once it is complete: OPTIONS that may
+    /// go no further (RFC 9110 §7.6.2).
+    pub final_recipient: bool,
     /// Bytes of request trailers that were dropped.
     pub trailer_bytes: u32,
+    /// Bytes of response trailers that were dropped.
+    pub response_trailer_bytes: u32,
 }
 
 /// What becomes of the client's connection when the response is delivered.

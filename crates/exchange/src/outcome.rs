@@ -79,9 +79,10 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         (_, M::ClientBroke) => Close,
 
         (P::Arriving | P::Collecting, M::ClientSlow) => Answer(Refusal::Slow),
-        (P::Draining | P::Delivering, M::ClientSlow) => Close,
-        // While the server is awaited, the client is not; its deadline is not set.
-        (P::Ready | P::Leased | P::Pending, M::ClientSlow) => Impossible,
+        // While the server is awaited, it can be behind with interim responses only.
+        (P::Leased | P::Pending | P::Draining | P::Delivering, M::ClientSlow) => Close,
+        // It waits for us, not we for it; its deadline is not set.
+        (P::Ready, M::ClientSlow) => Impossible,
 
         (P::Ready, M::QueueOver) => Answer(Refusal::QueueTimeout),
         (P::Ready, M::NoServer) => Answer(Refusal::Unreachable),

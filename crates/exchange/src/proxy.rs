@@ -14,11 +14,11 @@ use crate::state::Exchange;
 pub trait Proxy {
     /// `fresh` more bytes of the request stand at the end of the exchange's chain
     /// (`Arriving`, `Collecting`). Moves the exchange on as far as they reach; at
-    /// [`Collected::Complete`] it is `Ready`.
+    /// [`Collected::Complete`] it is `Ready`, at [`Collected::Answered`] `Delivering`.
     fn collect(&self, exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected;
 
-    /// `fresh` more bytes of the response stand at the end of the exchange's chain (`Leased`,
-    /// `Pending`, `Draining`). At [`Responded::Whole`] it is still `Draining`; the worker ends
+    /// `fresh` more bytes of the response stand at the end of
+    /// [`Exchange::response_chain`] (`Leased`, `Pending`, `Draining`). At [`Responded::Whole`] it is still `Draining`; the worker ends
     /// the lease.
     fn respond(&self, exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Responded;
 
@@ -53,6 +53,9 @@ pub enum Collected {
     Starved,
     /// The request is complete: `Ready`.
     Complete,
+    /// The request is complete, and we are its final recipient: the exchange is `Delivering` our
+    /// answer.
+    Answered,
     /// The request is refused.
     Refused(Refusal, Option<Fault>),
 }

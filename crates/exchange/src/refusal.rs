@@ -13,6 +13,8 @@ pub enum Refusal {
     Unsupported,
     /// 414: the target is longer than `max_target`.
     TargetTooLong,
+    /// 421: the target's scheme is not the connection's (RFC 9110 §7.4).
+    Misdirected,
     /// 431: the head is larger than `max_head`, or has too many fields.
     HeadTooLarge,
     /// 413: the body is larger than `max_body` or than `exchange_memory`.
@@ -39,11 +41,12 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every refusal, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::Version,
         Self::Unsupported,
         Self::TargetTooLong,
+        Self::Misdirected,
         Self::HeadTooLarge,
         Self::BodyTooLarge,
         Self::Slow,
@@ -64,6 +67,7 @@ impl Refusal {
             Self::Slow | Self::Pressure => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
+            Self::Misdirected => 421,
             Self::HeadTooLarge => 431,
             Self::Unsupported => 501,
             Self::Unreachable | Self::BadResponse => 502,
@@ -80,6 +84,7 @@ impl Refusal {
             Self::Version => "version",
             Self::Unsupported => "unsupported",
             Self::TargetTooLong => "target_too_long",
+            Self::Misdirected => "misdirected",
             Self::HeadTooLarge => "head_too_large",
             Self::BodyTooLarge => "body_too_large",
             Self::Slow => "slow",
@@ -101,6 +106,7 @@ impl Refusal {
             Self::Version => "only HTTP/1.0 and HTTP/1.1 are spoken here",
             Self::Unsupported => "the method or transfer coding is not supported",
             Self::TargetTooLong => "the request target is too long",
+            Self::Misdirected => "the request is for another server",
             Self::HeadTooLarge => "the request head is too large",
             Self::BodyTooLarge => "the request body is too large",
             Self::Slow => "the request did not arrive in time",
@@ -143,6 +149,7 @@ impl From<Fault> for Refusal {
         match fault.status() {
             413 => Self::BodyTooLarge,
             414 => Self::TargetTooLong,
+            421 => Self::Misdirected,
             431 => Self::HeadTooLarge,
             501 => Self::Unsupported,
             505 => Self::Version,

@@ -7,6 +7,9 @@ use core::net::IpAddr;
 use base::limits;
 use pool::{Pool, Rank};
 
+use crate::pages::ErrorPages;
+use crate::request_id::RequestIds;
+
 /// The limits and names that hold for the clients of one listener.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -22,6 +25,11 @@ pub struct Rules {
     pub default_host: Box<str>,
     /// Whether connections to the servers are kept after a response.
     pub upstream_persistent: bool,
+    /// Whether each request has an ID (`X-Request-ID`): the client's if that is sane, else one
+    /// of ours. Otherwise the field is of no concern.
+    pub request_ids: bool,
+    /// The bodies of our refusals.
+    pub error_pages: ErrorPages,
 }
 
 /// Space to join a split head and to write a canonical one. One per worker, used only within
@@ -69,4 +77,6 @@ pub struct Room<'r> {
     pub date: &'r [u8],
     /// Whether the worker drains: connections are not kept.
     pub draining: bool,
+    /// Where new request IDs come from.
+    pub request_ids: &'r mut RequestIds,
 }

@@ -7,6 +7,7 @@ use wire::http1::{ChunkReader, HeadScanner};
 
 use crate::facts::{Facts, Then};
 use crate::phase::Phase;
+use crate::request_id::RequestId;
 
 /// One request and its response (the invention's connection state 410).
 #[derive(Debug)]
@@ -30,6 +31,9 @@ pub struct Exchange {
     pub rest: Chain,
     /// A promise granted after waiting, to be spent by the receive that follows.
     pub granted: Option<Promise>,
+    /// By what name logs know the request; empty until its head was read, and where
+    /// [`Rules::request_ids`](crate::Rules::request_ids) is off.
+    pub request_id: RequestId,
     /// What it awaits.
     pub state: State,
     /// The phase it is counted in, kept by whoever counts.
@@ -131,8 +135,10 @@ pub struct Reply {
     pub scanner: HeadScanner,
     /// Length of the head, once its end was seen.
     pub end: Option<u32>,
-    /// Bytes of interim heads that were passed over before it.
+    /// Bytes of interim heads that came before it.
     pub interim: u32,
+    /// Interim responses that the client has not yet taken (RFC 9110 §15.2).
+    pub early: Chain,
 }
 
 /// How a request's body ends (RFC 9112 §6.3).
@@ -152,7 +158,7 @@ pub enum RequestBody {
 }
 
 /// How a response's body ends (RFC 9112 §6.3).
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum ResponseBody {
     /// After so many more bytes; 0 also for a response without a body.
     Length(u64),
@@ -160,12 +166,31 @@ pub enum ResponseBody {
     Chunked(ChunkReader),
     /// With the connection.
     UntilClose,
+    /// With the connection, and the client gets it in chunks, so that its own connection is kept.
+    Recoded {
+        /// What is received stands here until the head of its chunk is put before it. Empty
+        /// between two receives.
+        staged: Chain,
+        /// Whether a chunk was begun.
+        begun: bool,
+    },
+    /// It has ended with the connection; only the last chunk is still to be written.
+    RecodedEnd {
+        /// Whether a chunk was begun.
+        begun: bool,
+    },
 }
 
 impl Reply {
     /// Nothing came yet.
     pub const fn new() -> Self {
-        Self { input: Chain::new(), scanner: HeadScanner::response(), end: None, interim: 0 }
+        Self {
+            input: Chain::new(),
+            scanner: HeadScanner::response(),
+            end: None,
+            interim: 0,
+            early: Chain::new(),
+        }
     }
 
     /// Whether a byte of any response came, be it of an interim one.
@@ -237,11 +262,53 @@ impl Exchange {
         }
     }
 
-    /// What can be delivered to the client.
-    pub const fn output(&mut self) -> Option<&mut Chain> {
-        match &mut self.state {
+    /// Where bytes from the server go, on which connection they come, and the buffer promised for
+    /// them. `None` when nothing more of the response is awaited.
+    pub const fn response_chain(
+        &mut self,
+    ) -> Option<(ConnectionId, &mut Chain, &mut Option<Promise>)> {
+        let (lease, chain) = match &mut self.state {
+            State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
+                (lease, &mut reply.input)
+            }
+            State::Draining { lease, output, reader } => match reader {
+                ResponseBody::Recoded { staged, .. } => (lease, staged),
+                ResponseBody::RecodedEnd { .. } => return None,
+                _ => (lease, output),
+            },
+            _ => return None,
+        };
+        Some((lease.connection, chain, &mut lease.promise))
+    }
+
+    /// What the client has not yet taken of what is meant for it.
+    pub const fn output(&self) -> Option<&Chain> {
+        match &self.state {
+            State::Leased { reply, .. } | State::Pending { reply, .. } => Some(&reply.early),
             State::Draining { output, .. } | State::Delivering { output } => Some(output),
             _ => None,
+        }
+    }
+
+    /// What of it can be delivered now: all but a trailer section of which it is not yet known
+    /// what may be passed on.
+    pub fn deliverable(&self, pool: &Pool) -> Option<Cursor> {
+        let held = match &self.state {
+            State::Draining { reader: ResponseBody::Chunked(chunks), .. } => chunks.trailer_held(),
+            _ => 0,
+        };
+        self.output().map(|output| pool.cursor(output).before_last(held))
+    }
+
+    /// Whether the client was given part of a message that it cannot be told to forget: an
+    /// answer of our own must not stand behind it.
+    pub const fn has_begun_to_deliver(&self) -> bool {
+        match &self.state {
+            State::Leased { reply, .. } | State::Pending { reply, .. } => {
+                self.sending || !reply.early.is_empty()
+            }
+            State::Draining { .. } | State::Delivering { .. } => true,
+            _ => false,
         }
     }
 
@@ -252,6 +319,7 @@ impl Exchange {
             State::Arriving { end, .. } => end.is_some(),
             State::Collecting { reader, .. } => matches!(reader, RequestBody::Ended { .. }),
             State::Leased { reply, .. } | State::Pending { reply, .. } => reply.end.is_some(),
+            State::Draining { reader, .. } => matches!(reader, ResponseBody::RecodedEnd { .. }),
             _ => false,
         }
     }
@@ -263,8 +331,9 @@ impl Exchange {
             State::Collecting { head, body, .. } => !head.is_empty() || !body.is_empty(),
             State::Ready { request } => !request.is_empty(),
             State::Leased { request, reply, .. } | State::Pending { request, reply, .. } => {
-                !request.is_empty() || !reply.input.is_empty()
+                !request.is_empty() || !reply.input.is_empty() || !reply.early.is_empty()
             }
+            // What is staged is so within one call only.
             State::Draining { output, .. } | State::Delivering { output } => !output.is_empty(),
             State::Over => false,
         };

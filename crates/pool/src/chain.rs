@@ -75,6 +75,12 @@ impl Cursor {
     pub const fn left(&self) -> u32 {
         self.left
     }
+
+    /// A cursor at the same place that ends `bytes` earlier, if there are so many.
+    #[must_use = "it is another cursor"]
+    pub const fn before_last(self, bytes: u32) -> Self {
+        Self { left: self.left.saturating_sub(bytes), ..self }
+    }
 }
 
 /// The end of a chain at some moment, from which later bytes can be rewritten.

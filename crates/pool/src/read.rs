@@ -249,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn the_last_bytes_can_be_left_out() {
+        let mut pool = pool(8);
+        let mut chain = Chain::new();
+        let data = bytes(1500);
+        pool.append(&mut chain, &data, Rank::Send).unwrap();
+        for last in [0, 1, 476, 477, 1499, 1500, 1501] {
+            let cursor = pool.cursor(&chain).before_last(last);
+            assert_eq!(
+                pool.view(&cursor).concat(),
+                data[..1500_usize.saturating_sub(last as usize)]
+            );
+        }
+        pool.release(chain);
+    }
+
+    #[test]
     fn a_view_is_bounded_and_can_be_continued() {
         let mut pool = pool(80);
         let mut chain = Chain::new();

@@ -134,6 +134,8 @@ pub struct WorkerCounters {
     pub retries: Counter,
     /// Request trailer bytes dropped.
     pub trailer_bytes_dropped: Counter,
+    /// Response trailer bytes dropped.
+    pub response_trailer_bytes_dropped: Counter,
     /// Bytes received from clients.
     pub client_bytes_in: Counter,
     /// Bytes sent to clients.

@@ -17,8 +17,7 @@ impl<D: Driver> Worker<D> {
                 return;
             }
             let client = exchange.client;
-            let Some(output) = exchange.output() else { return };
-            let unsent = self.pool.cursor(output);
+            let Some(unsent) = exchange.deliverable(&self.pool) else { return };
             if unsent.left() == 0 {
                 if matches!(exchange.state, State::Delivering { .. }) {
                     self.finish(id);

@@ -20,10 +20,18 @@ impl<D: Driver> Worker<D> {
         match outcome(phase, mishap) {
             Outcome::Impossible => debug_assert!(false, "{mishap:?} while {phase:?}"),
             Outcome::GoOn => {}
+            // Where an interim response is on its way to the client in part, nothing else fits.
+            Outcome::Answer(_) | Outcome::GoAgain if self.has_begun_to_deliver(id) => {
+                self.abandon(id, reason);
+            }
             Outcome::Answer(refusal) => self.refuse(id, refusal, None),
             Outcome::Close => self.abandon(id, reason),
             Outcome::GoAgain => self.go_again(id),
         }
+    }
+
+    fn has_begun_to_deliver(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id.0).is_some_and(exchange::Exchange::has_begun_to_deliver)
     }
 
     /// Answers a request ourselves. A lease, if held, ends, and its connection with it.
@@ -47,6 +55,7 @@ impl<D: Driver> Worker<D> {
             peer: record.peer(),
             date: self.date.text(),
             draining,
+            request_ids: &mut self.request_ids,
         };
         self.driver.disarm(socket);
         self.clients.disarm(client);

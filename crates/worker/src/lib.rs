@@ -32,5 +32,5 @@ mod upstream;
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use office::{Letter, Office};
 pub use orders::Life;
-pub use plan::{AtLimit, ListenerPlan, Plan, Timeouts};
+pub use plan::{AtLimit, ListenerPlan, Plan, RecordBytes, Timeouts};
 pub use turn::{StartError, Worker};

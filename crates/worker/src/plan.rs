@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
-use base::id::{GroupId, ListenerId, WorkerId};
+use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
 use base::limits;
+use base::slab::Slab;
+use exchange::Exchange;
 use pool::PoolConfig;
+
+use crate::client::Client;
+use crate::upstream::Upstream;
 
 /// Everything one worker is told at its start.
 #[derive(Clone, Debug)]
@@ -28,6 +33,27 @@ pub struct Plan {
     pub at_limit: AtLimit,
     /// Whether the client parked longest is closed to let a new one in.
     pub reclaim_parked: bool,
+}
+
+/// Bytes of one record of each of a worker's tables, for the memory budget.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordBytes {
+    /// A client, parked or not (law 1), without the driver's part.
+    pub client: usize,
+    /// An exchange.
+    pub exchange: usize,
+    /// An upstream connection, without the bus's and the driver's parts.
+    pub upstream: usize,
+}
+
+impl RecordBytes {
+    /// As they are in this build.
+    pub const BUILT: Self = Self {
+        client: Slab::<Client>::record_bytes(),
+        // The last is the queue of pipelined requests.
+        exchange: Slab::<Exchange>::record_bytes() + size_of::<ExchangeId>(),
+        upstream: size_of::<Option<Upstream>>(),
+    };
 }
 
 /// One listening address as the data path sees it.

@@ -55,7 +55,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// The same for a response.
-    fn go_on_responding(&mut self, id: ExchangeId) {
+    pub(crate) fn go_on_responding(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         if !exchange.awaits_room() {
             return self.receive_response(id);

@@ -178,6 +178,7 @@ impl<D: Driver> Worker<D> {
             peer: record.peer(),
             date: self.date.text(),
             draining,
+            request_ids: &mut self.request_ids,
         };
         match self.proxy.collect(exchange, fresh, &mut room) {
             Collected::Incomplete { advise } => {
@@ -198,6 +199,13 @@ impl<D: Driver> Worker<D> {
                 let trailers = u64::from(exchange.facts.trailer_bytes);
                 self.counters.trailer_bytes_dropped.add(trailers);
                 self.enqueue(id);
+            }
+            Collected::Answered => {
+                let trailers = u64::from(exchange.facts.trailer_bytes);
+                self.counters.trailer_bytes_dropped.add(trailers);
+                self.clients.disarm(client);
+                self.note_phase(id);
+                self.deliver(id);
             }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
         }

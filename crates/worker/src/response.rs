@@ -5,7 +5,8 @@ use base::id::{ConnectionId, ExchangeId};
 use base::limits;
 use driver::{ConnectFault, Driver, Received};
 use exchange::{Exchange, Mishap, Proxy, Responded, ResponseBody, Room, State};
-use pool::{Chain, Fill, Pool, Promise, Rank};
+use pool::{Fill, Pool, Rank};
+use wire::http1::CHUNK_HEAD_MAX;
 
 use crate::counters::CloseReason;
 use crate::orders::Life;
@@ -28,7 +29,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn receive_response(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let fill = response_fill(exchange, &self.pool);
-        let Some((connection, chain, promise)) = response_chain(exchange) else { return };
+        let Some((connection, chain, promise)) = exchange.response_chain() else { return };
         let Some(upstream) = self.upstreams.get(connection) else { return };
         let socket = upstream.socket;
         let received = self.driver.receive(socket, &mut self.pool, chain, fill, promise);
@@ -68,11 +69,13 @@ impl<D: Driver> Worker<D> {
             peer: record.peer(),
             date: self.date.text(),
             draining,
+            request_ids: &mut self.request_ids,
         };
         let responded = match fresh {
             Some(fresh) => self.proxy.respond(exchange, fresh, &mut room),
             None => self.proxy.respond_end(exchange, &mut room),
         };
+        let connection = exchange.lease().map(|lease| lease.connection);
         if !was_draining && let State::Draining { lease, .. } = &exchange.state {
             self.bus.answered(lease.connection);
             self.note_phase(id);
@@ -82,7 +85,13 @@ impl<D: Driver> Worker<D> {
                 self.deliver(id);
                 self.receive_more(id);
             }
-            Responded::Starved => self.pool.wait(id.0, Rank::Upstream, self.now),
+            Responded::Starved => {
+                if let (None, Some(connection)) = (fresh, connection) {
+                    // The server sent everything: it is not to blame for a pause.
+                    self.upstreams.disarm(connection);
+                }
+                self.pool.wait(id.0, Rank::Upstream, self.now);
+            }
             Responded::Whole { reusable } => self.end_response(id, reusable),
             Responded::Broken(_) => {
                 self.mishap(id, Mishap::ServerBroke, CloseReason::Upstream);
@@ -93,6 +102,8 @@ impl<D: Driver> Worker<D> {
     /// The last byte was read: the server's connection is free before the client is served.
     fn end_response(&mut self, id: ExchangeId, reusable: bool) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let trailers = u64::from(exchange.facts.response_trailer_bytes);
+        self.counters.response_trailer_bytes_dropped.add(trailers);
         if let Some(lease) = exchange.response_ends(&mut self.pool) {
             self.end_lease(&lease, true, reusable);
         }
@@ -105,7 +116,7 @@ impl<D: Driver> Worker<D> {
         let most = self.response_memory;
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
-        let behind = exchange.output().map_or(0, |output| output.len());
+        let behind = exchange.deliverable(&self.pool).map_or(0, |unsent| unsent.left());
         let Some(upstream) = self.upstreams.get(connection) else { return };
         upstream.stalled = behind >= most;
         if upstream.stalled {
@@ -120,8 +131,14 @@ impl<D: Driver> Worker<D> {
     /// The client has caught up: a stalled response goes on.
     pub(crate) fn receive_again(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
-        let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
-        let behind = exchange.output().map_or(0, |output| output.len());
+        let Some(lease) = exchange.lease() else { return };
+        let connection = lease.connection;
+        if lease.promise.is_some() && self.pool.is_waiting(id.0) {
+            // What the client took became the buffer that the response waits for (law 5).
+            self.pool.leave(id.0);
+            return self.go_on_responding(id);
+        }
+        let behind = exchange.deliverable(&self.pool).map_or(0, |unsent| unsent.left());
         let stalled = self.upstreams.get(connection).is_some_and(|upstream| upstream.stalled);
         if stalled && behind <= self.response_memory / 2 {
             self.upstreams.arm(connection, Progress::Response, self.now);
@@ -171,21 +188,6 @@ impl<D: Driver> Worker<D> {
     }
 }
 
-/// Where bytes of the response go, and the buffer promised for them.
-fn response_chain(
-    exchange: &mut Exchange,
-) -> Option<(ConnectionId, &mut Chain, &mut Option<Promise>)> {
-    match &mut exchange.state {
-        State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
-            Some((lease.connection, &mut reply.input, &mut lease.promise))
-        }
-        State::Draining { lease, output, .. } => {
-            Some((lease.connection, output, &mut lease.promise))
-        }
-        _ => None,
-    }
-}
-
 /// How much a receive may take: little while the head is awaited, then what is known to come.
 fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
     let fresh = match &exchange.state {
@@ -197,5 +199,11 @@ fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
         State::Draining { .. } => limits::RECEIVE_BUFFERS,
         _ => 2,
     };
-    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom: limits::HEADROOM }
+    let headroom = match &exchange.state {
+        // The head of a chunk is put before what is received; before other bodies, nothing.
+        State::Draining { reader: ResponseBody::Recoded { .. }, .. } => CHUNK_HEAD_MAX,
+        State::Draining { .. } => 0,
+        _ => limits::HEADROOM,
+    };
+    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom }
 }

@@ -10,7 +10,7 @@ use base::slab::Slab;
 use base::time::Instant;
 use bus::Bus;
 use driver::{Completion, Driver};
-use exchange::{Exchange, Rules, Scratch};
+use exchange::{ErrorPages, Exchange, RequestIds, Rules, Scratch};
 use pool::{Pool, PoolConfig, PoolError};
 use proxies::http::Http;
 
@@ -34,6 +34,7 @@ pub struct Worker<D: Driver> {
     pub(crate) proxy: Http,
     pub(crate) rules: Vec<Rules>,
     pub(crate) scratch: Scratch,
+    pub(crate) request_ids: RequestIds,
     pub(crate) date: DateCache,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) office: Arc<Office<D::Detached>>,
@@ -97,6 +98,8 @@ impl<D: Driver> Worker<D> {
             exchange_memory: plan.exchange_memory,
             default_host: listener.default_host.clone(),
             upstream_persistent: plan.groups[listener.group.index()].persistent,
+            request_ids: false,
+            error_pages: ErrorPages::default(),
         });
         counters.buffers.set(u64::from(pool.size()));
         counters.buffers_free_min.set(u64::from(pool.size()));
@@ -107,6 +110,7 @@ impl<D: Driver> Worker<D> {
             upstreams: Upstreams::new(bus.capacity(), &plan.timeouts),
             rules: rules.collect(),
             scratch: Scratch::new(),
+            request_ids: RequestIds::new(0),
             date: DateCache::new(),
             life: Life::Serving,
             full: false,

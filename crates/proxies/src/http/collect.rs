@@ -2,19 +2,29 @@
 
 use core::mem;
 
-use exchange::{Collected, Exchange, Facts, Refusal, RequestBody, Room, State};
+use exchange::{
+    Collected, Exchange, Facts, Refusal, RequestBody, RequestId, RequestIds, Room, State,
+};
 use pool::Chain;
 use wire::http1::{
-    ChunkReader, Fault, Forwarding, Full, HeadScanner, Keep, RequestFraming, RequestHead, Version,
-    Writer, finish_request, parse_request, write_request,
+    ChunkReader, Fault, FieldKind, Forwarding, Full, HeadScanner, Keep, Method, RequestFraming,
+    RequestHead, Scheme, Version, Writer, finish_request, parse_request, write_request,
 };
 
 use super::body::decode;
 use super::head::{find_end, raw_head, replace_head, take_head};
+use super::refuse::answer_options;
 use super::{PSEUDONYM, limits};
 
 /// See [`exchange::Proxy::collect`].
 pub(super) fn collect(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
+    match collect_more(exchange, fresh, room) {
+        Collected::Complete if exchange.facts.final_recipient => answer_options(exchange, room),
+        other => other,
+    }
+}
+
+fn collect_more(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
     match &mut exchange.state {
         State::Arriving { end: Some(end), .. } => {
             let end = *end;
@@ -59,6 +69,7 @@ fn within_bounds(scanner: &HeadScanner, room: &Room<'_>) -> Result<(), Fault> {
 /// What the parsed head says about the body and the rest of the chain.
 struct Plan {
     facts: Facts,
+    request_id: RequestId,
     framing: RequestFraming,
     /// Length of the canonical head in the scratch space.
     canonical: usize,
@@ -74,6 +85,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
         Err(fault) => return refused(fault),
     };
     exchange.facts = plan.facts;
+    exchange.request_id = plan.request_id;
     let behind_head = input.len() - end;
     let body = match plan.framing {
         RequestFraming::None => 0,
@@ -128,6 +140,8 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
 fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Result<Plan, Fault> {
     let raw = raw_head(input, end, room.pool, &mut room.scratch.joined)?;
     let head = parse_request(&raw[skipped as usize..], &limits(room.rules.max_target))?;
+    passable(&head)?;
+    let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
@@ -135,9 +149,38 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
         default_host: &room.rules.default_host,
         via: PSEUDONYM,
         persistent: room.rules.upstream_persistent,
+        request_id: request_id.get(),
     };
+    let facts = facts(&head);
     write_canonical(&mut writer, &head, &forwarding).map_err(|Full| Fault::HeadTooLarge)?;
-    Ok(Plan { facts: facts(&head), framing: head.framing, canonical: writer.len() })
+    Ok(Plan { facts, request_id, framing: head.framing, canonical: writer.len() })
+}
+
+/// Refuses what we cannot pass on nor answer.
+fn passable(head: &RequestHead<'_>) -> Result<(), Fault> {
+    if head.target.scheme() == Some(Scheme::Https) {
+        // It did not come over TLS, so that it is for somebody else (RFC 9110 §7.4).
+        return Err(Fault::SchemeMisdirected);
+    }
+    if head.method == Method::Trace && head.max_forwards == Some(0) {
+        // The final recipient may reflect the request, but what it would show is what others
+        // put in on the way, credentials among it; so, like most servers, we do not
+        // (RFC 9110 §9.3.8).
+        return Err(Fault::TraceNotSupported);
+    }
+    Ok(())
+}
+
+/// The client's own if it is the only one and sane, else a new one.
+fn request_id(head: &RequestHead<'_>, wanted: bool, ids: &mut RequestIds) -> RequestId {
+    if !wanted {
+        return RequestId::NONE;
+    }
+    let mut sent = head.fields.of(FieldKind::RequestId);
+    match (sent.next().and_then(RequestId::sane), sent.next()) {
+        (Some(id), None) => id,
+        _ => ids.make(),
+    }
 }
 
 fn write_canonical(
@@ -155,11 +198,12 @@ fn write_canonical(
 
 fn facts(head: &RequestHead<'_>) -> Facts {
     Facts {
-        head_only: head.method == wire::http1::Method::Head,
+        head_only: head.method == Method::Head,
         old_version: head.version == Version::V10,
         persistent: head.persistent,
         idempotent: head.method.is_idempotent(),
         expects_continue: head.expects_continue,
+        final_recipient: head.method == Method::Options && head.max_forwards == Some(0),
         ..Facts::default()
     }
 }

@@ -6,6 +6,7 @@
 
 mod body;
 mod collect;
+mod drain;
 mod head;
 mod refuse;
 mod respond;

@@ -1,8 +1,8 @@
 //! Answers of our own: short, plain, and final where the framing is in doubt.
 
-use exchange::{Exchange, Refusal, Room, Then};
+use exchange::{Collected, Exchange, Refusal, Room, Then};
 use pool::{Chain, Rank};
-use wire::http1::{Fault, RefusalText, Writer, write_refusal};
+use wire::http1::{Fault, Full, RefusalText, Writer, write_empty, write_refusal};
 
 use super::respond::connection_field;
 
@@ -24,33 +24,74 @@ pub(super) fn refuse(
     room: &mut Room<'_>,
 ) -> bool {
     debug_assert!(exchange.lease().is_none(), "the worker ends the lease first");
-    let keep = refusal.keeps_framing() && exchange.facts.persistent && !room.draining;
-    let mut writer = Writer::new(&mut room.scratch.written);
-    let text = RefusalText {
+    let keep = refusal.keeps_framing() && keeps(exchange, room);
+    exchange.give_up(room.pool);
+    let request_id = exchange.request_id;
+    let mut text = RefusalText {
         status: refusal.status(),
         detail: fault.map_or(refusal.detail(), Fault::reason),
         retry_after: refusal.retry_after(),
         connection: connection_field(keep, exchange.facts.old_version),
         date: room.date,
         to_head_request: exchange.facts.head_only,
+        request_id: request_id.get(),
+        page: room.rules.error_pages.get(refusal.status()),
     };
-    let written = write_refusal(&mut writer, &text).is_ok();
-    let length = writer.len();
-    exchange.give_up(room.pool);
-    let mut output = Chain::new();
-    let text = &room.scratch.written[..length];
-    if !written || room.pool.append(&mut output, text, Rank::Send).is_err() {
-        return false;
+    let mut output = write_output(room, |writer| write_refusal(writer, &text));
+    if output.is_none() && text.page.take().is_some() {
+        // The pool is too short for the operator's page; two lines of ours may still fit.
+        output = write_output(room, |writer| write_refusal(writer, &text));
     }
-    exchange.facts.status = refusal.status();
-    exchange.then = match (keep, refusal.keeps_framing()) {
+    let Some(output) = output else { return false };
+    let then = match (keep, refusal.keeps_framing()) {
         (true, _) => Then::Park,
         (false, true) => Then::Close,
         (false, false) => Then::Linger,
     };
+    deliver(exchange, refusal.status(), then, output, room);
+    true
+}
+
+/// Answers OPTIONS as its final recipient (RFC 9110 §7.6.2), once it is complete: 200, and
+/// nothing to say of what we are.
+pub(super) fn answer_options(exchange: &mut Exchange, room: &mut Room<'_>) -> Collected {
+    let keep = keeps(exchange, room);
+    exchange.give_up(room.pool);
+    let connection = connection_field(keep, exchange.facts.old_version);
+    let (date, request_id) = (room.date, exchange.request_id);
+    let output =
+        write_output(room, |writer| write_empty(writer, date, connection, request_id.get()));
+    let Some(output) = output else {
+        return Collected::Refused(Refusal::Crowded, None);
+    };
+    let then = if keep { Then::Park } else { Then::Close };
+    deliver(exchange, 200, then, output, room);
+    Collected::Answered
+}
+
+/// Whether the client's connection may be kept.
+const fn keeps(exchange: &Exchange, room: &Room<'_>) -> bool {
+    exchange.facts.persistent && !room.draining
+}
+
+/// What `write` writes, as a chain; `None` when the buffers for it were not to be had.
+fn write_output(
+    room: &mut Room<'_>,
+    write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
+) -> Option<Chain> {
+    let mut writer = Writer::new(&mut room.scratch.written);
+    write(&mut writer).ok()?;
+    let length = writer.len();
+    let mut output = Chain::new();
+    let written = &room.scratch.written[..length];
+    room.pool.append(&mut output, written, Rank::Send).ok().map(|()| output)
+}
+
+fn deliver(exchange: &mut Exchange, status: u16, then: Then, output: Chain, room: &mut Room<'_>) {
+    exchange.facts.status = status;
+    exchange.then = then;
     let ended = exchange.answers_itself(output, room.pool);
     debug_assert!(ended.is_none());
-    true
 }
 
 #[cfg(test)]

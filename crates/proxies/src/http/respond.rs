@@ -1,15 +1,16 @@
-//! From the response's first byte to its last, rewritten for the client (law 4).
+//! The response's head, rewritten for the client, and what comes before it (law 4).
 
 use core::mem;
 
 use exchange::{Exchange, Responded, ResponseBody, Room, State, Then};
+use pool::Chain;
 use wire::http1::{
     ChunkReader, ConnectionField, Delivery, Fault, HeadScanner, Keep, ResponseFraming, Sent,
     Writer, parse_response, write_response,
 };
 
-use super::body::decode;
-use super::head::{find_end, raw_head, replace_head};
+use super::drain::{begin_body, body_begins, body_ended, body_grew};
+use super::head::{find_end, raw_head, replace_head, take_head};
 use super::limits;
 
 /// See [`exchange::Proxy::respond`].
@@ -25,17 +26,14 @@ pub(super) fn respond(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) 
 }
 
 /// See [`exchange::Proxy::respond_end`].
-pub(super) fn respond_end(exchange: &mut Exchange, _room: &mut Room<'_>) -> Responded {
+pub(super) fn respond_end(exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
     match &exchange.state {
-        State::Draining { reader: ResponseBody::UntilClose, .. } => {
-            Responded::Whole { reusable: false }
-        }
-        State::Draining { .. } => Responded::Broken(Fault::BodyNotWhole),
+        State::Draining { .. } => body_ended(exchange, room),
         _ => Responded::Broken(Fault::HeadNotWhole),
     }
 }
 
-/// Looks for the head's end in what came; interim responses are passed over.
+/// Looks for the head's end in what came; interim responses are passed on before it.
 fn head_grew(exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
     loop {
         let (State::Leased { reply, .. } | State::Pending { reply, .. }) = &mut exchange.state
@@ -57,7 +55,7 @@ fn head_grew(exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
         };
         match head_is_there(exchange, end, room) {
             Head::Interim => {}
-            Head::Final { behind } => return body_grew(exchange, behind, room),
+            Head::Final { behind } => return body_begins(exchange, behind, room),
             Head::Starved => return Responded::Starved,
             Head::Broken(fault) => return Responded::Broken(fault),
         }
@@ -66,7 +64,7 @@ fn head_grew(exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
 
 /// What a complete head turned out to be.
 enum Head {
-    /// A 1xx: dropped, another head follows (RFC 9110 §15.2).
+    /// A 1xx: another head follows (RFC 9110 §15.2).
     Interim,
     /// The response's own; so many bytes of its body stand behind it already.
     Final { behind: u32 },
@@ -76,15 +74,13 @@ enum Head {
     Broken(Fault),
 }
 
-/// Parses the head and, unless it is an interim one, replaces it by the canonical one.
+/// Parses the head and writes it in canonical form.
 fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head {
-    let request_taken = matches!(exchange.state, State::Pending { .. });
-    let (State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. }) =
-        &mut exchange.state
-    else {
+    let (State::Leased { reply, .. } | State::Pending { reply, .. }) = &exchange.state else {
         return Head::Starved;
     };
-    let facts = exchange.facts;
+    let (facts, request_id) = (exchange.facts, exchange.request_id);
+    let behind = reply.input.len() - end;
     let parsed = raw_head(&reply.input, end, room.pool, &mut room.scratch.joined)
         .and_then(|raw| parse_response(raw, facts.head_only, &limits(room.rules.max_target)));
     let head = match parsed {
@@ -95,39 +91,117 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         // Upgrade is never passed on, so nothing can have been switched (RFC 9110 §15.2.2).
         return Head::Broken(Fault::UnaskedSwitch);
     }
-    if head.status < 200 {
-        lease.consume(&mut reply.input, end, room.pool);
-        reply.interim = reply.interim.saturating_add(end);
-        reply.scanner = HeadScanner::response();
-        reply.end = None;
-        return Head::Interim;
+    let mut writer = Writer::new(&mut room.scratch.written);
+    if head.is_interim() {
+        // The request has come whole, so that nobody waits for 100 any more: whoever expected
+        // it has it from us. HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
+        let passed = head.status != 100 && !facts.old_version;
+        if passed && write_response(&mut writer, &head, &INTERIM).is_err() {
+            return Head::Broken(Fault::HeadTooLarge);
+        }
+        let canonical = writer.len();
+        return interim_is_there(exchange, end, canonical, room);
     }
     let body = Body::of(head.framing, facts.old_version);
     let keep = facts.persistent && !room.draining && !body.ends_with_connection;
-    let mut writer = Writer::new(&mut room.scratch.written);
     let delivery = Delivery {
         date: room.date,
         connection: connection_field(keep, facts.old_version),
         body: body.sent,
+        trailers: matches!(body.reader, ResponseBody::Chunked(_)) && body.sent == Sent::Chunked,
+        request_id: request_id.get(),
     };
-    if write_response(&mut writer, &head, &delivery).is_err() {
+    let written = write_response(&mut writer, &head, &delivery)
+        .and_then(|()| begin_body(&mut writer, &body.reader, behind));
+    if written.is_err() {
         return Head::Broken(Fault::HeadTooLarge);
     }
-    let canonical = writer.len();
-    let status = head.status;
-    let reusable = head.persistent && request_taken;
+    let found = Final {
+        canonical: writer.len(),
+        status: head.status,
+        persistent: head.persistent,
+        keep,
+        reader: body.reader,
+    };
+    final_is_there(exchange, end, found, room)
+}
+
+/// Interim responses are passed on with nothing added (RFC 9110 §15.2).
+const INTERIM: Delivery<'_> = Delivery {
+    date: b"",
+    connection: ConnectionField::None,
+    body: Sent::AsIs,
+    trailers: false,
+    request_id: None,
+};
+
+/// Takes an interim head out of what came; `canonical` bytes in the scratch space are to be
+/// passed on instead.
+fn interim_is_there(
+    exchange: &mut Exchange,
+    end: u32,
+    canonical: usize,
+    room: &mut Room<'_>,
+) -> Head {
+    let (State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. }) =
+        &mut exchange.state
+    else {
+        return Head::Starved;
+    };
     let canonical = &room.scratch.written[..canonical];
+    let taken = match canonical {
+        [] => None,
+        _ => take_head(&mut reply.input, end, canonical, room.rank, room.pool),
+    };
+    match taken {
+        Some(head) => room.pool.join(&mut reply.early, head),
+        // An interim response is a hint: when the pool is short it is left out, because the
+        // buffer promised with the lease must be enough for the response itself (law 5).
+        None => lease.consume(&mut reply.input, end, room.pool),
+    }
+    reply.interim = reply.interim.saturating_add(end);
+    reply.scanner = HeadScanner::response();
+    reply.end = None;
+    Head::Interim
+}
+
+/// What a final head turned out to say.
+struct Final {
+    /// Length of the canonical head in the scratch space.
+    canonical: usize,
+    status: u16,
+    /// The server keeps its connection.
+    persistent: bool,
+    /// The client's is kept.
+    keep: bool,
+    reader: ResponseBody,
+}
+
+/// Puts the canonical head in the place of the final one, and goes on with the body.
+fn final_is_there(exchange: &mut Exchange, end: u32, found: Final, room: &mut Room<'_>) -> Head {
+    let request_taken = matches!(exchange.state, State::Pending { .. });
+    let (State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. }) =
+        &mut exchange.state
+    else {
+        return Head::Starved;
+    };
+    let behind = reply.input.len() - end;
+    let canonical = &room.scratch.written[..found.canonical];
     if !replace_head(&mut reply.input, end, canonical, room.rank, room.pool) {
         return Head::Starved;
     }
-    lease.reusable = reusable;
-    exchange.facts.status = status;
-    if !keep {
+    lease.reusable = found.persistent && request_taken;
+    exchange.facts.status = found.status;
+    if !found.keep {
         exchange.then = Then::Close;
     }
     let output = mem::take(&mut reply.input);
-    let behind = output.len() - u32::try_from(canonical.len()).unwrap_or(0);
-    exchange.response_begins(output, body.reader, room.pool);
+    let reader = match found.reader {
+        // Its first chunk was begun with the head.
+        ResponseBody::Recoded { staged, .. } => ResponseBody::Recoded { staged, begun: behind > 0 },
+        other => other,
+    };
+    exchange.response_begins(output, reader, room.pool);
     Head::Final { behind }
 }
 
@@ -151,7 +225,13 @@ impl Body {
                 let chunks = ChunkReader::new(Keep::Framed);
                 (ResponseBody::Chunked(chunks), Sent::Chunked, false)
             }
-            ResponseFraming::UntilClose => (ResponseBody::UntilClose, Sent::UntilClose, true),
+            ResponseFraming::UntilClose if to_old_version => {
+                (ResponseBody::UntilClose, Sent::UntilClose, true)
+            }
+            ResponseFraming::UntilClose => {
+                let reader = ResponseBody::Recoded { staged: Chain::new(), begun: false };
+                (reader, Sent::Chunked, false)
+            }
         };
         Self { reader, sent, ends_with_connection }
     }
@@ -163,33 +243,4 @@ pub(super) const fn connection_field(keep: bool, old_version: bool) -> Connectio
         (true, true) => ConnectionField::KeepAlive,
         (true, false) => ConnectionField::None,
     }
-}
-
-/// `fresh` more bytes of the body stand at the chain's end.
-fn body_grew(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Responded {
-    let State::Draining { lease, output, reader } = &mut exchange.state else {
-        return Responded::Incomplete;
-    };
-    let excess = match reader {
-        ResponseBody::UntilClose => return Responded::Incomplete,
-        ResponseBody::Length(left) => {
-            let taken = u64::from(fresh).min(*left);
-            *left -= taken;
-            if *left > 0 {
-                return Responded::Incomplete;
-            }
-            fresh - u32::try_from(taken).unwrap_or(fresh)
-        }
-        ResponseBody::Chunked(chunks) => match decode(output, chunks, fresh, room.pool) {
-            Err(fault) => return Responded::Broken(fault),
-            Ok(None) => return Responded::Incomplete,
-            Ok(Some(excess)) => excess,
-        },
-    };
-    if excess > 0 {
-        // Bytes behind a response answer nothing: that connection is not used again.
-        let whole = output.len() - excess;
-        room.pool.truncate(output, whole);
-    }
-    Responded::Whole { reusable: lease.reusable && excess == 0 }
 }

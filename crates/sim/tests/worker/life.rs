@@ -124,19 +124,22 @@ fn a_half_closed_client_still_gets_its_answer() {
 }
 
 #[test]
-fn a_response_until_close_ends_the_clients_connection_too() {
-    let mut house = House::new(&Setting::default());
-    let client = house.client();
-    house.exchange(&client, GET);
-    let server = house.server();
-    let _ = text(&server);
-    server.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it");
-    server.end();
-    house.settle();
-    let response = text(&client);
-    assert!(response.ends_with("\r\n\r\nall of it"), "{response}");
-    assert!(client.has_ended());
-    house.assert_quiet();
+fn a_response_until_close_ends_an_old_clients_connection_and_no_other() {
+    for (request, kept) in [(GET, true), ("GET /a HTTP/1.0\r\n\r\n", false)] {
+        let mut house = House::new(&Setting::default());
+        let client = house.client();
+        house.exchange(&client, request);
+        let server = house.server();
+        let _ = text(&server);
+        server.write_all(b"HTTP/1.1 200 OK\r\n\r\nall of it");
+        server.end();
+        house.settle();
+        let response = text(&client);
+        let body = if kept { "9\r\nall of it\r\n0\r\n\r\n" } else { "all of it" };
+        assert!(response.ends_with(&format!("\r\n\r\n{body}")), "{response}");
+        assert_eq!(client.has_ended(), !kept);
+        house.assert_quiet();
+    }
 }
 
 #[test]

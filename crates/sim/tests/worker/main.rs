@@ -2,5 +2,6 @@
 
 mod faults;
 mod house;
+mod http;
 mod life;
 mod limits;

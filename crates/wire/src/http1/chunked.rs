@@ -1,8 +1,11 @@
 //! The chunked transfer coding (RFC 9112 §7.1), read in place: what is not kept is squeezed out
 //! of the very bytes that were received.
 
+use core::fmt::Write as _;
+
 use super::bytes::{TCHAR, VALUE, is};
 use super::fault::Fault;
+use super::writer::{Full, Writer};
 
 /// Most bytes of one chunk's extensions, white space included.
 pub const CHUNK_EXTENSION_MAX: u16 = 256;
@@ -21,8 +24,9 @@ const SIZE_DIGITS_MAX: u8 = 16;
 pub enum Keep {
     /// The data alone.
     Data,
-    /// Valid chunked coding without extensions and trailers, with at most one leading zero in
-    /// a size, ending in an empty chunk.
+    /// Valid chunked coding without extensions, with at most one leading zero in a size. Trailer
+    /// lines are kept as they came: [`super::write_trailers`] says which may be passed on, and
+    /// [`ChunkReader::trailer_held`] how many bytes must not be passed on before that is known.
     Framed,
 }
 
@@ -137,9 +141,23 @@ impl ChunkReader {
         self.data_len
     }
 
-    /// Bytes of trailer fields dropped so far.
+    /// Bytes of trailer fields read so far.
     pub const fn trailer_bytes(&self) -> u32 {
         self.trailer
+    }
+
+    /// How many of the bytes kept last belong to a trailer section that is not empty, the line
+    /// that ends it included. 0 when only the data is kept.
+    pub const fn trailer_held(&self) -> u32 {
+        let end = match self.awaits {
+            Awaits::LastLf => 1,
+            Awaits::Nothing => 2,
+            _ => 0,
+        };
+        match self.keep {
+            Keep::Framed if self.trailer > 0 => self.trailer + end,
+            _ => 0,
+        }
     }
 
     /// Bytes of data that are still missing from the chunk that has begun.
@@ -269,8 +287,31 @@ impl ChunkReader {
         if self.trailer > TRAILER_MAX {
             return Err(Fault::TrailerTooLarge);
         }
-        self.then(awaits, false)
+        self.then(awaits, true)
     }
+}
+
+/// Most bytes that [`write_chunk_head`] writes.
+pub const CHUNK_HEAD_MAX: u16 = 2 + 16 + 2;
+
+/// Writes what stands before the data of a chunk of `length` bytes, at least 1: unless it is the
+/// `first`, the end of the one before; then its size. So a chunk can be begun before it is known
+/// what follows it (RFC 9112 §7.1).
+///
+/// # Errors
+/// [`Full`] when the room does not suffice; [`CHUNK_HEAD_MAX`] bytes do.
+pub fn write_chunk_head(w: &mut Writer<'_>, first: bool, length: u64) -> Result<(), Full> {
+    debug_assert!(length > 0, "an empty chunk is the last");
+    if !first {
+        w.push(b"\r\n")?;
+    }
+    write!(w, "{length:x}\r\n").map_err(|_| Full)
+}
+
+/// What ends a body of chunks written so: unless there was none, the end of the one before, and
+/// the last chunk.
+pub const fn last_chunk(none_before: bool) -> &'static [u8] {
+    if none_before { b"0\r\n\r\n" } else { b"\r\n0\r\n\r\n" }
 }
 
 /// The byte after a CR.

@@ -67,6 +67,13 @@ pub enum Fault {
     CodingInvalid,
     /// CONNECT, which only a forward proxy serves (RFC 9110 §9.3.6).
     ConnectNotSupported,
+    /// TRACE that may go no further (RFC 9110 §7.6.2): see [`super::RequestHead::max_forwards`].
+    TraceNotSupported,
+    /// A target in absolute-form whose scheme is not the connection's (RFC 9110 §7.4).
+    SchemeMisdirected,
+    /// A `Max-Forwards` of OPTIONS or TRACE that is no number or stands there twice
+    /// (RFC 9110 §7.6.2).
+    MaxForwardsInvalid,
     /// A chunk size that is not 1 to 16 hexadecimal digits (RFC 9112 §7.1).
     ChunkSize,
     /// A chunk extension that is malformed or too long (RFC 9112 §7.1.1).
@@ -85,7 +92,8 @@ impl Fault {
         match self {
             Self::TargetTooLong => 414,
             Self::HeadTooLarge | Self::TooManyFields => 431,
-            Self::CodingUnknown | Self::ConnectNotSupported => 501,
+            Self::SchemeMisdirected => 421,
+            Self::CodingUnknown | Self::ConnectNotSupported | Self::TraceNotSupported => 501,
             Self::VersionNotSupported => 505,
             _ => 400,
         }
@@ -125,6 +133,9 @@ impl Fault {
             Self::CodingNotFinal => "chunked is not the final transfer coding",
             Self::CodingInvalid => "Transfer-Encoding invalid",
             Self::ConnectNotSupported => "CONNECT not supported",
+            Self::TraceNotSupported => "TRACE is not answered here",
+            Self::SchemeMisdirected => "target scheme is not the connection's",
+            Self::MaxForwardsInvalid => "Max-Forwards invalid",
             Self::ChunkSize => "chunk size invalid",
             Self::ChunkExtension => "chunk extension invalid",
             Self::ChunkEnd => "chunk data not followed by CRLF",

@@ -48,8 +48,15 @@ pub enum FieldKind {
     Via,
     /// `Date` (RFC 9110 §6.6.1).
     Date,
-    /// Another field for the next hop only: `Keep-Alive`, `Proxy-Connection`, `TE`, `Trailer`
-    /// and those of proxy authentication.
+    /// `Trailer`: what a chunked body's trailers will be (RFC 9110 §6.6.2).
+    Trailer,
+    /// `Max-Forwards` (RFC 9110 §7.6.2).
+    MaxForwards,
+    /// `X-Request-ID`: by what name logs know the request. A `_` counts as `-`, as in
+    /// [`Self::Forwarding`].
+    RequestId,
+    /// Another field for the next hop only: `Keep-Alive`, `Proxy-Connection`, `TE` and those of
+    /// proxy authentication.
     HopByHop,
     /// What a trusted proxy tells of the client: `Forwarded` (RFC 7239) and `X-Forwarded-*`.
     /// A `_` counts as `-` here, because CGI and its heirs make no difference between them.
@@ -213,16 +220,17 @@ impl FieldKind {
     }
 }
 
-fn kind_of(name: &[u8]) -> FieldKind {
+pub(super) fn kind_of(name: &[u8]) -> FieldKind {
     use FieldKind as Kind;
     let known: &[(&str, Kind)] = match name.len() {
         2 => &[("te", Kind::HopByHop)],
         3 => &[("via", Kind::Via)],
         4 => &[("host", Kind::Host), ("date", Kind::Date)],
         6 => &[("expect", Kind::Expect)],
-        7 => &[("upgrade", Kind::Upgrade), ("trailer", Kind::HopByHop)],
+        7 => &[("upgrade", Kind::Upgrade), ("trailer", Kind::Trailer)],
         9 => &[("forwarded", Kind::Forwarding)],
         10 => &[("connection", Kind::Connection), ("keep-alive", Kind::HopByHop)],
+        12 => &[("max-forwards", Kind::MaxForwards), ("x-request-id", Kind::RequestId)],
         14 => &[("content-length", Kind::ContentLength)],
         15 => &[("x-forwarded-for", Kind::Forwarding)],
         16 => &[
@@ -240,14 +248,14 @@ fn kind_of(name: &[u8]) -> FieldKind {
         _ => &[],
     };
     let found = known.iter().find(|(known, kind)| match kind {
-        Kind::Forwarding => equal_as_variable(name, known),
+        Kind::Forwarding | Kind::RequestId => equal_as_variable(name, known),
         _ => name.eq_ignore_ascii_case(known.as_bytes()),
     });
     found.map_or(Kind::EndToEnd, |&(_, kind)| kind)
 }
 
 /// Whether two names of one length become the same variable in CGI (RFC 3875 §4.1.18).
-fn equal_as_variable(name: &[u8], known: &str) -> bool {
+pub(super) fn equal_as_variable(name: &[u8], known: &str) -> bool {
     let equal = |(&a, b): (&u8, u8)| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
     name.iter().zip(known.bytes()).all(equal)
 }
@@ -362,7 +370,10 @@ mod tests {
             ("Via", Kind::Via),
             ("Date", Kind::Date),
             ("TE", Kind::HopByHop),
-            ("Trailer", Kind::HopByHop),
+            ("Trailer", Kind::Trailer),
+            ("Max-Forwards", Kind::MaxForwards),
+            ("X-Request-Id", Kind::RequestId),
+            ("x_request_id", Kind::RequestId),
             ("Keep-Alive", Kind::HopByHop),
             ("Proxy-Connection", Kind::HopByHop),
             ("Proxy-Authenticate", Kind::HopByHop),

@@ -9,9 +9,10 @@ use super::fault::Fault;
 /// three times, so that its bound is part of the bound of what a head may grow by.
 pub const HOST_MAX: usize = 255 + 6;
 
-/// Checks a host with an optional port. The empty host is allowed, as `Host` may be empty.
+/// Checks a host with an optional port. Nothing at all is allowed, as `Host` may be empty; a port
+/// without a host is not (RFC 9110 §4.2.1).
 pub(super) fn parse(host: &[u8]) -> Result<&str, Fault> {
-    let valid = host.len() <= HOST_MAX && is_host_and_port(host);
+    let valid = host.len() <= HOST_MAX && !host.starts_with(b":") && is_host_and_port(host);
     str::from_utf8(host).ok().filter(|_| valid).ok_or(Fault::HostInvalid)
 }
 
@@ -65,7 +66,6 @@ mod tests {
             "a:",
             "a:0",
             "a:65535",
-            ":80",
             "[::1]",
             "[::1]:80",
             "[2001:db8::1]:",
@@ -83,6 +83,8 @@ mod tests {
     fn refused() {
         let too_long: String = "a".repeat(HOST_MAX + 1);
         let table = [
+            ":",
+            ":80",
             "a b",
             "a,b",
             "a/b",

@@ -6,7 +6,7 @@
 //! and [`write_response`] write what the other side may see.
 //!
 //! Deliberately absent: a reader for `Content-Length` bodies (a counter of the caller is enough),
-//! trailers (dropped and counted), any memory of an earlier message.
+//! any memory of an earlier message.
 
 mod bytes;
 mod chunked;
@@ -20,23 +20,28 @@ mod request;
 mod response;
 mod scan;
 mod target;
+mod trailers;
 mod write;
 mod writer;
 
 #[cfg(test)]
 mod properties;
 
-pub use chunked::{Advance, CHUNK_EXTENSION_MAX, ChunkReader, EXTENSIONS_MAX, Keep, TRAILER_MAX};
+pub use chunked::{
+    Advance, CHUNK_EXTENSION_MAX, CHUNK_HEAD_MAX, ChunkReader, EXTENSIONS_MAX, Keep, TRAILER_MAX,
+    last_chunk, write_chunk_head,
+};
 pub use fault::Fault;
 pub use fields::{Field, FieldKind, Fields, HEAD_MAX, MAX_FIELDS, MAX_OPTIONS};
 pub use framing::{RequestFraming, ResponseFraming, Version};
 pub use host::HOST_MAX;
 pub use method::Method;
-pub use refusal::{CONTINUE, RefusalText, reason_phrase, write_refusal};
+pub use refusal::{CONTINUE, Page, RefusalText, reason_phrase, write_empty, write_refusal};
 pub use request::{RequestHead, parse_request};
 pub use response::{ResponseHead, parse_response};
 pub use scan::{HeadScanner, LEADING_LINES_MAX};
-pub use target::Target;
+pub use target::{Scheme, Target};
+pub use trailers::write_trailers;
 pub use write::{
     ConnectionField, Delivery, Forwarding, Sent, finish_request, write_request, write_response,
 };

@@ -1,10 +1,19 @@
 //! Responses of our own.
 
-use super::write::{ConnectionField, write_connection};
+use super::write::{ConnectionField, REQUEST_ID, write_connection};
 use super::writer::{Full, Writer};
 
 /// The interim response that asks for a body (RFC 9110 §15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// A body of the operator's own for one status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// What `Content-Type` says.
+    pub content_type: &'a str,
+    /// The body.
+    pub body: &'a [u8],
+}
 
 /// A short error response of our own.
 #[derive(Clone, Copy, Debug)]
@@ -21,35 +30,71 @@ pub struct RefusalText<'a> {
     pub date: &'a [u8],
     /// Whether the request was HEAD: then the body is left out, not its length.
     pub to_head_request: bool,
+    /// What `X-Request-ID` says, if anything.
+    pub request_id: Option<&'a [u8]>,
+    /// The body instead of our two lines.
+    pub page: Option<Page<'a>>,
 }
 
-/// Writes a whole response: status line, fields, and a body of two lines.
+/// Writes a whole response: status line, fields, and a body: the page's, or two lines.
 ///
 /// # Errors
-/// [`Full`] when the room does not suffice; 512 bytes do for details up to 128.
+/// [`Full`] when the room does not suffice; beside a page, 512 bytes do for details up to 128.
 pub fn write_refusal(w: &mut Writer<'_>, refusal: &RefusalText<'_>) -> Result<(), Full> {
     let reason = reason_phrase(refusal.status);
-    let body_length = 4 + reason.len() + 1 + refusal.detail.len() + 1;
+    let own = Page { content_type: "text/plain; charset=utf-8", body: b"" };
+    let body_length = match refusal.page {
+        Some(page) => page.body.len(),
+        None => 4 + reason.len() + 1 + refusal.detail.len() + 1,
+    };
     w.push(b"HTTP/1.1 ")?;
     write_status(w, refusal.status, reason)?;
     w.push(b"\r\n")?;
     w.field(b"Date", refusal.date)?;
-    w.push(b"Content-Type: text/plain; charset=utf-8\r\nContent-Length: ")?;
+    w.field(b"Content-Type", refusal.page.unwrap_or(own).content_type.as_bytes())?;
+    w.push(b"Content-Length: ")?;
     w.number(body_length as u64)?;
     if let Some(seconds) = refusal.retry_after {
         w.push(b"\r\nRetry-After: ")?;
         w.number(u64::from(seconds))?;
     }
     w.push(b"\r\n")?;
+    if let Some(id) = refusal.request_id {
+        w.field(REQUEST_ID, id)?;
+    }
     write_connection(w, refusal.connection)?;
     w.push(b"\r\n")?;
     if refusal.to_head_request {
         return Ok(());
     }
+    if let Some(page) = refusal.page {
+        return w.push(page.body);
+    }
     write_status(w, refusal.status, reason)?;
     w.push(b"\n")?;
     w.push(refusal.detail.as_bytes())?;
     w.push(b"\n")
+}
+
+/// Writes a whole 200 without a body: the answer to OPTIONS that may go no further
+/// (RFC 9110 §7.6.2, §9.3.7).
+///
+/// # Errors
+/// [`Full`] when the room does not suffice; 256 bytes do for a `request_id` of up to 64.
+pub fn write_empty(
+    w: &mut Writer<'_>,
+    date: &[u8],
+    connection: ConnectionField,
+    request_id: Option<&[u8]>,
+) -> Result<(), Full> {
+    w.push(b"HTTP/1.1 200 OK\r\n")?;
+    w.field(b"Date", date)?;
+    w.push(b"Content-Length: 0\r\n")?;
+    if let Some(id) = request_id {
+        w.field(REQUEST_ID, id)?;
+    }
+    write_connection(w, connection)?;
+    w.push(b"\r\n")
 }
 
 fn write_status(w: &mut Writer<'_>, status: u16, reason: &str) -> Result<(), Full> {
@@ -133,6 +178,8 @@ mod tests {
             connection: ConnectionField::Close,
             date: DATE,
             to_head_request: false,
+            request_id: None,
+            page: None,
         };
         let head = "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
             Content-Type: text/plain; charset=utf-8\r\nContent-Length: 35\r\nRetry-After: 7\r\n\
@@ -153,6 +200,8 @@ mod tests {
                 connection: ConnectionField::None,
                 date: DATE,
                 to_head_request: false,
+                request_id: None,
+                page: None,
             };
             let text = written(&refusal);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -163,5 +212,38 @@ mod tests {
             assert_eq!(parsed.framing, ResponseFraming::Length(body.len() as u64));
             assert!(parsed.persistent && body.contains(fault.reason()));
         }
+    }
+
+    #[test]
+    fn pages_and_ids() {
+        let mut refusal = RefusalText {
+            status: 502,
+            detail: "not shown",
+            retry_after: None,
+            connection: ConnectionField::KeepAlive,
+            date: DATE,
+            to_head_request: false,
+            request_id: Some(b"abc"),
+            page: Some(Page { content_type: "text/html", body: b"<p>\xff</p>" }),
+        };
+        let head = "HTTP/1.1 502 Bad Gateway\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+            Content-Type: text/html\r\nContent-Length: 8\r\nX-Request-ID: abc\r\n\
+            Connection: keep-alive\r\n\r\n";
+        let mut room = [0; 512];
+        let mut writer = Writer::new(&mut room);
+        write_refusal(&mut writer, &refusal).unwrap();
+        assert_eq!(writer.written(), [head.as_bytes(), b"<p>\xff</p>"].concat());
+        refusal.to_head_request = true;
+        assert_eq!(written(&refusal), head);
+    }
+
+    #[test]
+    fn empty_answer_in_full() {
+        let mut room = [0; 256];
+        let mut writer = Writer::new(&mut room);
+        write_empty(&mut writer, DATE, ConnectionField::Close, Some(b"abc")).unwrap();
+        let expected = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+            Content-Length: 0\r\nX-Request-ID: abc\r\nConnection: close\r\n\r\n";
+        assert_eq!(writer.written(), expected.as_bytes());
     }
 }

@@ -1,7 +1,7 @@
 //! A request's head as a value (RFC 9112 §3).
 
 use super::Limits;
-use super::bytes::elements;
+use super::bytes::{decimal, elements};
 use super::fault::Fault;
 use super::fields::{FieldKind, Fields};
 use super::framing::{RequestFraming, Told, Version, is_persistent, told};
@@ -29,6 +29,9 @@ pub struct RequestHead<'h> {
     /// The host with its port, from the target or from `Host`; may be empty. `None`: an HTTP/1.0
     /// client that named none.
     pub host: Option<&'h str>,
+    /// How often OPTIONS or TRACE may still be passed on (RFC 9110 §7.6.2); at 0 the recipient
+    /// answers it. `None` for other methods, which need not heed the field.
+    pub max_forwards: Option<u64>,
 }
 
 /// Parses a request's head.
@@ -56,6 +59,7 @@ pub fn parse_request<'h>(head: &'h [u8], limits: &Limits) -> Result<RequestHead<
         Told::Chunked => RequestFraming::Chunked,
     };
     Ok(RequestHead {
+        max_forwards: max_forwards(method, &fields)?,
         method,
         target,
         version,
@@ -99,6 +103,18 @@ fn host_field<'h>(version: Version, fields: &Fields<'h>) -> Result<Option<&'h st
         (None, _) => Err(Fault::HostMissing),
         (Some(value), None) => host::parse(value).map(Some),
         (Some(_), Some(_)) => Err(Fault::HostRepeated),
+    }
+}
+
+fn max_forwards(method: Method<'_>, fields: &Fields<'_>) -> Result<Option<u64>, Fault> {
+    if !matches!(method, Method::Options | Method::Trace) {
+        return Ok(None);
+    }
+    let mut values = fields.of(FieldKind::MaxForwards);
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => decimal(value).map(Some).ok_or(Fault::MaxForwardsInvalid),
+        (Some(_), Some(_)) => Err(Fault::MaxForwardsInvalid),
     }
 }
 
@@ -209,6 +225,27 @@ mod tests {
         for (head, expected) in table {
             let got = parse_request(head.as_bytes(), &LIMITS).map(|head| head.host);
             assert_eq!(got, expected, "{head:?}");
+        }
+    }
+
+    #[test]
+    fn max_forwards_is_heeded_by_options_and_trace() {
+        let table = [
+            ("OPTIONS", "Max-Forwards: 0\r\n", Ok(Some(0))),
+            ("TRACE", "max-forwards: 007\r\n", Ok(Some(7))),
+            ("OPTIONS", "", Ok(None)),
+            ("GET", "Max-Forwards: 0\r\n", Ok(None)),
+            ("GET", "Max-Forwards: x\r\n", Ok(None)),
+            ("TRACE", "Max-Forwards: x\r\n", Err(Fault::MaxForwardsInvalid)),
+            ("TRACE", "Max-Forwards: -1\r\n", Err(Fault::MaxForwardsInvalid)),
+            ("TRACE", "Max-Forwards:\r\n", Err(Fault::MaxForwardsInvalid)),
+            ("OPTIONS", "Max-Forwards: 1\r\nMax-Forwards: 1\r\n", Err(Fault::MaxForwardsInvalid)),
+            ("OPTIONS", "Max-Forwards: 99999999999999999999\r\n", Err(Fault::MaxForwardsInvalid)),
+        ];
+        for (method, lines, expected) in table {
+            let text = format!("{method} / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
+            let got = parse_request(text.as_bytes(), &LIMITS).map(|head| head.max_forwards);
+            assert_eq!(got, expected, "{text:?}");
         }
     }
 

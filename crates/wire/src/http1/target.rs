@@ -15,6 +15,15 @@ use super::method::Method;
 pub struct Target<'h> {
     root: &'static str,
     rest: &'h str,
+    scheme: Option<Scheme>,
+}
+
+/// The scheme of a target in absolute-form (RFC 9110 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Scheme {
+    Http,
+    Https,
 }
 
 impl<'h> Target<'h> {
@@ -29,14 +38,14 @@ impl<'h> Target<'h> {
         }
         let text = str::from_utf8(target).map_err(|_| Fault::BadTarget)?;
         if text.starts_with('/') {
-            return Ok((Self { root: "", rest: text }, None));
+            return Ok((Self { root: "", rest: text, scheme: None }, None));
         }
         if text == "*" && method == Method::Options {
-            return Ok((Self { root: "", rest: text }, None));
+            return Ok((Self { root: "", rest: text, scheme: None }, None));
         }
-        let (authority, rest) = split_absolute(text).ok_or(Fault::BadTarget)?;
+        let (scheme, authority, rest) = split_absolute(text).ok_or(Fault::BadTarget)?;
         let host = host::parse(authority.as_bytes())?;
-        if host.is_empty() || host.starts_with(':') {
+        if host.is_empty() {
             return Err(Fault::HostInvalid);
         }
         let root = match rest.as_bytes() {
@@ -44,12 +53,17 @@ impl<'h> Target<'h> {
             [] if method == Method::Options => "*",
             _ => "/",
         };
-        Ok((Self { root, rest }, Some(host)))
+        Ok((Self { root, rest, scheme: Some(scheme) }, Some(host)))
     }
 
     /// The target as two pieces, to be written one after the other.
     pub const fn parts(&self) -> [&'h str; 2] {
         [self.root, self.rest]
+    }
+
+    /// The scheme, if the target came in absolute-form.
+    pub const fn scheme(&self) -> Option<Scheme> {
+        self.scheme
     }
 
     /// The path, or `*`; without the query.
@@ -59,12 +73,17 @@ impl<'h> Target<'h> {
     }
 }
 
-/// The authority of a target in absolute-form, and what follows it.
-fn split_absolute(target: &str) -> Option<(&str, &str)> {
+/// Scheme and authority of a target in absolute-form, and what follows them.
+fn split_absolute(target: &str) -> Option<(Scheme, &str, &str)> {
     let (scheme, hierarchy) = target.split_once("://")?;
-    let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
+    let scheme = match scheme {
+        _ if scheme.eq_ignore_ascii_case("http") => Scheme::Http,
+        _ if scheme.eq_ignore_ascii_case("https") => Scheme::Https,
+        _ => return None,
+    };
     let end = hierarchy.find(['/', '?']).unwrap_or(hierarchy.len());
-    known.then(|| hierarchy.split_at(end))
+    let (authority, rest) = hierarchy.split_at(end);
+    Some((scheme, authority, rest))
 }
 
 impl PartialEq for Target<'_> {
@@ -108,6 +127,11 @@ mod tests {
             let (target, host) = Target::parse(sent.as_bytes(), method).unwrap();
             assert_eq!(target.to_string(), written);
             assert_eq!((target.path(), host), (path, authority), "{sent}");
+            let scheme = authority.map(|_| match sent.as_bytes()[4] {
+                b':' => Scheme::Http,
+                _ => Scheme::Https,
+            });
+            assert_eq!(target.scheme(), scheme, "{sent}");
         }
     }
 

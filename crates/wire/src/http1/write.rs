@@ -9,6 +9,9 @@ use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::writer::{Full, Writer};
 
+/// The field that carries a request's ID, both ways.
+pub(super) const REQUEST_ID: &[u8] = b"X-Request-ID";
+
 /// What a request's head tells the upstream of the way it came.
 #[derive(Clone, Copy, Debug)]
 pub struct Forwarding<'a> {
@@ -22,15 +25,19 @@ pub struct Forwarding<'a> {
     pub via: &'a str,
     /// Whether the upstream's connection is to be used again.
     pub persistent: bool,
+    /// What `X-Request-ID` says instead of what came, if anything is to be said.
+    pub request_id: Option<&'a [u8]>,
 }
 
 /// Writes a request's head, but neither `Content-Length` nor the empty line: those are
 /// [`finish_request`]'s, because a chunked body's length is known last.
 ///
 /// Request line, `Host`, the end-to-end fields in their order and spelling, then ours:
-/// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` (RFC 7239), `Via` (RFC 9110 §7.6.3).
+/// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` (RFC 7239), `Via` (RFC 9110 §7.6.3),
+/// `X-Request-ID`. An empty `Host` becomes the default one (RFC 9112 §3.3).
 /// It is longer than the received head by one byte a field at most and by what ours need: by less
-/// than 1 KiB when `default_host` has up to [`super::HOST_MAX`] bytes and `via` up to 32.
+/// than 1 KiB when `default_host` has up to [`super::HOST_MAX`] bytes, `via` up to 32 and
+/// `request_id` up to 64.
 ///
 /// # Errors
 /// [`Full`] when the room does not suffice.
@@ -43,10 +50,26 @@ pub fn write_request(
     for piece in [head.method.as_str(), " ", root, rest, " HTTP/1.1\r\n"] {
         w.push(piece.as_bytes())?;
     }
-    w.field(b"Host", head.host.unwrap_or(forwarding.default_host).as_bytes())?;
+    let host = head.host.filter(|host| !host.is_empty()).unwrap_or(forwarding.default_host);
+    w.field(b"Host", host.as_bytes())?;
     for field in head.fields.iter() {
-        if matches!(field.kind, FieldKind::EndToEnd | FieldKind::Via | FieldKind::Date) {
-            w.field(field.name, field.value)?;
+        match (field.kind, head.max_forwards) {
+            (FieldKind::MaxForwards, Some(left)) => {
+                // At 0 it is not passed on, but may be kept in this form until it is answered.
+                w.push(b"Max-Forwards: ")?;
+                w.number(left.saturating_sub(1))?;
+                w.push(b"\r\n")?;
+            }
+            (FieldKind::RequestId, _) if forwarding.request_id.is_some() => {}
+            (
+                FieldKind::EndToEnd
+                | FieldKind::Via
+                | FieldKind::Date
+                | FieldKind::MaxForwards
+                | FieldKind::RequestId,
+                _,
+            ) => w.field(field.name, field.value)?,
+            _ => {}
         }
     }
     write_forwarding(w, head, forwarding)?;
@@ -56,6 +79,9 @@ pub fn write_request(
     };
     for piece in ["Via: ", protocol, forwarding.via, "\r\n"] {
         w.push(piece.as_bytes())?;
+    }
+    if let Some(id) = forwarding.request_id {
+        w.field(REQUEST_ID, id)?;
     }
     if forwarding.persistent { Ok(()) } else { write_connection(w, ConnectionField::Close) }
 }
@@ -144,6 +170,10 @@ pub struct Delivery<'a> {
     pub connection: ConnectionField,
     /// How the body is sent.
     pub body: Sent,
+    /// Whether the upstream's trailers follow the body, so that what `Trailer` says is true.
+    pub trailers: bool,
+    /// What `X-Request-ID` says instead of what came, if anything is to be said.
+    pub request_id: Option<&'a [u8]>,
 }
 
 /// Writes a response's head with its empty line: status line in our own version (RFC 9110 §2.5),
@@ -165,9 +195,12 @@ pub fn write_response(
     w.push(head.reason)?;
     w.push(b"\r\n")?;
     let keeps_length = delivery.body == Sent::AsIs && !head.is_interim() && head.status != 204;
-    write_response_fields(w, &head.fields, keeps_length)?;
+    write_response_fields(w, &head.fields, keeps_length, delivery)?;
     if !head.is_interim() && !head.fields.has(FieldKind::Date) {
         w.field(b"Date", delivery.date)?;
+    }
+    if let Some(id) = delivery.request_id {
+        w.field(REQUEST_ID, id)?;
     }
     if delivery.body == Sent::Chunked {
         w.push(b"Transfer-Encoding: chunked\r\n")?;
@@ -180,10 +213,13 @@ fn write_response_fields(
     w: &mut Writer<'_>,
     fields: &Fields<'_>,
     keeps_length: bool,
+    delivery: &Delivery<'_>,
 ) -> Result<(), Full> {
     for field in fields.iter() {
         let kept = match field.kind {
             FieldKind::ContentLength => keeps_length,
+            FieldKind::Trailer => delivery.trailers,
+            FieldKind::RequestId => delivery.request_id.is_none(),
             FieldKind::TransferEncoding
             | FieldKind::Connection
             | FieldKind::Upgrade
@@ -194,6 +230,7 @@ fn write_response_fields(
             | FieldKind::Expect
             | FieldKind::Via
             | FieldKind::Date
+            | FieldKind::MaxForwards
             | FieldKind::Forwarding => true,
         };
         if kept {

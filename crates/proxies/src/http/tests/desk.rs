@@ -8,11 +8,11 @@ use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::limits;
 use base::time::Instant;
 use exchange::{
-    Collected, Exchange, Lease, Proxy, Refusal, RequestBody, Responded, ResponseBody, Room, Rules,
-    Scratch, State,
+    Collected, ErrorPages, Exchange, Lease, Proxy, Refusal, RequestBody, RequestIds, Responded,
+    ResponseBody, Room, Rules, Scratch, State,
 };
 use pool::{Chain, Fill, FillError, Pool, PoolConfig, Promise, Rank};
-use wire::http1::Fault;
+use wire::http1::{CHUNK_HEAD_MAX, Fault};
 
 use super::super::Http;
 use super::source::Source;
@@ -26,6 +26,7 @@ const VAIN_GRANTS: u32 = 3;
 pub(super) struct Desk {
     pub(super) pool: Pool,
     scratch: Scratch,
+    request_ids: RequestIds,
     pub(super) rules: Rules,
     pub(super) draining: bool,
     /// The buffers that others hold while the pool is short.
@@ -43,6 +44,8 @@ pub(super) struct Desk {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     Complete,
+    /// We were its final recipient.
+    Answered,
     Refused(Refusal, Option<Fault>),
     /// The source ran dry before the request was complete.
     Hungry,
@@ -69,7 +72,10 @@ impl Desk {
                 exchange_memory: 256 << 10,
                 default_host: "fallback".into(),
                 upstream_persistent: true,
+                request_ids: false,
+                error_pages: ErrorPages::default(),
             },
+            request_ids: RequestIds::new(7),
             draining: false,
             hoard: Vec::new(),
             shortage: 0,
@@ -179,6 +185,7 @@ impl Desk {
                 None => return Came::NoRoom,
                 Some(Collected::Incomplete { advise }) => self.advised += u32::from(advise),
                 Some(Collected::Complete) => return Came::Complete,
+                Some(Collected::Answered) => return Came::Answered,
                 Some(Collected::Refused(refusal, fault)) => return Came::Refused(refusal, fault),
                 Some(Collected::Starved) => unreachable!("collect waits"),
             }
@@ -231,6 +238,7 @@ impl Desk {
             peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
             date: DATE,
             draining: self.draining,
+            request_ids: &mut self.request_ids,
         }
     }
 
@@ -276,7 +284,7 @@ impl Desk {
     // The way of a response.
 
     /// Receives the response; the client takes up to `takes` bytes after each receive (0: as
-    /// little as it can), and the rest in the end. `ends`: the server closes behind its bytes.
+    /// little as it can), and the rest in the end, unless the response is broken. `ends`: the server closes behind its bytes.
     pub(super) fn answer(
         &mut self,
         exchange: &mut Exchange,
@@ -290,10 +298,10 @@ impl Desk {
                 if !ends {
                     break Responded::Incomplete;
                 }
-                Http.respond_end(exchange, &mut self.room(Rank::Upstream))
+                self.respond(exchange, None, &mut delivered)
             } else {
                 let fresh = self.receive_response(exchange, source, &mut delivered);
-                self.respond(exchange, fresh, &mut delivered)
+                self.respond(exchange, Some(fresh), &mut delivered)
             };
             match responded {
                 Responded::Incomplete => {
@@ -305,8 +313,26 @@ impl Desk {
         if matches!(end, Responded::Whole { .. }) {
             assert!(exchange.response_ends(&mut self.pool).is_some());
         }
-        while self.deliver(exchange, 777, &mut delivered) > 0 {}
+        // As the worker gives a broken response up, nothing more of it is delivered.
+        let broken = matches!(end, Responded::Broken(_));
+        while !broken && self.deliver(exchange, 777, &mut delivered) > 0 {}
         Answered { delivered, end }
+    }
+
+    /// Receives what is there of the response while the client takes nothing; what it had taken
+    /// all the same because the pool waited for it.
+    pub(super) fn answer_slowly(
+        &mut self,
+        exchange: &mut Exchange,
+        source: &mut Source,
+    ) -> Vec<u8> {
+        let mut delivered = Vec::new();
+        while !source.is_dry() {
+            let fresh = self.receive_response(exchange, source, &mut delivered);
+            let responded = self.respond(exchange, Some(fresh), &mut delivered);
+            assert_eq!(responded, Responded::Incomplete);
+        }
+        delivered
     }
 
     fn receive_response(
@@ -318,7 +344,7 @@ impl Desk {
         self.next_step();
         loop {
             let fill = response_fill(exchange, &self.pool);
-            let (chain, promise) = response_chain(exchange);
+            let (_, chain, promise) = exchange.response_chain().unwrap();
             match self.pool.fill::<()>(chain, fill, promise, |spaces| Ok(source.read(spaces))) {
                 Ok(bytes) => return u32::try_from(bytes).unwrap(),
                 Err(FillError::Receive(())) => unreachable!("a source does not fail"),
@@ -336,28 +362,33 @@ impl Desk {
         }
     }
 
+    /// `fresh` bytes came, or the server ended.
     fn respond(
         &mut self,
         exchange: &mut Exchange,
-        fresh: u32,
+        fresh: Option<u32>,
         delivered: &mut Vec<u8>,
     ) -> Responded {
         self.next_step();
         let (mut fresh, mut rank, mut vain) = (fresh, Rank::Upstream, 0);
         loop {
-            match Http.respond(exchange, fresh, &mut self.room(rank)) {
-                Responded::Starved => {
-                    assert!(exchange.awaits_room(), "the worker would receive instead");
-                    if let Some(promise) = exchange.lease_mut().unwrap().promise.take() {
-                        self.pool.forgive(promise);
-                    }
-                    assert_eq!(self.deliver(exchange, u32::MAX, delivered), 0);
-                    let granted = self.grant_to_proxy(Rank::Upstream, &mut vain);
-                    assert!(granted, "the pool is too small for the response's head");
-                    (fresh, rank) = (0, Rank::Send);
-                }
-                other => return other,
+            let responded = match fresh {
+                Some(fresh) => Http.respond(exchange, fresh, &mut self.room(rank)),
+                None => Http.respond_end(exchange, &mut self.room(rank)),
+            };
+            if responded != Responded::Starved {
+                return responded;
             }
+            assert!(exchange.awaits_room(), "the worker would receive instead");
+            if let Some(promise) = exchange.lease_mut().unwrap().promise.take() {
+                self.pool.forgive(promise);
+            }
+            if !self.grant_to_proxy(Rank::Upstream, &mut vain) {
+                // The client is what the pool waits for.
+                let took = self.deliver(exchange, u32::MAX, delivered);
+                assert!(took > 0, "the pool is too small for the response's head");
+            }
+            (fresh, rank) = (Some(0), Rank::Send);
         }
     }
 
@@ -368,8 +399,8 @@ impl Desk {
         most: u32,
         delivered: &mut Vec<u8>,
     ) -> u32 {
-        let Some(output) = exchange.output() else { return 0 };
-        let mut taken = self.pool.view(&self.pool.cursor(output)).concat();
+        let Some(unsent) = exchange.deliverable(&self.pool) else { return 0 };
+        let mut taken = self.pool.view(&unsent).concat();
         taken.truncate(most as usize);
         let bytes = u32::try_from(taken.len()).unwrap();
         delivered.extend(taken);
@@ -429,15 +460,11 @@ fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
         State::Draining { .. } => limits::RECEIVE_BUFFERS,
         _ => 2,
     };
-    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom: limits::HEADROOM }
-}
-
-fn response_chain(exchange: &mut Exchange) -> (&mut Chain, &mut Option<Promise>) {
-    match &mut exchange.state {
-        State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
-            (&mut reply.input, &mut lease.promise)
-        }
-        State::Draining { lease, output, .. } => (output, &mut lease.promise),
-        other => unreachable!("no response is awaited: {other:?}"),
-    }
+    let headroom = match &exchange.state {
+        // The head of a chunk is put before what is received; before other bodies, nothing.
+        State::Draining { reader: ResponseBody::Recoded { .. }, .. } => CHUNK_HEAD_MAX,
+        State::Draining { .. } => 0,
+        _ => limits::HEADROOM,
+    };
+    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom }
 }

@@ -2,10 +2,15 @@
 
 mod again;
 mod desk;
+mod forms;
+mod ids;
+mod interim;
 mod properties;
+mod recoded;
 mod refusals;
 mod requests;
 mod responses;
 mod samples;
 mod shortage;
 mod source;
+mod trailers;

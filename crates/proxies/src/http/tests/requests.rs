@@ -200,6 +200,26 @@ fn a_client_that_waits_is_told_once_to_go_on() {
 }
 
 #[test]
+fn a_client_whose_head_is_refused_is_never_told_to_go_on() {
+    let table = [
+        ("POST /", "Content-Length: 1001\r\n", Refusal::BodyTooLarge),
+        ("POST /", "Content-Length: 5, 5\r\n", Refusal::Malformed),
+        ("POST https://h/", "Transfer-Encoding: chunked\r\n", Refusal::Misdirected),
+        ("TRACE /", "Content-Length: 5\r\nMax-Forwards: 0\r\n", Refusal::Unsupported),
+    ];
+    for (start, fields, refusal) in table {
+        let head = format!("{start} HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\n{fields}\r\n");
+        for piece in [1, 1000] {
+            let mut desk = Desk::roomy();
+            desk.rules.max_body = 1000;
+            let came = refusal_of(&mut desk, Source::pieces(head.as_bytes(), piece));
+            assert!(matches!(came, Came::Refused(of, _) if of == refusal), "{came:?}");
+            assert_eq!(desk.advised, 0, "{head}");
+        }
+    }
+}
+
+#[test]
 fn bodies_beyond_the_bounds_are_refused_413() {
     let coded = "Transfer-Encoding: chunked\r\n\r\n";
     let table = [

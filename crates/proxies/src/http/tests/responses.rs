@@ -48,8 +48,9 @@ fn samples() -> Vec<Sample> {
     let close = "Connection: close\r\n";
     let plain = |ours| delivered("200 OK", length, ours, &body);
     let chunks = chunked(&body, &[1, 7, 100], ";e", "X: y\r\n");
-    let bare = chunked(&body, &[1, 7, 100], "", "");
+    let bare = chunked(&body, &[1, 7, 100], "", "X: y\r\n");
     let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let dated =
         "HTTP/1.1 404 Not Found\r\nDate: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
     let until_close = |request, head: &str, delivered| Sample {
@@ -60,9 +61,24 @@ fn samples() -> Vec<Sample> {
         sample(GET, told, &body, REUSABLE, Then::Park, plain("")),
         sample(OLD, told, &body, REUSABLE, Then::Close, plain(close)),
         sample(OLD_KEPT, told, &body, REUSABLE, Then::Park, plain("Connection: keep-alive\r\n")),
-        sample(GET, &format!("{early}{told}"), &body, REUSABLE, Then::Park, plain("")),
+        sample(
+            GET,
+            &format!("{early}{told}"),
+            &body,
+            REUSABLE,
+            Then::Park,
+            [&hint[..], &plain("")].concat(),
+        ),
+        sample(OLD, &format!("{early}{told}"), &body, REUSABLE, Then::Close, plain(close)),
         sample(GET, told, &[&body[..], b"x"].concat(), SPENT, Then::Park, plain("")),
-        sample(GET, coded, &chunks, REUSABLE, Then::Park, delivered("200 OK", "", te, &bare)),
+        sample(
+            GET,
+            coded,
+            &chunks,
+            REUSABLE,
+            Then::Park,
+            delivered("200 OK", "Trailer: x\r\n", te, &bare),
+        ),
         sample(OLD, coded, &chunks, REUSABLE, Then::Close, delivered("200 OK", "", close, &body)),
         sample(
             OLD_KEPT,
@@ -99,7 +115,7 @@ fn samples() -> Vec<Sample> {
             Then::Park,
             b"HTTP/1.1 404 Not Found\r\nDate: x\r\nContent-Length: 1\r\n\r\n!".to_vec(),
         ),
-        until_close(GET, "HTTP/1.0 200 OK\r\n\r\n", delivered("200 OK", "", close, &body)),
+        until_close(OLD, "HTTP/1.0 200 OK\r\n\r\n", delivered("200 OK", "", close, &body)),
         until_close(OLD_KEPT, "HTTP/1.1 200 OK\r\n\r\n", delivered("200 OK", "", close, &body)),
     ]
 }

@@ -54,6 +54,38 @@ pub(super) fn chunked(body: &[u8], lengths: &[usize], extension: &str, trailers:
     coded
 }
 
+/// The data and the trailer lines of a body in chunks, and what stands behind it.
+pub(super) fn unchunked(coded: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+    let line = |at: usize| {
+        let end = coded[at..].windows(2).position(|two| two == b"\r\n").expect("a line ends");
+        &coded[at..at + end]
+    };
+    let (mut data, mut at) = (Vec::new(), 0);
+    loop {
+        let size = line(at);
+        at += size.len() + 2;
+        let size = usize::from_str_radix(str::from_utf8(size).unwrap(), 16).unwrap();
+        if size == 0 {
+            break;
+        }
+        data.extend(&coded[at..at + size]);
+        assert_eq!(&coded[at + size..at + size + 2], b"\r\n", "the chunk ends");
+        at += size + 2;
+    }
+    let mut trailers = Vec::new();
+    while !line(at).is_empty() {
+        trailers.extend([line(at), b"\r\n"].concat());
+        at += line(at).len() + 2;
+    }
+    (data, trailers, coded[at + 2..].to_vec())
+}
+
+/// A head and what stands behind it.
+pub(super) fn parted(message: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let end = message.windows(4).position(|four| four == b"\r\n\r\n").expect("a head ends") + 4;
+    (message[..end].to_vec(), message[end..].to_vec())
+}
+
 /// Field lines that take `length` bytes in all.
 pub(super) fn padding(length: usize) -> String {
     let mut lines = String::new();

@@ -60,12 +60,57 @@ fn bodies() {
 }
 
 #[test]
-fn extensions_and_trailers_are_dropped() {
+fn extensions_are_dropped_and_trailers_kept_with_the_framing() {
     let framed = "2\r\nab\r\n0\r\n\r\n";
     check("2;a=b\r\nab\r\n0;c\r\n\r\n", "ab", framed);
     check("2 \t; a = \"x;y\\\"z\"\r\nab\r\n0\r\n\r\n", "ab", framed);
+    let framed = "2\r\nab\r\n0\r\nA: b\r\nC:\r\n\r\n";
     check("2;\r\nab\r\n0\r\nA: b\r\nC:\r\n\r\n", "ab", framed);
+    let framed = "2\r\nab\r\n0\r\nContent-Length:\t5 \r\n\r\n";
     check("2\r\nab\r\n0 ;x\r\nContent-Length:\t5 \r\n\r\n", "ab", framed);
+}
+
+/// What is held back is exactly what stands behind the last chunk's own line.
+#[test]
+fn trailers_are_held_until_the_body_has_ended() {
+    for (body, section) in [
+        ("1\r\na\r\n0\r\n", "\r\n"),
+        ("0;x\r\n", "A: b\r\n\r\n"),
+        ("2\r\nab\r\n00\r\n", "A: b\r\nCc:\r\n\r\n"),
+    ] {
+        let empty = section == "\r\n";
+        for keep in [Keep::Data, Keep::Framed] {
+            let mut reader = ChunkReader::new(keep);
+            let mut sent = format!("{body}{section}").into_bytes();
+            for (at, byte) in sent.iter_mut().enumerate() {
+                reader.advance(core::slice::from_mut(byte)).unwrap();
+                let behind = (at + 1).saturating_sub(body.len());
+                let held = if empty || keep == Keep::Data { 0 } else { behind };
+                assert_eq!(reader.trailer_held() as usize, held, "{section:?} {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn chunks_are_written_one_behind_the_other() {
+    let mut room = [0; 64];
+    let mut writer = Writer::new(&mut room);
+    for (index, data) in [&b"ab"[..], b"0123456789abcdef", b"x"].into_iter().enumerate() {
+        write_chunk_head(&mut writer, index == 0, data.len() as u64).unwrap();
+        writer.push(data).unwrap();
+    }
+    writer.push(last_chunk(false)).unwrap();
+    let written = writer.written();
+    assert_eq!(written, b"2\r\nab\r\n10\r\n0123456789abcdef\r\n1\r\nx\r\n0\r\n\r\n");
+    let read_again = read(Keep::Data, written, 5).unwrap().unwrap();
+    assert_eq!(read_again, (b"ab0123456789abcdefx".to_vec(), Vec::new()));
+    assert_eq!(read(Keep::Data, last_chunk(true), 1), Ok(Some((Vec::new(), Vec::new()))));
+
+    let mut room = [0; CHUNK_HEAD_MAX as usize];
+    write_chunk_head(&mut Writer::new(&mut room), false, u64::MAX).unwrap();
+    assert_eq!(&room, b"\r\nffffffffffffffff\r\n");
+    assert!(write_chunk_head(&mut Writer::new(&mut room[1..]), false, u64::MAX).is_err());
 }
 
 #[test]

@@ -13,6 +13,7 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     default_host: "fallback",
     via: "anteroom",
     persistent: true,
+    request_id: None,
 };
 
 fn request(text: &str, forwarding: &Forwarding<'_>, length: Option<u64>) -> String {
@@ -79,6 +80,7 @@ fn growth_is_bounded() {
         default_host: "",
         via: &via,
         persistent: false,
+        request_id: Some(&[b'i'; 64]),
     };
     let grown = request(&sent, &forwarding, Some(u64::MAX)).len() - sent.len();
     assert!(grown < 1024, "{grown}");
@@ -106,9 +108,14 @@ fn every_room_too_small_is_full() {
 
 fn response(text: &str, to_head: bool, connection: ConnectionField, body: Sent) -> String {
     let head = parse_response(text.as_bytes(), to_head, &LIMITS).unwrap();
-    let mut room = vec![0; text.len() + 256];
+    let delivery = Delivery { date: DATE, connection, body, trailers: false, request_id: None };
+    response_by(&head, &delivery)
+}
+
+fn response_by(head: &ResponseHead<'_>, delivery: &Delivery<'_>) -> String {
+    let mut room = vec![0; 1024];
     let mut writer = Writer::new(&mut room);
-    write_response(&mut writer, &head, &Delivery { date: DATE, connection, body }).unwrap();
+    write_response(&mut writer, head, delivery).unwrap();
     String::from_utf8(writer.written().to_vec()).unwrap()
 }
 
@@ -175,4 +182,68 @@ fn interim_responses_get_nothing_added() {
     let sent = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
     let written = response(sent, false, ConnectionField::None, Sent::AsIs);
     assert_eq!(written, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+}
+
+#[test]
+fn an_empty_host_becomes_the_default_one() {
+    let written = request("GET / HTTP/1.1\r\nHost:\r\n\r\n", &FORWARDING, None);
+    assert!(written.starts_with("GET / HTTP/1.1\r\nHost: fallback\r\nX-Forwarded-For: "));
+    assert!(!written.contains("X-Forwarded-Host"), "{written}");
+}
+
+#[test]
+fn max_forwards_counts_down_for_options_and_trace_only() {
+    let table = [
+        ("OPTIONS", "max-forwards:\t 010", "Max-Forwards: 9"),
+        ("TRACE", "Max-Forwards: 1", "Max-Forwards: 0"),
+        ("GET", "Max-forwards: 10", "Max-forwards: 10"),
+    ];
+    for (method, sent, expected) in table {
+        let text = format!("{method} / HTTP/1.1\r\nHost: h\r\n{sent}\r\nA: b\r\n\r\n");
+        let written = request(&text, &FORWARDING, None);
+        let start = format!("{method} / HTTP/1.1\r\nHost: h\r\n{expected}\r\nA: b\r\n");
+        assert!(written.starts_with(&start), "{written}");
+    }
+}
+
+#[test]
+fn a_request_id_replaces_what_came() {
+    let sent = "GET / HTTP/1.1\r\nx-request-id: a\r\nHost: h\r\nX_Request_ID: b\r\n\r\n";
+    let written = request(sent, &FORWARDING, None);
+    assert!(written.contains("\r\nx-request-id: a\r\nX_Request_ID: b\r\n"), "{written}");
+    let forwarding = Forwarding { request_id: Some(b"mine"), ..FORWARDING };
+    let written = request(sent, &forwarding, None);
+    assert!(written.ends_with("Via: 1.1 anteroom\r\nX-Request-ID: mine\r\n\r\n"), "{written}");
+    assert_eq!(written.to_ascii_lowercase().matches("request").count(), 1, "{written}");
+
+    let text = "HTTP/1.1 204 No\r\nDate: d\r\nX-Request-Id: theirs\r\n\r\n";
+    let head = parse_response(text.as_bytes(), false, &LIMITS).unwrap();
+    let delivery = Delivery {
+        date: DATE,
+        connection: ConnectionField::None,
+        body: Sent::AsIs,
+        trailers: false,
+        request_id: None,
+    };
+    assert_eq!(response_by(&head, &delivery), text);
+    let delivery = Delivery { request_id: Some(b"mine"), ..delivery };
+    let expected = "HTTP/1.1 204 No\r\nDate: d\r\nX-Request-ID: mine\r\n\r\n";
+    assert_eq!(response_by(&head, &delivery), expected);
+}
+
+#[test]
+fn trailers_are_announced_when_they_follow() {
+    let text = "HTTP/1.1 200 OK\r\nDate: d\r\nTrailer: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = parse_response(text.as_bytes(), false, &LIMITS).unwrap();
+    for trailers in [true, false] {
+        let delivery = Delivery {
+            date: DATE,
+            connection: ConnectionField::None,
+            body: Sent::Chunked,
+            trailers,
+            request_id: None,
+        };
+        let expected = if trailers { text.into() } else { text.replace("Trailer: a\r\n", "") };
+        assert_eq!(response_by(&head, &delivery), expected);
+    }
 }

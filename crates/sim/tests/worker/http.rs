@@ -1,0 +1,234 @@
+//! What is HTTP's own on the way of an exchange: interim responses, trailers, bodies without a
+//! length, requests that end with us.
+
+use crate::house::{GET, House, OK, Setting, status, text};
+use std::time::Duration;
+use worker::CloseReason;
+
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+
+/// Reads until nothing more comes, letting the workers go on in between.
+fn all(house: &mut House, client: &sim::Peer) -> String {
+    let mut got = String::new();
+    loop {
+        let more = text(client);
+        house.settle();
+        if more.is_empty() && client.unread() == 0 {
+            return got;
+        }
+        got.push_str(&more);
+    }
+}
+
+#[test]
+fn a_hint_is_there_before_its_response() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    house.exchange(&client, GET);
+    let server = house.server();
+    server.write_all(HINT.as_bytes());
+    house.settle();
+    assert_eq!(text(&client), HINT);
+    // A server that takes its time after a hint is not the client's fault.
+    house.pass(Duration::from_secs(50));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&client)), 200);
+    house.assert_quiet();
+}
+
+#[test]
+fn a_client_slow_to_take_hints_gets_everything_in_order() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    client.set_window(7);
+    house.exchange(&client, GET);
+    let server = house.server();
+    server.write_all(HINT.as_bytes());
+    house.settle();
+    server.write_all(HINT.as_bytes());
+    house.settle();
+    server.write_all(OK);
+    house.settle();
+    let got = all(&mut house, &client);
+    assert!(got.starts_with(&format!("{HINT}{HINT}HTTP/1.1 200 OK\r\n")), "{got}");
+    assert!(got.ends_with("\r\n\r\nok"), "{got}");
+    house.assert_quiet();
+}
+
+#[test]
+fn a_client_that_takes_no_hint_is_given_up() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    client.set_window(0);
+    house.exchange(&client, GET);
+    let server = house.server();
+    for _ in 0..3 {
+        server.write_all(HINT.as_bytes());
+        house.pass(Duration::from_secs(25));
+    }
+    assert!(client.is_closed() && server.is_closed());
+    assert_eq!(house.sum(|c| c.clients_closed[CloseReason::Timeout as usize].get()), 1);
+    house.assert_quiet();
+}
+
+/// A server that breaks after a hint: 502 if the client has all of the hint, else the end.
+#[test]
+fn an_answer_of_ours_stands_behind_whole_hints_only() {
+    for (window, whole) in [(1000, true), (10, false)] {
+        let mut house = House::new(&Setting::default());
+        let client = house.client();
+        client.set_window(window);
+        house.exchange(&client, GET);
+        let server = house.server();
+        server.write_all(HINT.as_bytes());
+        house.settle();
+        server.reset();
+        house.settle();
+        let got = all(&mut house, &client);
+        if whole {
+            assert_eq!(status(got.strip_prefix(HINT).expect("the hint")), 502);
+            assert!(!client.has_ended(), "the request was read to its end");
+        } else {
+            assert!(HINT.starts_with(&got) && got.len() < HINT.len(), "{got}");
+            assert!(client.is_closed());
+        }
+        house.assert_quiet();
+    }
+}
+
+#[test]
+fn trailers_that_may_pass_do_and_the_others_are_counted() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    house.exchange(&client, GET);
+    let server = house.server();
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    server.write_all(format!("{head}2\r\nok\r\n0\r\nA: b\r\n").as_bytes());
+    house.settle();
+    assert!(text(&client).ends_with("2\r\nok\r\n0\r\n"), "none before it is known what they are");
+    server.write_all(b"Vary: x\r\n\r\n");
+    house.settle();
+    assert_eq!(text(&client), "A: b\r\n\r\n");
+    assert_eq!(house.sum(|c| c.response_trailer_bytes_dropped.get()), 9);
+    house.assert_quiet();
+}
+
+/// The server's connection ends while the pool is in the hands of slow clients: the responses
+/// are completed as those take them, by nothing but their own buffers.
+#[test]
+fn bodies_without_a_length_are_completed_on_a_short_pool() {
+    let body = "x".repeat(3000);
+    let setting = Setting { buffers: 16, connections: 4, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let clients: Vec<_> = (0..4).map(|_| house.client()).collect();
+    let mut servers = Vec::new();
+    for client in &clients {
+        client.set_window(50);
+        house.exchange(client, GET);
+        let server = house.server();
+        server.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        servers.push(server);
+        house.settle();
+    }
+    for server in &servers {
+        for piece in body.as_bytes().chunks(1000) {
+            server.write_all(piece);
+            house.settle();
+        }
+        server.end();
+        house.settle();
+    }
+    let mut got = vec![String::new(); clients.len()];
+    for _ in 0..2000 {
+        for (got, client) in got.iter_mut().zip(&clients) {
+            got.push_str(&text(client));
+        }
+        house.settle();
+    }
+    for (got, client) in got.iter().zip(&clients) {
+        assert!(got.ends_with("\r\n0\r\n\r\n"), "{got}");
+        assert_eq!(got.bytes().filter(|&byte| byte == b'x').count(), body.len());
+        assert!(!client.has_ended(), "it is kept");
+    }
+    house.assert_quiet();
+}
+
+/// Law 5: what a client takes becomes the buffer that its own response waits for, whoever else
+/// waits, and whoever holds the rest of the pool for however long.
+#[test]
+fn a_response_goes_on_in_the_buffers_its_client_empties() {
+    let mut house = House::new(&Setting { buffers: 16, ..Setting::default() });
+    let (ours, other) = (house.client(), house.client());
+    for client in [&ours, &other] {
+        client.set_window(0);
+        house.exchange(client, GET);
+    }
+    let (server, hoarder) = (house.server(), house.server());
+    server.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(500)).as_bytes());
+    house.settle();
+    let mut uploads = Vec::new();
+    for _ in 0..16 {
+        let upload = house.client();
+        house.exchange(&upload, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n");
+        uploads.push(upload);
+    }
+    hoarder.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    while hoarder.write(&[b'o'; 5000]) > 0 {
+        house.settle();
+    }
+    server.write_all(&[b'x'; 3000]);
+    house.settle();
+    assert!(server.unreceived() > 0, "there is no buffer left");
+    ours.set_window(100_000);
+    house.settle();
+    server.end();
+    house.settle();
+    let got = all(&mut house, &ours);
+    assert_eq!(got.bytes().filter(|&byte| byte == b'x').count(), 3500);
+    assert!(got.ends_with("\r\n0\r\n\r\n"), "{got}");
+    uploads.into_iter().for_each(sim::Peer::close);
+    ours.close();
+    other.reset();
+    house.assert_quiet();
+}
+
+/// What is held back until it is known is not what the client is behind by.
+#[test]
+fn trailers_may_be_longer_than_what_a_client_may_be_behind_by() {
+    let setting = Setting { buffers: 32, connections: 8, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let client = house.client();
+    house.exchange(&client, GET);
+    let server = house.server();
+    let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+    server.write_all(format!("{head}2\r\nok\r\n0\r\n").as_bytes());
+    house.settle();
+    let trailers = format!("T: {}\r\n", "t".repeat(995)).repeat(8);
+    for piece in trailers.as_bytes().chunks(500) {
+        server.write_all(piece);
+        house.settle();
+    }
+    server.write_all(b"\r\n");
+    house.settle();
+    let got = all(&mut house, &client);
+    assert!(got.ends_with(&format!("2\r\nok\r\n0\r\n{trailers}\r\n")), "{got}");
+    house.assert_quiet();
+}
+
+#[test]
+fn options_that_may_go_no_further_never_reach_the_server() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    let options = "OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\n\r\n";
+    // Pipelined behind it: the next one does reach it.
+    house.exchange(&client, &format!("{options}{GET}"));
+    let server = house.server();
+    assert!(text(&server).starts_with("GET /a"));
+    let answer = text(&client);
+    assert!(status(&answer) == 200 && answer.ends_with("Content-Length: 0\r\n\r\n"), "{answer}");
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&client)), 200);
+    house.assert_quiet();
+}
