@@ -168,7 +168,7 @@ impl Bus {
         let connecting = self.sum(group, |server| server.connecting);
         let comes = connecting >= entry.queue.len() && now < entry.opened + PATIENCE;
         let count = entry.servers.len();
-        let mut best: Option<((bool, u32, bool), Choice)> = None;
+        let mut best: Option<((bool, u32), Choice)> = None;
         for step in 0..count {
             let id = entry.servers[(entry.turn + step) % count];
             let choice = self.choice_at(group, id, need, now);
@@ -178,7 +178,9 @@ impl Bus {
             }
             let set_aside = self.servers[id.index()].health.is_set_aside(now);
             let load = self.shared.load(id).saturating_sub(u32::from(waited_for));
-            let rank = (set_aside, load, !matches!(choice, Choice::Idle(_)));
+            // Among equals whose turn it is, even if a connection has to be opened: otherwise the
+            // first server to have one would get all the work of a quiet time.
+            let rank = (set_aside, load);
             if best.as_ref().is_none_or(|&(least, _)| rank < least) {
                 best = Some((rank, choice));
             }
@@ -412,16 +414,23 @@ mod tests {
     }
 
     #[test]
-    fn no_connection_is_opened_in_vain() {
-        // One after another: an idle connection will do.
+    fn equals_share_even_a_quiet_time_and_no_connection_is_opened_in_vain() {
+        // One after another: each server in turn, and each connection that is opened is used.
         let mut bus = lone(&[4, 4]);
         bus.has_idle(at(0));
-        for exchange in 0..4 {
+        let second = bus.is_served(0, at(1));
+        bus.release(second, true, at(1));
+        assert_eq!(bus.all(at(1)), []);
+        let mut served = [0, 0];
+        for exchange in 1..9 {
             bus.wants(exchange, at(1));
             let connection = bus.leases_to(exchange, at(1));
+            served[bus.connections[connection.0].server().index()] += 1;
             bus.release(connection, true, at(1));
             assert_eq!(bus.all(at(1)), []);
         }
+        assert_eq!(served, [4, 4]);
+        assert_eq!(bus.connections.len(), 2);
     }
 
     #[test]

@@ -226,6 +226,8 @@ pub(super) fn kind_of(name: &[u8]) -> FieldKind {
         2 => &[("te", Kind::HopByHop)],
         3 => &[("via", Kind::Via)],
         4 => &[("host", Kind::Host), ("date", Kind::Date)],
+        // No field of ours, but CGI would make it a variable that programs obey.
+        5 => &[("proxy", Kind::HopByHop)],
         6 => &[("expect", Kind::Expect)],
         7 => &[("upgrade", Kind::Upgrade), ("trailer", Kind::Trailer)],
         9 => &[("forwarded", Kind::Forwarding)],
@@ -247,11 +249,13 @@ pub(super) fn kind_of(name: &[u8]) -> FieldKind {
         25 => &[("proxy-authentication-info", Kind::HopByHop)],
         _ => &[],
     };
-    let found = known.iter().find(|(known, kind)| match kind {
-        Kind::Forwarding | Kind::RequestId => equal_as_variable(name, known),
-        _ => name.eq_ignore_ascii_case(known.as_bytes()),
-    });
-    found.map_or(Kind::EndToEnd, |&(_, kind)| kind)
+    let found = known.iter().find(|(known, _)| equal_as_variable(name, known));
+    found.map_or(Kind::EndToEnd, |&(known, kind)| match kind {
+        Kind::Forwarding | Kind::RequestId => kind,
+        _ if name.eq_ignore_ascii_case(known.as_bytes()) => kind,
+        // A twin such as `Content_Length` means nothing to us, and would to a program behind.
+        _ => Kind::HopByHop,
+    })
 }
 
 /// Whether two names of one length become the same variable in CGI (RFC 3875 §4.1.18).
@@ -362,7 +366,7 @@ mod tests {
         let table = [
             ("HOST", Kind::Host),
             ("Content-length", Kind::ContentLength),
-            ("Content_Length", Kind::EndToEnd),
+            ("Content_Length", Kind::HopByHop),
             ("transfer-Encoding", Kind::TransferEncoding),
             ("Connection", Kind::Connection),
             ("Upgrade", Kind::Upgrade),
@@ -412,5 +416,15 @@ mod tests {
         assert!(parse(&most).is_ok());
         let more = section(MAX_OPTIONS + 1) + "\r\n\r\n";
         assert_eq!(parse(&more).unwrap_err(), Fault::TooManyOptions);
+    }
+
+    #[test]
+    fn names_that_programs_take_for_others_are_not_passed_on() {
+        for name in ["Proxy", "Content_Length", "TRANSFER_ENCODING", "transfer_Encoding"] {
+            assert_eq!(kind_of(name.as_bytes()), FieldKind::HopByHop, "{name}");
+        }
+        assert_eq!(kind_of(b"X_Forwarded_For"), FieldKind::Forwarding);
+        assert_eq!(kind_of(b"Content-Length"), FieldKind::ContentLength);
+        assert_eq!(kind_of(b"Cookie"), FieldKind::EndToEnd);
     }
 }
