@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 /// How long a connection may stay without a complete request head.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long accepting pauses when the system is short of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

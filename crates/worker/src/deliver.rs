@@ -109,6 +109,7 @@ impl<D: Driver> Worker<D> {
             self.pool.leave(id.0);
         }
         self.pool.release(exchange.rest.take());
+        self.favours_no_longer(id);
         if let Some(phase) = exchange.counted.take() {
             self.counters.exchanges[phase as usize].sub(1);
         }

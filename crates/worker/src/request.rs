@@ -148,6 +148,11 @@ impl<D: Driver> Worker<D> {
         true
     }
 
+    /// A request is complete or over: its number may soon be another's.
+    pub(crate) fn favours_no_longer(&mut self, id: ExchangeId) {
+        self.favoured = self.favoured.filter(|&(favoured, _)| favoured != id);
+    }
+
     /// Whether another request is finished first: one that is not complete, and waits for a
     /// buffer or has asked for one a moment ago.
     pub(crate) fn gives_way(&self, id: ExchangeId) -> bool {
@@ -214,6 +219,7 @@ impl<D: Driver> Worker<D> {
     /// The request is complete: it waits for a lease.
     fn enqueue(&mut self, id: ExchangeId) {
         self.note_phase(id);
+        self.favours_no_longer(id);
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let (group, client) = (exchange.group, exchange.client);
         match self.bus.enqueue(group, id, self.now, false) {
