@@ -12,18 +12,21 @@
 //! 3. [`Driver::send`] gives bytes away, at once or later ([`Completion::Sent`]);
 //! 4. [`Driver::close`] ends it, and [`Completion::Closed`] is the last word about it. Until
 //!    then its record must stay; after it, no completion names it again (law 9).
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod address;
 mod completion;
 pub mod epoll;
 mod listener;
+mod sockets;
+pub mod uring;
 
 pub use address::{Address, AddressError};
 pub use completion::{
     AcceptFault, Completion, ConnectFault, Owner, PeerFault, Received, Sent, Socket,
 };
 pub use listener::{BindError, BindOptions, Listener, bind};
+pub use sockets::{Detached, SocketConfig, SocketDriver, Waker};
 
 use std::sync::Arc;
 use std::time::SystemTime;

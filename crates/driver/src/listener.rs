@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{FileType, Stat, lstat, unlink};
 use rustix::io::Errno;
@@ -98,13 +99,35 @@ fn remedy(address: &Address, error: Errno) -> &'static str {
 /// # Errors
 /// What the kernel refused, for which address, and what would help.
 pub fn bind(address: &Address, options: BindOptions) -> Result<Listener, BindError> {
-    let listening = match address {
-        Address::Ip(ip) => bind_ip(*ip, options),
-        Address::Unix(path) => bind_unix(path),
-    };
-    match listening {
+    match bind_patiently(address, options) {
         Ok(listening) => Ok(Listener(Arc::new(listening))),
         Err(error) => Err(BindError { address: address.clone(), error }),
+    }
+}
+
+/// The first of the pauses between tries to take an address that is in use; each further one is
+/// twice as long.
+const PAUSE: Duration = Duration::from_millis(5);
+/// How many there are: a third of a second in all.
+const PAUSES: u32 = 6;
+
+/// A listener may outlive a process that was killed: the kernel ends the requests of its
+/// `io_uring`, which keep it open, some milliseconds after it has gone.
+#[expect(clippy::disallowed_methods, reason = "before any worker starts")]
+fn bind_patiently(address: &Address, options: BindOptions) -> Result<Listening, Errno> {
+    for pause in (0..PAUSES).map(|tries| PAUSE * 2u32.pow(tries)) {
+        match bind_now(address, options) {
+            Err(Errno::ADDRINUSE) => std::thread::sleep(pause),
+            bound => return bound,
+        }
+    }
+    bind_now(address, options)
+}
+
+fn bind_now(address: &Address, options: BindOptions) -> Result<Listening, Errno> {
+    match address {
+        Address::Ip(ip) => bind_ip(*ip, options),
+        Address::Unix(path) => bind_unix(path),
     }
 }
 
@@ -221,6 +244,19 @@ mod tests {
 
     fn listen_unix(path: &Path) -> Result<Listener, BindError> {
         bind(&Address::Unix(path.to_owned()), BindOptions::default())
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "another program takes its time")]
+    fn an_address_given_up_in_a_moment_is_waited_for() {
+        let other = listen("127.0.0.1:0").unwrap();
+        let address = format!("127.0.0.1:{}", port(&other));
+        let leaving = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(30));
+            drop(other);
+        });
+        listen(&address).expect("it is free in time");
+        leaving.join().unwrap();
     }
 
     #[test]

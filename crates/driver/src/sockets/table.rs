@@ -7,91 +7,102 @@ use crate::{PeerFault, Socket};
 /// "No place": the end of the free list.
 const NONE: u32 = u32::MAX;
 
+/// Most sockets a table may have, so that the numbers above name listeners and the waker.
+pub(crate) const SOCKETS_MAX: u32 = u32::MAX - base::limits::LISTENERS_MAX;
+
 /// What the driver knows of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Flags(u32);
+pub(crate) struct Flags(u32);
 
 impl Flags {
     /// The owner waits for a `Readable`; stays set until that is delivered.
-    pub(super) const ARMED: Self = Self(1);
+    pub(crate) const ARMED: Self = Self(1);
     /// Data, the end or a failure can be received.
-    pub(super) const READABLE: Self = Self(1 << 1);
+    pub(crate) const READABLE: Self = Self(1 << 1);
     /// The peer has ended its direction: the last receive will find the end, so a short one does
     /// not mean that nothing is left.
-    pub(super) const ENDED: Self = Self(1 << 2);
+    pub(crate) const ENDED: Self = Self(1 << 2);
     /// The transport has room as far as is known.
-    pub(super) const WRITABLE: Self = Self(1 << 3);
+    pub(crate) const WRITABLE: Self = Self(1 << 3);
     /// A send found no room and waits for `Sent`.
-    pub(super) const WAITING: Self = Self(1 << 4);
+    pub(crate) const WAITING: Self = Self(1 << 4);
     /// The connection is being opened.
-    pub(super) const CONNECTING: Self = Self(1 << 5);
+    pub(crate) const CONNECTING: Self = Self(1 << 5);
     /// The connection broke; nothing can be sent.
-    pub(super) const BROKEN: Self = Self(1 << 6);
+    pub(crate) const BROKEN: Self = Self(1 << 6);
     /// It broke because the transport gave up, not by a reset.
-    pub(super) const LOST: Self = Self(1 << 7);
+    pub(crate) const LOST: Self = Self(1 << 7);
     /// The owner was told that it broke.
-    pub(super) const REPORTED: Self = Self(1 << 8);
+    pub(crate) const REPORTED: Self = Self(1 << 8);
     /// The socket has an owner.
-    pub(super) const OWNED: Self = Self(1 << 9);
-    /// The kernel has reported something since the socket came under watch.
-    pub(super) const SEEN: Self = Self(1 << 10);
+    pub(crate) const OWNED: Self = Self(1 << 9);
+    /// The kernel has reported or answered something since the socket came under watch.
+    pub(crate) const SEEN: Self = Self(1 << 10);
     /// A note of that kind is queued.
-    pub(super) const NOTED_READABLE: Self = Self(1 << 11);
+    pub(crate) const NOTED_READABLE: Self = Self(1 << 11);
     /// A note of that kind is queued.
-    pub(super) const NOTED_WRITABLE: Self = Self(1 << 12);
+    pub(crate) const NOTED_WRITABLE: Self = Self(1 << 12);
     /// A note of that kind is queued.
-    pub(super) const NOTED_FAILED: Self = Self(1 << 13);
+    pub(crate) const NOTED_FAILED: Self = Self(1 << 13);
+    /// The kernel tells what can be received, until it says that it does so no more.
+    pub(crate) const WATCHED: Self = Self(1 << 14);
+    /// The kernel will tell that there is room.
+    pub(crate) const ROOM_WATCHED: Self = Self(1 << 15);
+    /// The kernel may still name this place.
+    pub(crate) const IN_KERNEL: Self = Self::WATCHED.and(Self::ROOM_WATCHED);
+    /// The descriptor is gone; the place goes when the kernel names it no more.
+    pub(crate) const LEAVING: Self = Self(1 << 16);
 
     /// Nothing known.
-    pub(super) const NONE: Self = Self(0);
+    pub(crate) const NONE: Self = Self(0);
 
     /// Both sets together.
-    pub(super) const fn and(self, more: Self) -> Self {
+    pub(crate) const fn and(self, more: Self) -> Self {
         Self(self.0 | more.0)
     }
 
     /// Whether any of `flags` is set.
-    pub(super) const fn any(self, flags: Self) -> bool {
+    pub(crate) const fn any(self, flags: Self) -> bool {
         self.0 & flags.0 != 0
     }
 
     /// Whether all of `flags` are set.
-    pub(super) const fn all(self, flags: Self) -> bool {
+    pub(crate) const fn all(self, flags: Self) -> bool {
         self.0 & flags.0 == flags.0
     }
 
     /// Sets `flags`.
-    pub(super) const fn set(&mut self, flags: Self) {
+    pub(crate) const fn set(&mut self, flags: Self) {
         self.0 |= flags.0;
     }
 
     /// Clears `flags`.
-    pub(super) const fn clear(&mut self, flags: Self) {
+    pub(crate) const fn clear(&mut self, flags: Self) {
         self.0 &= !flags.0;
     }
 }
 
 /// One place of the table.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub struct Entry {
     descriptor: Option<OwnedFd>,
     /// Whom completions name; in a free place the next free one.
-    pub(super) owner: u32,
+    pub(crate) owner: u32,
     generation: u32,
     /// What is known.
-    pub(super) flags: Flags,
+    pub(crate) flags: Flags,
 }
 
 const _: () = assert!(size_of::<Entry>() == 16, "law 1 counts on it");
 
 impl Entry {
     /// The open descriptor; `None` once it was closed or given away.
-    pub(super) const fn descriptor(&self) -> Option<&OwnedFd> {
+    pub(crate) const fn descriptor(&self) -> Option<&OwnedFd> {
         self.descriptor.as_ref()
     }
 
     /// How the connection broke, if it did.
-    pub(super) const fn fault(&self) -> Option<PeerFault> {
+    pub(crate) const fn fault(&self) -> Option<PeerFault> {
         match (self.flags.any(Flags::BROKEN), self.flags.any(Flags::LOST)) {
             (false, _) => None,
             (true, false) => Some(PeerFault::Reset),
@@ -100,7 +111,7 @@ impl Entry {
     }
 
     /// Notes that it broke. What had arrived before can still be received.
-    pub(super) const fn break_with(&mut self, fault: PeerFault) {
+    pub(crate) const fn break_with(&mut self, fault: PeerFault) {
         self.flags.set(Flags::BROKEN.and(Flags::READABLE));
         if matches!(fault, PeerFault::Lost) {
             self.flags.set(Flags::LOST);
@@ -110,7 +121,7 @@ impl Entry {
 
 /// All sockets of one driver. A place freed last is reused first, so that pages stay few.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     entries: Vec<Entry>,
     free: u32,
     used: u32,
@@ -119,12 +130,12 @@ pub(super) struct Table {
 
 impl Table {
     /// A table for `capacity` sockets; its memory is touched as sockets come.
-    pub(super) fn new(capacity: u32) -> Self {
+    pub(crate) fn new(capacity: u32) -> Self {
         Self { entries: Vec::with_capacity(capacity as usize), free: NONE, used: 0, capacity }
     }
 
     /// Whether no further socket fits.
-    pub(super) const fn is_full(&self) -> bool {
+    pub(crate) const fn is_full(&self) -> bool {
         self.used == self.capacity
     }
 
@@ -132,7 +143,7 @@ impl Table {
     ///
     /// # Errors
     /// Gives it back when the table is full.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         descriptor: OwnedFd,
         owner: u32,
@@ -155,32 +166,32 @@ impl Table {
     }
 
     /// The open socket of that name; `None` if the name is stale.
-    pub(super) fn get(&mut self, socket: Socket) -> Option<&mut Entry> {
+    pub(crate) fn get(&mut self, socket: Socket) -> Option<&mut Entry> {
         let entry = self.entries.get_mut(socket.index as usize)?;
         (entry.generation == socket.generation && entry.descriptor.is_some()).then_some(entry)
     }
 
     /// The place `index`, whatever its state.
-    pub(super) fn place(&mut self, index: u32) -> Option<&mut Entry> {
+    pub(crate) fn place(&mut self, index: u32) -> Option<&mut Entry> {
         self.entries.get_mut(index as usize)
     }
 
     /// The present name of place `index`.
-    pub(super) fn name(&self, index: u32) -> Socket {
+    pub(crate) fn name(&self, index: u32) -> Socket {
         let generation = self.entries.get(index as usize).map_or(0, |entry| entry.generation);
         Socket { index, generation }
     }
 
     /// Takes the descriptor out. The name is stale from now on, but the place stays taken until
     /// [`free`](Self::free).
-    pub(super) fn take(&mut self, socket: Socket) -> Option<OwnedFd> {
+    pub(crate) fn take(&mut self, socket: Socket) -> Option<OwnedFd> {
         let entry = self.get(socket)?;
         entry.generation = entry.generation.wrapping_add(1);
         entry.descriptor.take()
     }
 
     /// Gives a place back whose descriptor was taken.
-    pub(super) fn free(&mut self, index: u32) {
+    pub(crate) fn free(&mut self, index: u32) {
         let free = self.free;
         let Some(entry) = self.place(index) else {
             return;

@@ -5,18 +5,17 @@ use std::os::fd::OwnedFd;
 
 use base::id::ListenerId;
 use base::limits::ACCEPT_BATCH;
-use rustix::event::epoll;
 use rustix::io::Errno;
 use rustix::net::{self, SocketAddrAny, SocketFlags};
 
 use super::notes::{Note, Notes};
 use super::table::{Flags, Table};
-use super::watch;
+use super::watcher::Watcher;
 use crate::{AcceptFault, Listener};
 
 /// One worker's share of a listener.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     /// `None` once this worker accepts no more for good.
     listener: Option<Listener>,
     open: bool,
@@ -38,50 +37,50 @@ enum Turn {
 
 impl Door {
     /// A door that is not open yet.
-    pub(super) const fn new(listener: Listener) -> Self {
+    pub(crate) const fn new(listener: Listener) -> Self {
         Self { listener: Some(listener), open: false, batch: 1 }
     }
 
     /// Begins to accept.
-    pub(super) fn open(&mut self, id: ListenerId, epoll: &OwnedFd, notes: &mut Notes) {
+    pub(crate) fn open(&mut self, id: ListenerId, watcher: &mut impl Watcher, notes: &mut Notes) {
         let Some(listener) = self.listener.as_ref().filter(|_| !self.open) else {
             return;
         };
-        match watch::add_listener(epoll, id, listener) {
+        match watcher.open(id, listener) {
             Ok(()) => self.open = true,
             Err(_) => notes.push(Note::AcceptFailed { listener: id, fault: AcceptFault::Memory }),
         }
     }
 
     /// Stops accepting.
-    pub(super) fn close(&mut self, epoll: &OwnedFd) {
+    pub(crate) fn close(&mut self, id: ListenerId, watcher: &mut impl Watcher) {
         if let Some(listener) = self.listener.as_ref().filter(|_| self.open) {
-            let removed = epoll::delete(epoll, listener);
-            debug_assert_eq!(removed, Ok(()));
+            watcher.shut(id, listener);
             self.open = false;
         }
     }
 
     /// Accepts all who wait already, then no more for good.
-    pub(super) fn close_for_good(
+    pub(crate) fn close_for_good(
         &mut self,
         id: ListenerId,
-        epoll: &OwnedFd,
-        table: &mut Table,
-        notes: &mut Notes,
+        watcher: &mut impl Watcher,
+        (table, notes): (&mut Table, &mut Notes),
     ) {
         if let Some(listener) = &self.listener {
-            while accept_batch(listener, id, ACCEPT_BATCH, (epoll, table, notes)).0 == Turn::Full {}
+            while accept_batch(listener, id, ACCEPT_BATCH, (watcher, table, notes)).0 == Turn::Full
+            {
+            }
         }
-        self.close(epoll);
+        self.close(id, watcher);
         self.listener = None;
     }
 
     /// One turn of accepting, as the kernel said that somebody waits.
-    pub(super) fn turn(
+    pub(crate) fn turn(
         &mut self,
         id: ListenerId,
-        epoll: &OwnedFd,
+        watcher: &mut impl Watcher,
         (table, notes): (&mut Table, &mut Notes),
         room: &mut u32,
     ) {
@@ -89,14 +88,16 @@ impl Door {
             return;
         };
         let batch = self.batch.min(*room);
-        let (turn, accepted) = accept_batch(listener, id, batch, (epoll, table, notes));
+        let (turn, accepted) = accept_batch(listener, id, batch, (watcher, table, notes));
         *room -= accepted;
+        self.batch = match turn {
+            Turn::Full => (self.batch * 2).min(ACCEPT_BATCH),
+            Turn::Empty | Turn::Short(_) => 1,
+        };
         match turn {
-            Turn::Empty => self.batch = 1,
-            Turn::Full => self.batch = (self.batch * 2).min(ACCEPT_BATCH),
+            Turn::Empty | Turn::Full => watcher.again(id, listener),
             Turn::Short(fault) => {
-                self.close(epoll);
-                self.batch = 1;
+                self.close(id, watcher);
                 notes.push(Note::AcceptFailed { listener: id, fault });
             }
         }
@@ -108,7 +109,7 @@ fn accept_batch(
     listener: &Listener,
     id: ListenerId,
     batch: u32,
-    (epoll, table, notes): (&OwnedFd, &mut Table, &mut Notes),
+    (watcher, table, notes): (&mut impl Watcher, &mut Table, &mut Notes),
 ) -> (Turn, u32) {
     let mut accepted = 0;
     for _ in 0..batch {
@@ -117,7 +118,7 @@ fn accept_batch(
         }
         match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok((descriptor, peer)) => {
-                if admit(descriptor, peer_ip(peer), id, (epoll, table, notes)).is_err() {
+                if admit(descriptor, peer_ip(peer), id, (watcher, table, notes)).is_err() {
                     return (Turn::Short(AcceptFault::Memory), accepted);
                 }
                 accepted += 1;
@@ -138,13 +139,13 @@ fn admit(
     descriptor: OwnedFd,
     peer: IpAddr,
     listener: ListenerId,
-    (epoll, table, notes): (&OwnedFd, &mut Table, &mut Notes),
+    (watcher, table, notes): (&mut impl Watcher, &mut Table, &mut Notes),
 ) -> Result<(), Errno> {
     let socket = table.insert(descriptor, 0, Flags::WRITABLE).map_err(|_| Errno::NOSPC)?;
-    let Some(descriptor) = table.get(socket).and_then(|entry| entry.descriptor()) else {
+    let Some(entry) = table.get(socket) else {
         return Err(Errno::BADF);
     };
-    if let Err(error) = watch::add_socket(epoll, socket, descriptor) {
+    if let Err(error) = watcher.add(socket, entry) {
         drop(table.take(socket));
         table.free(socket.index);
         return Err(error);

@@ -40,7 +40,7 @@ fn the_place_is_kept_until_closed_was_told() {
     bench.driver.close(socket);
     let full = bench.driver.connect(ServerId(0), Owner(2));
     assert_eq!(full, Err(ConnectFault::Exhausted));
-    assert_eq!(bench.driver.next(), Some(Completion::Closed { owner: OWNER }));
+    assert_eq!(bench.wait(), Completion::Closed { owner: OWNER });
     assert!(bench.driver.connect(ServerId(0), Owner(2)).is_ok());
 }
 

@@ -6,22 +6,29 @@ use super::*;
 
 /// Two workers, and a connection of the first one to a server, with the server's end of it.
 fn pair() -> (Bench, Bench, Socket, TcpStream) {
+    let (first, socket, stream) = connected();
+    (first, Bench::new(), socket, stream)
+}
+
+/// A worker, and a connection of it to a server, with the server's end of it.
+fn connected() -> (Bench, Socket, TcpStream) {
     let server = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = Address::Ip(server.local_addr().unwrap());
-    let mut first = Bench::with(16, listener(), vec![address.clone()]);
-    let second = Bench::with(16, listener(), vec![address]);
+    let mut first = Bench::with(16, listener(), vec![address]);
     let socket = first.driver.connect(ServerId(0), OWNER).unwrap();
     assert_eq!(first.wait(), Completion::Connected { owner: OWNER });
     let (stream, _) = server.accept().unwrap();
-    (first, second, socket, stream)
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    (first, socket, stream)
 }
 
 #[test]
 fn a_connection_goes_on_in_another_worker() {
-    let (mut first, mut second, socket, mut stream) = pair();
+    let (mut first, socket, mut stream) = connected();
     let detached = first.driver.detach(socket).unwrap();
     stream.write_all(b"between").unwrap();
     let moved = std::thread::spawn(move || {
+        let mut second = Bench::new();
         let socket = second.driver.attach(detached, Owner(5)).unwrap();
         let heard = second.hear(socket, Owner(5));
         assert_eq!(second.send(socket, b"heard"), Sent::Now(5));
@@ -36,7 +43,7 @@ fn a_connection_goes_on_in_another_worker() {
 
 #[test]
 fn a_detached_place_is_free_again() {
-    let (mut first, _, socket, _stream) = pair();
+    let (mut first, socket, _stream) = connected();
     let used = first.driver.table.get(socket).map(|_| socket.index);
     drop(first.driver.detach(socket));
     assert_eq!(first.settle(), []);
@@ -46,7 +53,7 @@ fn a_detached_place_is_free_again() {
 
 #[test]
 fn a_full_table_takes_nobody_over() {
-    let (mut first, _, socket, mut stream) = pair();
+    let (mut first, socket, mut stream) = connected();
     let mut small = Bench::with(1, listener(), Vec::new());
     let (_client, _) = small.client(Owner(1));
     let detached = first.driver.detach(socket).unwrap();
@@ -58,7 +65,7 @@ fn a_full_table_takes_nobody_over() {
 #[test]
 fn an_idle_connection_is_quiet_until_something_arrives() {
     for end in [false, true] {
-        let (mut first, _, socket, mut stream) = pair();
+        let (mut first, socket, mut stream) = connected();
         first.settle();
         assert!(first.driver.is_quiet(socket));
         if end {

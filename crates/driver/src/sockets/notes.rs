@@ -17,7 +17,7 @@ const PER_SOCKET: usize = 5;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Note {
+pub(crate) enum Note {
     /// Place `index` holds a new client.
     Accepted { index: u32, listener: ListenerId, peer: IpAddr },
     /// Accepting has stopped.
@@ -42,7 +42,7 @@ pub(super) enum Note {
 
 /// First in, first out; its memory is set aside at start.
 #[derive(Debug)]
-pub(super) struct Notes {
+pub(crate) struct Notes {
     queue: VecDeque<Note>,
     /// Whether a `Woken` is queued: one tells as much as many.
     woken: bool,
@@ -50,22 +50,22 @@ pub(super) struct Notes {
 
 impl Notes {
     /// A queue that never has to grow for `sockets` sockets and `listeners` listeners.
-    pub(super) fn new(sockets: u32, listeners: usize) -> Self {
+    pub(crate) fn new(sockets: u32, listeners: usize) -> Self {
         let most = sockets as usize * PER_SOCKET + 2 * listeners + 1;
         Self { queue: VecDeque::with_capacity(most), woken: false }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    pub(super) fn push(&mut self, note: Note) {
+    pub(crate) fn push(&mut self, note: Note) {
         debug_assert!(self.queue.len() < self.queue.capacity(), "more notes than sockets can have");
         self.queue.push_back(note);
     }
 
     /// The oldest note.
-    pub(super) fn pop(&mut self) -> Option<Note> {
+    pub(crate) fn pop(&mut self) -> Option<Note> {
         let note = self.queue.pop_front();
         if self.queue.is_empty() {
             // Begins at the front again, so that only as many pages are ever touched as notes
@@ -79,14 +79,14 @@ impl Notes {
     }
 
     /// Notes that another thread called.
-    pub(super) fn woken(&mut self) {
+    pub(crate) fn woken(&mut self) {
         if !core::mem::replace(&mut self.woken, true) {
             self.push(Note::Woken);
         }
     }
 
     /// Notes that place `index` can be received from, if its owner waits for that.
-    pub(super) fn readable(&mut self, index: u32, entry: &mut Entry) {
+    pub(crate) fn readable(&mut self, index: u32, entry: &mut Entry) {
         if entry.flags.all(Flags::ARMED.and(Flags::READABLE))
             && !entry.flags.any(Flags::NOTED_READABLE.and(Flags::CONNECTING))
         {
@@ -96,7 +96,7 @@ impl Notes {
     }
 
     /// Notes that place `index` has room, if its owner waits for that.
-    pub(super) fn writable(&mut self, index: u32, entry: &mut Entry) {
+    pub(crate) fn writable(&mut self, index: u32, entry: &mut Entry) {
         if entry.flags.all(Flags::WAITING.and(Flags::WRITABLE))
             && !entry.flags.any(Flags::NOTED_WRITABLE)
         {
@@ -105,8 +105,17 @@ impl Notes {
         }
     }
 
+    /// Notes that a place on its way out can be given back, if nothing refers to it any more.
+    pub(crate) fn left(&mut self, index: u32, entry: &mut Entry) {
+        if entry.flags.any(Flags::LEAVING) && !entry.flags.any(Flags::IN_KERNEL) {
+            entry.flags.clear(Flags::LEAVING);
+            let owned = entry.flags.any(Flags::OWNED);
+            self.push(if owned { Note::Closed { index } } else { Note::Left { index } });
+        }
+    }
+
     /// Notes that place `index` broke, if that was not told.
-    pub(super) fn failed(&mut self, index: u32, entry: &mut Entry) {
+    pub(crate) fn failed(&mut self, index: u32, entry: &mut Entry) {
         if entry.flags.any(Flags::BROKEN)
             && !entry.flags.any(Flags::REPORTED.and(Flags::NOTED_FAILED))
         {

@@ -1,53 +1,51 @@
-//! The epoll driver: readiness from the kernel, one registration a socket, no unsafe code.
+//! What the drivers on the kernel's sockets share: everything but how the kernel tells.
 //!
 //! - `table`: the sockets, 16 bytes each, and what is known of them;
-//! - `watch`: what epoll reports, and what that means for a socket;
+//! - `watcher`: how the kernel tells, by epoll or `io_uring`;
+//! - `mark`: what the kernel reports of a connection, and what that means for it;
 //! - `notes`: what happened, before it is told;
 //! - `accept`, `connect`, `transfer`: the calls on sockets;
+//! - `clock`: the time, read once a poll;
 //! - `wake`: other threads' way in.
 
 mod accept;
-mod connect;
+mod clock;
+pub(crate) mod connect;
+mod mark;
 mod notes;
 mod table;
 mod transfer;
 mod wake;
-mod watch;
+mod watcher;
 
-#[cfg(test)]
-mod tests;
-
-use core::mem::MaybeUninit;
-use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use base::id::{ListenerId, ServerId};
-use base::limits::{EVENT_BATCH, LISTENERS_MAX};
+use base::limits::LISTENERS_MAX;
 use base::time::Instant;
 use pool::{Chain, Cursor, Fill, Pool, Promise};
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, Event};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
-use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     Address, Completion, ConnectFault, Driver, Listener, Owner, PeerFault, Received, Sent, Socket,
     Wake,
 };
 use accept::Door;
-use connect::Server;
+use clock::Clock;
+pub(crate) use connect::Server;
 use notes::{Note, Notes};
-use table::{Entry, Flags, Table};
-use watch::Subject;
 
+pub(crate) use table::{Entry, Flags, SOCKETS_MAX, Table};
 pub use wake::Waker;
+pub(crate) use watcher::{Told, Watcher};
 
 /// What a driver is built from.
 #[derive(Debug)]
-pub struct EpollConfig {
+pub struct SocketConfig {
     /// Most sockets, clients and upstream connections together, at one time.
     pub sockets: u32,
     /// The listeners, named by their place ([`ListenerId`]); at most
@@ -61,132 +59,48 @@ pub struct EpollConfig {
     pub waker: Arc<Waker>,
 }
 
-/// A [`Driver`] over epoll.
-pub struct EpollDriver {
-    epoll: OwnedFd,
-    table: Table,
+/// A [`Driver`] over the kernel's sockets: bytes move by direct calls that never block, and `W`
+/// tells when.
+pub struct SocketDriver<W> {
+    // Dropped first: it takes back from the kernel what names the sockets.
+    pub(crate) watcher: W,
+    pub(crate) table: Table,
     notes: Notes,
     doors: Vec<Door>,
     /// Clients that may still be accepted.
     room: u32,
     servers: Vec<Server>,
     waker: Arc<Waker>,
-    /// Whether the last wait left events in the kernel, perhaps.
-    behind: bool,
     discarded: Box<[u8]>,
-    epoch: std::time::Instant,
-    now: Instant,
-    wall: Cell<Option<SystemTime>>,
+    pub(crate) clock: Clock,
 }
 
-/// A connection on its way from one worker to another. Dropping it closes it.
+/// A connection on its way from one worker to another, whatever drives them. Dropping it closes
+/// it.
 #[derive(Debug)]
 pub struct Detached(OwnedFd);
 
-impl EpollDriver {
+impl<W> SocketDriver<W> {
     /// Bytes of memory that one socket takes in the table.
     pub const SOCKET_BYTES: usize = size_of::<Entry>();
 
-    /// A driver without sockets.
-    ///
-    /// # Errors
-    /// When the kernel grants no epoll or event descriptor, a Unix server's path is too long
-    /// (ENAMETOOLONG), or there are more listeners or sockets than can be named (EINVAL).
-    pub fn new(config: EpollConfig) -> std::io::Result<Self> {
-        let EpollConfig { sockets, listeners, servers, epoch, waker } = config;
-        if listeners.len() > LISTENERS_MAX as usize || sockets > watch::SOCKETS_MAX {
-            return Err(Errno::INVAL.into());
+    /// A driver without sockets to which `watcher` tells.
+    pub(crate) fn with(watcher: W, config: SocketConfig) -> Result<Self, Errno> {
+        let SocketConfig { sockets, listeners, servers, epoch, waker } = config;
+        if listeners.len() > LISTENERS_MAX as usize || sockets > SOCKETS_MAX {
+            return Err(Errno::INVAL);
         }
-        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        watch::add_waker(&epoll, waker.descriptor())?;
         Ok(Self {
-            epoll,
+            watcher,
             table: Table::new(sockets),
             notes: Notes::new(sockets, listeners.len()),
             doors: listeners.into_iter().map(Door::new).collect(),
             room: u32::MAX,
             servers: servers.iter().map(Server::new).collect::<Result<_, _>>()?,
             waker,
-            behind: false,
             discarded: vec![0; transfer::DISCARD_BYTES].into_boxed_slice(),
-            epoch,
-            now: Instant::default(),
-            wall: Cell::new(None),
-        }
-        .on_time())
-    }
-
-    fn on_time(mut self) -> Self {
-        self.read_clock();
-        self
-    }
-
-    fn read_clock(&mut self) {
-        self.now = self.elapsed();
-        self.wall.set(None);
-    }
-
-    fn elapsed(&self) -> Instant {
-        Instant(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    /// Puts a connection under watch.
-    fn watch(
-        &mut self,
-        descriptor: OwnedFd,
-        owner: Owner,
-        flags: Flags,
-    ) -> Result<Socket, ConnectFault> {
-        let flags = flags.and(Flags::OWNED);
-        let inserted = self.table.insert(descriptor, owner.0, flags);
-        let socket = inserted.map_err(|_| ConnectFault::Exhausted)?;
-        let watched = self
-            .table
-            .get(socket)
-            .and_then(|entry| entry.descriptor())
-            .map(|descriptor| watch::add_socket(&self.epoll, socket, descriptor));
-        if watched == Some(Ok(())) {
-            return Ok(socket);
-        }
-        drop(self.table.take(socket));
-        self.table.free(socket.index);
-        Err(ConnectFault::Exhausted)
-    }
-
-    /// How long to wait for events: not at all while something is queued or overdue.
-    fn timeout(&self, until: Option<Instant>) -> Option<Timespec> {
-        let wait =
-            if self.notes.is_empty() { until?.since(self.elapsed()) } else { Duration::ZERO };
-        // A wait too long for a timespec is as good as one without end.
-        Timespec::try_from(wait).ok()
-    }
-
-    /// Marks what the kernel reported, then accepts: who is here comes before who is new.
-    fn mark_events(&mut self, events: &[Event]) {
-        let mut calling = 0u64;
-        for event in events {
-            match Subject::of(event.data) {
-                Subject::Socket(socket) => {
-                    if let Some(entry) = self.table.get(socket) {
-                        let events = event.flags;
-                        watch::mark(socket.index, entry, events, &self.servers, &mut self.notes);
-                    }
-                }
-                Subject::Listener(listener) => calling |= 1 << listener.0,
-                Subject::Waker => {
-                    self.waker.woken();
-                    self.notes.woken();
-                }
-            }
-        }
-        while calling != 0 {
-            let index = calling.trailing_zeros();
-            calling &= calling - 1;
-            if let Some(door) = self.doors.get_mut(index as usize) {
-                let queues = (&mut self.table, &mut self.notes);
-                door.turn(ListenerId(index), &self.epoll, queues, &mut self.room);
-            }
-        }
+            clock: Clock::new(epoch),
+        })
     }
 
     /// What a note comes to now.
@@ -260,17 +174,56 @@ fn tell_failed(entry: &mut Entry) -> Option<Completion> {
     Some(Completion::Failed { owner: Owner(entry.owner), fault })
 }
 
-impl Driver for EpollDriver {
+impl<W: Watcher> SocketDriver<W> {
+    /// Puts a connection under watch.
+    fn watch(
+        &mut self,
+        descriptor: OwnedFd,
+        owner: Owner,
+        flags: Flags,
+    ) -> Result<Socket, ConnectFault> {
+        let flags = flags.and(Flags::OWNED);
+        let inserted = self.table.insert(descriptor, owner.0, flags);
+        let socket = inserted.map_err(|_| ConnectFault::Exhausted)?;
+        let watched = self.table.get(socket).map(|entry| self.watcher.add(socket, entry));
+        if watched == Some(Ok(())) {
+            return Ok(socket);
+        }
+        drop(self.table.take(socket));
+        self.table.free(socket.index);
+        Err(ConnectFault::Exhausted)
+    }
+
+    /// The place is given back when nothing refers to it any more.
+    fn leave(&mut self, index: u32) {
+        if let Some(entry) = self.table.place(index) {
+            entry.flags.set(Flags::LEAVING);
+            self.notes.left(index, entry);
+        }
+    }
+
+    /// Accepts from the listeners whose bit is set.
+    fn accept(&mut self, mut calling: u64) {
+        while calling != 0 {
+            let index = calling.trailing_zeros();
+            calling &= calling - 1;
+            if let Some(door) = self.doors.get_mut(index as usize) {
+                let queues = (&mut self.table, &mut self.notes);
+                door.turn(ListenerId(index), &mut self.watcher, queues, &mut self.room);
+            }
+        }
+    }
+}
+
+impl<W: Watcher> Driver for SocketDriver<W> {
     type Detached = Detached;
 
     fn now(&self) -> Instant {
-        self.now
+        self.clock.now()
     }
 
     fn wall(&self) -> SystemTime {
-        let wall = self.wall.get().unwrap_or_else(read_calendar);
-        self.wall.set(Some(wall));
-        wall
+        self.clock.wall()
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
@@ -279,7 +232,7 @@ impl Driver for EpollDriver {
 
     fn listen(&mut self, listener: ListenerId) {
         if let Some(door) = self.doors.get_mut(listener.index()) {
-            door.open(listener, &self.epoll, &mut self.notes);
+            door.open(listener, &mut self.watcher, &mut self.notes);
         }
     }
 
@@ -289,13 +242,14 @@ impl Driver for EpollDriver {
 
     fn pause(&mut self, listener: ListenerId) {
         if let Some(door) = self.doors.get_mut(listener.index()) {
-            door.close(&self.epoll);
+            door.close(listener, &mut self.watcher);
         }
     }
 
     fn stop_listening(&mut self, listener: ListenerId) {
         if let Some(door) = self.doors.get_mut(listener.index()) {
-            door.close_for_good(listener, &self.epoll, &mut self.table, &mut self.notes);
+            let queues = (&mut self.table, &mut self.notes);
+            door.close_for_good(listener, &mut self.watcher, queues);
         }
     }
 
@@ -323,8 +277,10 @@ impl Driver for EpollDriver {
 
     fn detach(&mut self, socket: Socket) -> Option<Detached> {
         let descriptor = self.table.take(socket)?;
-        self.notes.push(Note::Left { index: socket.index });
-        let removed = epoll::delete(&self.epoll, &descriptor);
+        let entry = self.table.place(socket.index)?;
+        entry.flags.clear(Flags::OWNED);
+        let removed = self.watcher.remove(socket.index, entry, &descriptor);
+        self.leave(socket.index);
         removed.is_ok().then_some(Detached(descriptor))
     }
 
@@ -347,15 +303,19 @@ impl Driver for EpollDriver {
     }
 
     fn is_quiet(&mut self, socket: Socket) -> bool {
-        let behind = self.behind;
+        let behind = self.watcher.is_behind();
         let Some(entry) = self.table.get(socket) else {
             return false;
         };
         if entry.flags.any(Flags::READABLE.and(Flags::ENDED).and(Flags::BROKEN)) {
             return false;
         }
-        let asked = behind || !entry.flags.any(Flags::SEEN);
-        !asked || entry.descriptor().is_some_and(transfer::peek_is_quiet)
+        if entry.flags.any(Flags::SEEN) && !behind {
+            return true;
+        }
+        // From here on the kernel tells what it does not answer now.
+        entry.flags.set(Flags::SEEN);
+        entry.descriptor().is_some_and(transfer::peek_is_quiet)
     }
 
     fn receive(
@@ -387,6 +347,9 @@ impl Driver for EpollDriver {
         let sent = transfer::send(entry, pool, unsent, more);
         if sent == Sent::Later {
             self.notes.writable(socket.index, entry);
+            if !entry.flags.any(Flags::WRITABLE) {
+                self.watcher.want_room(socket.index, entry);
+            }
         }
         sent
     }
@@ -403,14 +366,13 @@ impl Driver for EpollDriver {
     }
 
     fn close(&mut self, socket: Socket) {
-        let Some(entry) = self.table.get(socket) else {
+        let Some(descriptor) = self.table.take(socket) else {
             return;
         };
-        let index = socket.index;
-        let owned = entry.flags.any(Flags::OWNED);
-        // Closing the descriptor takes it out of epoll: nobody else holds a copy.
-        drop(self.table.take(socket));
-        self.notes.push(if owned { Note::Closed { index } } else { Note::Left { index } });
+        if let Some(entry) = self.table.place(socket.index) {
+            self.watcher.close(socket.index, entry, descriptor);
+        }
+        self.leave(socket.index);
     }
 
     fn next(&mut self) -> Option<Completion> {
@@ -423,19 +385,26 @@ impl Driver for EpollDriver {
     }
 
     fn poll(&mut self, until: Option<Instant>) {
-        let timeout = self.timeout(until);
-        let mut room = [const { MaybeUninit::<Event>::uninit() }; EVENT_BATCH];
-        let waited = epoll::wait(&self.epoll, &mut room[..], timeout.as_ref());
-        self.read_clock();
-        // The only error of a well-formed wait is EINTR: nothing has happened.
-        let Ok((events, left)) = waited else { return };
-        self.behind = left.is_empty();
-        self.mark_events(events);
+        let timeout = if self.notes.is_empty() {
+            self.clock.wait_for(until)
+        } else {
+            Some(Timespec::default())
+        };
+        let mut told = Told {
+            table: &mut self.table,
+            notes: &mut self.notes,
+            servers: &self.servers,
+            calling: 0,
+            woken: false,
+        };
+        self.watcher.wait(timeout, &mut told);
+        let Told { calling, woken, .. } = told;
+        self.clock.read();
+        if woken {
+            self.waker.woken();
+            self.notes.woken();
+        }
+        // Who is here came before who is new.
+        self.accept(calling);
     }
-}
-
-/// The calendar time, to the kernel's tick: a Date field has whole seconds.
-fn read_calendar() -> SystemTime {
-    let time = clock_gettime(ClockId::RealtimeCoarse);
-    Duration::try_from(time).map_or(SystemTime::UNIX_EPOCH, |since| SystemTime::UNIX_EPOCH + since)
 }

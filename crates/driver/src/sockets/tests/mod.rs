@@ -1,4 +1,5 @@
-//! The driver against real sockets of this machine.
+//! A driver against real sockets of this machine. The module is there once for each driver; its
+//! parent names the one under test.
 
 mod closing;
 mod connecting;
@@ -12,11 +13,20 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use pool::{PoolConfig, Rank};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base::id::{ListenerId, ServerId};
+use base::time::Instant;
+use pool::{Chain, Cursor, Fill, Pool, PoolConfig, Rank};
 use rustix::net::sockopt;
 
-use super::*;
-use crate::{BindOptions, bind};
+use super::UnderTest;
+use crate::sockets::{Server, SocketConfig, Waker, connect};
+use crate::{
+    Address, BindOptions, Completion, ConnectFault, Driver, Listener, Owner, PeerFault, Received,
+    Sent, Socket, Wake, bind,
+};
 
 /// Longest wait for what must come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -27,17 +37,17 @@ const LISTENER: ListenerId = ListenerId(0);
 const OWNER: Owner = Owner(77);
 
 /// A driver, its pool, and its listener 0 on a port of its own.
-struct Bench {
-    driver: EpollDriver,
+pub(super) struct Bench {
+    pub(super) driver: UnderTest,
     pool: Pool,
     address: SocketAddr,
 }
 
-fn listener() -> Listener {
+pub(super) fn listener() -> Listener {
     bind(&"127.0.0.1:0".parse().unwrap(), BindOptions::default()).unwrap()
 }
 
-fn ip(listener: &Listener) -> SocketAddr {
+pub(super) fn ip(listener: &Listener) -> SocketAddr {
     match listener.local_address() {
         Address::Ip(address) => *address,
         Address::Unix(path) => panic!("{} is no IP address", path.display()),
@@ -45,7 +55,7 @@ fn ip(listener: &Listener) -> SocketAddr {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test of the driver, which owns the clock")]
-fn epoch() -> std::time::Instant {
+pub(super) fn epoch() -> std::time::Instant {
     std::time::Instant::now()
 }
 
@@ -68,22 +78,26 @@ impl Bench {
             Address::Ip(address) => *address,
             Address::Unix(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        let config = EpollConfig {
+        let config = SocketConfig {
             sockets,
             listeners: vec![listener],
             servers,
             epoch: epoch(),
             waker: Arc::new(Waker::new().unwrap()),
         };
-        let mut driver = EpollDriver::new(config).unwrap();
+        Self::over(UnderTest::new(config).unwrap(), address)
+    }
+
+    /// A driver whose listener 0 has that address.
+    pub(super) fn over(mut driver: UnderTest, address: SocketAddr) -> Self {
         driver.listen(LISTENER);
         Self { driver, pool: Pool::new(PoolConfig::new(1024, 1)).unwrap(), address }
     }
 
     /// The next thing that happens, which must be soon.
-    fn wait(&mut self) -> Completion {
-        let deadline = self.driver.elapsed() + PATIENCE;
-        while self.driver.elapsed() < deadline {
+    pub(super) fn wait(&mut self) -> Completion {
+        let deadline = self.driver.clock.elapsed() + PATIENCE;
+        while self.driver.clock.elapsed() < deadline {
             if let Some(completion) = self.driver.next() {
                 return completion;
             }
@@ -93,10 +107,10 @@ impl Bench {
     }
 
     /// All that happens within a moment.
-    fn settle(&mut self) -> Vec<Completion> {
-        let end = self.driver.elapsed() + GRACE;
+    pub(super) fn settle(&mut self) -> Vec<Completion> {
+        let end = self.driver.clock.elapsed() + GRACE;
         let mut happened = Vec::new();
-        while self.driver.elapsed() < end {
+        while self.driver.clock.elapsed() < end {
             happened.extend(std::iter::from_fn(|| self.driver.next()));
             self.driver.poll(Some(end));
         }
@@ -105,7 +119,7 @@ impl Bench {
     }
 
     /// A client and the socket it was accepted as, owned by `owner`.
-    fn client(&mut self, owner: Owner) -> (TcpStream, Socket) {
+    pub(super) fn client(&mut self, owner: Owner) -> (TcpStream, Socket) {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let Completion::Accepted { listener: LISTENER, socket, peer } = self.wait() else {
@@ -126,12 +140,12 @@ impl Bench {
         (received, bytes)
     }
 
-    fn receive(&mut self, socket: Socket) -> (Received, Vec<u8>) {
+    pub(super) fn receive(&mut self, socket: Socket) -> (Received, Vec<u8>) {
         self.receive_into(socket, 8)
     }
 
     /// Arms, waits for the `Readable` and receives.
-    fn hear(&mut self, socket: Socket, owner: Owner) -> (Received, Vec<u8>) {
+    pub(super) fn hear(&mut self, socket: Socket, owner: Owner) -> (Received, Vec<u8>) {
         self.driver.arm(socket);
         assert_eq!(self.wait(), Completion::Readable { owner });
         self.receive(socket)
@@ -151,7 +165,7 @@ impl Bench {
     }
 
     /// Sends as much of `bytes` as is taken at once.
-    fn send(&mut self, socket: Socket, bytes: &[u8]) -> Sent {
+    pub(super) fn send(&mut self, socket: Socket, bytes: &[u8]) -> Sent {
         let mut chain = Chain::new();
         self.pool.append(&mut chain, bytes, Rank::Send).unwrap();
         let sent = self.driver.send(socket, &self.pool, &self.pool.cursor(&chain), false);
@@ -174,7 +188,7 @@ fn pattern(count: usize) -> Vec<u8> {
 #[test]
 fn waits_until_the_moment_given_and_not_at_all_while_something_is_queued() {
     let mut bench = Bench::new();
-    let until = bench.driver.elapsed() + Duration::from_millis(20);
+    let until = bench.driver.clock.elapsed() + Duration::from_millis(20);
     bench.driver.poll(Some(until));
     assert!(bench.driver.now() >= until);
 
@@ -207,16 +221,16 @@ fn a_call_that_a_driver_did_not_live_to_see_reaches_its_successor() {
     let start = || {
         let (listeners, servers) = (Vec::new(), Vec::new());
         let waker = waker.clone();
-        EpollDriver::new(EpollConfig { sockets: 1, listeners, servers, epoch: epoch(), waker })
+        UnderTest::new(SocketConfig { sockets: 1, listeners, servers, epoch: epoch(), waker })
     };
     let first = start().unwrap();
     waker.wake();
     drop(first);
     let mut second = start().unwrap();
-    second.poll(Some(second.elapsed() + PATIENCE));
+    second.poll(Some(second.clock.elapsed() + PATIENCE));
     assert_eq!(second.next(), Some(Completion::Woken));
     waker.wake();
-    second.poll(Some(second.elapsed() + PATIENCE));
+    second.poll(Some(second.clock.elapsed() + PATIENCE));
     assert_eq!(second.next(), Some(Completion::Woken));
 }
 

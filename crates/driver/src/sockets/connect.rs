@@ -10,14 +10,14 @@ use crate::{Address, ConnectFault};
 
 /// A server's address in the kernel's form.
 #[derive(Debug)]
-pub(super) enum Server {
+pub(crate) enum Server {
     Ip(SocketAddr),
     Unix(SocketAddrUnix),
 }
 
 impl Server {
     /// The kernel's form of `address`.
-    pub(super) fn new(address: &Address) -> Result<Self, Errno> {
+    pub(crate) fn new(address: &Address) -> Result<Self, Errno> {
         match address {
             Address::Ip(address) => Ok(Self::Ip(*address)),
             Address::Unix(path) => SocketAddrUnix::new(path).map(Self::Unix),
@@ -26,14 +26,14 @@ impl Server {
 }
 
 /// A connection that has been begun.
-pub(super) struct Begun {
-    pub(super) descriptor: OwnedFd,
+pub(crate) struct Begun {
+    pub(crate) descriptor: OwnedFd,
     /// Whether it is open already.
-    pub(super) open: bool,
+    pub(crate) open: bool,
 }
 
 /// Begins to connect to `server`.
-pub(super) fn begin(server: &Server) -> Result<Begun, ConnectFault> {
+pub(crate) fn begin(server: &Server) -> Result<Begun, ConnectFault> {
     let begun = match server {
         Server::Ip(address) => begin_ip(address),
         Server::Unix(address) => begin_unix(address),
@@ -67,7 +67,7 @@ fn socket(family: AddressFamily) -> Result<OwnedFd, Errno> {
 }
 
 /// The fault behind an error of connecting.
-pub(super) fn fault_of(error: Errno) -> ConnectFault {
+pub(crate) fn fault_of(error: Errno) -> ConnectFault {
     match error {
         Errno::AGAIN => ConnectFault::Busy,
         Errno::TIMEDOUT => ConnectFault::TimedOut,
@@ -85,7 +85,7 @@ pub(super) fn fault_of(error: Errno) -> ConnectFault {
 /// Whether a new connection leads back to itself: TCP lets a socket that happens to get its
 /// server's port as its own connect to itself when nobody listens there. It would keep the
 /// server from its port.
-pub(super) fn is_own_end(descriptor: impl AsFd, servers: &[Server]) -> bool {
+pub(crate) fn is_own_end(descriptor: impl AsFd, servers: &[Server]) -> bool {
     let local = |server: &Server| matches!(server, Server::Ip(ip) if ip.ip().is_loopback());
     if !servers.iter().any(local) {
         return false;

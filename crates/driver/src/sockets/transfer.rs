@@ -13,10 +13,10 @@ use super::table::{Entry, Flags};
 use crate::{PeerFault, Received, Sent};
 
 /// Bytes discarded by one call.
-pub(super) const DISCARD_BYTES: usize = 16 << 10;
+pub(crate) const DISCARD_BYTES: usize = 16 << 10;
 
 /// The fault behind an error of a connected socket.
-pub(super) fn fault_of(error: Errno) -> PeerFault {
+pub(crate) fn fault_of(error: Errno) -> PeerFault {
     match error {
         Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED | Errno::NOTCONN => PeerFault::Reset,
         _ => PeerFault::Lost,
@@ -24,7 +24,7 @@ pub(super) fn fault_of(error: Errno) -> PeerFault {
 }
 
 /// Receives what is there behind the chain's last byte.
-pub(super) fn receive(
+pub(crate) fn receive(
     (index, entry): (u32, &mut Entry),
     notes: &mut Notes,
     pool: &mut Pool,
@@ -50,7 +50,7 @@ pub(super) fn receive(
 }
 
 /// Receives and forgets what is there.
-pub(super) fn discard(
+pub(crate) fn discard(
     (index, entry): (u32, &mut Entry),
     notes: &mut Notes,
     scratch: &mut [u8],
@@ -123,7 +123,7 @@ fn failed(entry: &mut Entry, fault: PeerFault) -> Received {
 }
 
 /// Sends from the cursor on, as far as the transport takes it.
-pub(super) fn send(entry: &mut Entry, pool: &Pool, unsent: &Cursor, more: bool) -> Sent {
+pub(crate) fn send(entry: &mut Entry, pool: &Pool, unsent: &Cursor, more: bool) -> Sent {
     debug_assert!(unsent.left() > 0, "nothing to send");
     let slices = pool.view(unsent);
     let offered: usize = slices.iter().map(|slice| slice.len()).sum();
@@ -140,7 +140,7 @@ pub(super) fn send(entry: &mut Entry, pool: &Pool, unsent: &Cursor, more: bool) 
 }
 
 /// Sends a fixed text at once; returns whether all of it was taken.
-pub(super) fn send_text(entry: &mut Entry, text: &'static [u8]) -> bool {
+pub(crate) fn send_text(entry: &mut Entry, text: &'static [u8]) -> bool {
     offer(entry, &[text], false) == Ok(text.len())
 }
 
@@ -191,7 +191,7 @@ fn gather(descriptor: &OwnedFd, slices: &[&[u8]], more: bool) -> Result<usize, E
 }
 
 /// Whether nothing has arrived, by asking the kernel.
-pub(super) fn peek_is_quiet(descriptor: &OwnedFd) -> bool {
+pub(crate) fn peek_is_quiet(descriptor: &OwnedFd) -> bool {
     let mut byte = [0u8; 1];
     net::recv(descriptor, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT)
         .is_err_and(|error| error == Errno::AGAIN)

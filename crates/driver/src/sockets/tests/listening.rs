@@ -138,9 +138,10 @@ fn want_of_descriptors_pauses_accepting_and_fails_connecting() {
     if std::env::var_os(CHILD).is_some() {
         return run_out_of_descriptors();
     }
-    let test = "epoll::tests::listening::want_of_descriptors_pauses_accepting_and_fails_connecting";
+    let (_, module) = module_path!().split_once("::").unwrap();
+    let test = format!("{module}::want_of_descriptors_pauses_accepting_and_fails_connecting");
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--test-threads=1"])
+        .args(["--exact", &test, "--test-threads=1"])
         .env(CHILD, "1")
         .output()
         .unwrap();

@@ -30,12 +30,12 @@ impl Waker {
     /// What epoll watches, edge-triggered: each write is an edge, so nobody has to read it, and
     /// a counter of 64 bits does not overflow. A new driver finds an edge if there ever was one, so
     /// a call that its predecessor did not live to see is not lost.
-    pub(super) const fn descriptor(&self) -> &OwnedFd {
+    pub(crate) const fn descriptor(&self) -> &OwnedFd {
         &self.descriptor
     }
 
     /// The driver woke. What others did before they called [`Wake::wake`] can be seen from here.
-    pub(super) fn woken(&self) {
+    pub(crate) fn woken(&self) {
         self.pending.swap(false, Ordering::AcqRel);
     }
 }
