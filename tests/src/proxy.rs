@@ -18,9 +18,9 @@ pub fn binary() -> PathBuf {
         return PathBuf::from(path);
     }
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    target.join("release").join("anteroom")
+    // Joining leaves an absolute path as it is.
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    root.join(target).join("release").join("anteroom")
 }
 
 /// `anteroom` with these arguments, not yet started.
@@ -90,17 +90,7 @@ impl Setup {
     /// # Panics
     /// When it does not become ready.
     pub fn start(self) -> Anteroom {
-        let mut process = Process::start(&mut self.command());
-        let line = process.line("anteroom ready: ");
-        let words = line.split([' ', ',']).filter(|word| !word.is_empty());
-        let (admin, addresses): (Vec<&str>, Vec<&str>) =
-            words.partition(|w| w.starts_with("admin="));
-        let admin = admin.first().map(|word| word["admin=".len()..].to_owned());
-        Anteroom {
-            addresses: addresses.into_iter().map(str::to_owned).collect(),
-            admin: admin.unwrap_or_else(|| panic!("no admin address in {line:?}")),
-            process,
-        }
+        Anteroom::start(&mut self.command())
     }
 
     /// The command line.
@@ -140,6 +130,26 @@ impl Anteroom {
     /// One line: a proxy before this upstream, everything else by default.
     pub fn before(upstream: &str) -> Self {
         Setup::new(upstream).start()
+    }
+
+    /// Serves a configuration file, which must name an admin address.
+    pub fn run(file: &str) -> Self {
+        Self::start(&mut command(&["run", file]))
+    }
+
+    /// Starts it and waits until it is ready.
+    fn start(command: &mut Command) -> Self {
+        let mut process = Process::start(command);
+        let line = process.line("anteroom ready: ");
+        let words = line.split([' ', ',']).filter(|word| !word.is_empty());
+        let (admin, addresses): (Vec<&str>, Vec<&str>) =
+            words.partition(|w| w.starts_with("admin="));
+        let admin = admin.first().map(|word| word["admin=".len()..].to_owned());
+        Self {
+            addresses: addresses.into_iter().map(str::to_owned).collect(),
+            admin: admin.unwrap_or_else(|| panic!("no admin address in {line:?}")),
+            process,
+        }
     }
 
     /// The first listener's address.

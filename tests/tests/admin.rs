@@ -15,6 +15,9 @@ fn used(upstream: &Upstream) -> (Anteroom, Client) {
         assert_eq!(client.get("/").status, 200);
     }
     assert_eq!(proxy.client().send("nonsense\r\n\r\n").response().status, 400);
+    proxy.until("the refused client to be gone", |metrics| {
+        (metrics.sum("anteroom_clients", &[]) - 1.0).abs() < f64::EPSILON
+    });
     (proxy, client)
 }
 

@@ -177,3 +177,17 @@ fn wrk_with_a_new_connection_each_time() {
     assert!(closed > 300.0, "{closed} closed");
     proxy.finish();
 }
+
+#[test]
+fn two_busy_workers_are_never_overrun() {
+    let server = gunicorn(true);
+    let proxy = Setup::new(server.address()).with("--connections", 2).with("--workers", 2).start();
+    // Each answer takes 20 ms: two workers give at most 100 a second, and sixty clients wait.
+    let load = wrk(proxy.address(), "/busy", 60, 3);
+    assert_eq!((load.refused, load.broken), (0, 0), "{load:?}");
+    assert!(load.requests > 60, "{load:?}");
+    let metrics = proxy.quiet();
+    let waited = metrics.sum("anteroom_queue_seconds_sum", &[]);
+    assert!(waited > 10.0, "sixty clients waited only {waited} s in all");
+    proxy.finish();
+}

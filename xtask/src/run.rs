@@ -40,7 +40,9 @@ impl Runner {
 
     /// The directory that cargo builds into.
     pub(crate) fn target(&self) -> PathBuf {
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.path("target"), PathBuf::from)
+        // Joining leaves an absolute path as it is.
+        let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        self.root.join(target)
     }
 
     /// Runs a program, shows what it writes, and gives it back. A program that takes longer

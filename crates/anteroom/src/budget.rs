@@ -1,36 +1,141 @@
-//! What the process sets aside at start (law 3), in one line.
+//! What the process sets aside at start (law 3): what each record costs, and the worst case.
+//!
+//! Tables and pools are reserved at once and touched as they are used, so that memory grows with
+//! what happens and ends at the sum shown here.
 
+use std::fmt;
+
+use base::id::WorkerId;
 use base::limits;
-use base::slab::Slab;
-use exchange::Exchange;
+use driver::epoll::{Detached, EpollDriver};
+use worker::{Letter, RecordBytes};
 
+use crate::cli::Io;
+use crate::crew::mailbox_capacity;
 use crate::quantity::{Count, Size, counted};
 use crate::settings::Settings;
 
-/// A parked client in the worker's and the driver's tables together (law 1).
-const CLIENT_BYTES: u64 = 64;
+/// The register of a buffer, and a place in the queue for one: the pool's own records.
+const REGISTER_BYTES: u64 = 8;
+const WAIT_BYTES: u64 = 24;
+/// Where each worker joins and rewrites heads.
+const SCRATCH_BYTES: u64 =
+    2 * (limits::MAX_HEAD_LIMIT + limits::HEAD_GROWTH) as u64 + limits::MAX_HEAD_LIMIT as u64;
+/// What the kernel keeps of a TCP connection, and of its registration: measured, and not ours.
+const fn kernel_bytes(io: Io) -> u64 {
+    match io {
+        Io::Auto | Io::Epoll => 4096 + 208,
+        Io::Uring => 4096 + 256,
+    }
+}
 
-/// The memory budget for the operator: what there is at most. Pages are touched as they are used.
+/// The memory budget for the operator, in one line: what there is at most.
 pub(crate) fn line(settings: &Settings) -> String {
+    let budget = Budget::of(settings);
     format!(
-        "{} on epoll; {} of pools, {} buffers of {} for each worker; at most {}, whose tables take {}; \
-         at most {} to each server; one exchange keeps at most {}",
+        "{} on {}; {} of pools, {} buffers of {} for each worker; at most {}; at most {} to \
+         servers; one exchange keeps at most {}; {} in the worst case",
         counted(u64::from(settings.workers), "worker"),
+        settings.io.driver(),
         Size(settings.pool_bytes()),
         Count(u64::from(settings.pool.buffers)),
         Size(u64::from(settings.pool.buffer_bytes)),
         counted(u64::from(settings.max_clients), "client"),
-        Size(tables(settings)),
-        counted(u64::from(settings.connections), "connection"),
+        counted(settings.connections(), "connection"),
         Size(u64::from(settings.exchange_memory)),
+        Size(budget.total()),
     )
 }
 
-/// The tables of clients and exchanges: as many exchanges as clients can have at once.
-fn tables(settings: &Settings) -> u64 {
-    let records = u64::from(settings.max_clients)
-        + u64::from(settings.workers) * u64::from(limits::REFUSAL_RECORDS);
-    records * (CLIENT_BYTES + Slab::<Exchange>::record_bytes() as u64)
+/// One kind of record: what it costs and how many there are, over all workers.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    what: &'static str,
+    each: u64,
+    count: u64,
+}
+
+impl Row {
+    const fn bytes(self) -> u64 {
+        self.each * self.count
+    }
+}
+
+/// The memory budget.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    rows: Vec<Row>,
+    clients: u64,
+    io: Io,
+    others: u64,
+    limit: u64,
+}
+
+impl Budget {
+    /// What these settings come to.
+    pub(crate) fn of(settings: &Settings) -> Self {
+        let workers = u64::from(settings.workers);
+        let buffers = workers * u64::from(settings.pool.buffers);
+        let clients = u64::from(settings.max_clients);
+        // Any worker may come to hold every client, and some on their way out.
+        let records = workers * u64::from(settings.plan(WorkerId(0)).client_records());
+        // Each worker may hold all connections that are allowed to all servers.
+        let connections = workers * settings.connections();
+        let (record, socket) = (RecordBytes::BUILT, EpollDriver::SOCKET_BYTES);
+        let upstream = record.upstream + bus::CONNECTION_BYTES + 2 * socket;
+        let letter = size_of::<Letter<Detached>>() + size_of::<usize>();
+        let row = |what, each: usize, count| Row { what, each: each as u64, count };
+        Self {
+            rows: vec![
+                row("buffers of the pools", settings.pool.buffer_bytes as usize, buffers),
+                Row { what: "their registers", each: REGISTER_BYTES, count: buffers },
+                row("clients", record.client + socket, records),
+                row("exchanges", record.exchange, records),
+                row("places in the ready queues", bus::WAITER_BYTES, records),
+                Row { what: "places in the queues for buffers", each: WAIT_BYTES, count: records },
+                row("upstream connections", upstream, connections),
+                row("letters between workers", letter, workers * mailbox_capacity(settings) as u64),
+                Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
+            ],
+            clients,
+            io: settings.io,
+            others: settings.holders().sum(),
+            limit: settings.descriptors,
+        }
+    }
+
+    /// All of it together.
+    fn total(&self) -> u64 {
+        self.rows.iter().map(|row| row.bytes()).sum()
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:<36}{:>10} x {:>12} = {:>10}", "memory", "bytes", "most", "together")?;
+        for row in &self.rows {
+            let (count, bytes) = (Count(row.count), Size(row.bytes()));
+            writeln!(f, "  {:<34}{:>10} x {count:>12} = {bytes:>10}", row.what, Count(row.each))?;
+        }
+        writeln!(f, "  {:<63}{:>10}", "worst case in total", Size(self.total()))?;
+        writeln!(
+            f,
+            "  besides: the program and its threads' stacks, admin connections, and in the kernel \
+             about {} for the sockets of {}\n",
+            Size(self.clients * kernel_bytes(self.io)),
+            counted(self.clients, "client")
+        )?;
+        let needed = self.clients + self.others;
+        writeln!(
+            f,
+            "descriptors: {} needed ({} for clients, {} for servers, listeners, workers and spare); \
+             the limit is {}",
+            Count(needed),
+            Count(self.clients),
+            Count(self.others),
+            Count(self.limit)
+        )
+    }
 }
 
 #[cfg(test)]
@@ -38,12 +143,36 @@ mod tests {
     use super::*;
     use crate::settings::tests::settings;
 
+    const FLAGS: &str = "--listen :0 --upstream :9 --memory 8MiB --workers 2 --max-clients 1000";
+
     #[test]
-    fn the_budget_names_what_was_asked_for() {
-        let flags = "--listen :0 --upstream :9 --memory 8MiB --workers 2 --max-clients 1000";
-        let line = line(&settings(flags).unwrap());
+    fn the_line_names_what_was_asked_for() {
+        let line = line(&settings(FLAGS).unwrap());
         for part in ["2 workers", "8 MiB of pools", "2,048 buffers of 2 KiB", "1,000 clients"] {
             assert!(line.contains(part), "{part}: {line}");
         }
+    }
+
+    #[test]
+    fn the_budget_adds_up() {
+        let budget = Budget::of(&settings(FLAGS).unwrap());
+        let shown = budget.to_string();
+        let extra = limits::REFUSAL_RECORDS + limits::LINGERING_MAX;
+        assert_eq!(budget.rows[0].bytes(), 8 << 20);
+        assert_eq!(budget.rows[2].count, 2 * u64::from(1000 + extra));
+        let sum: u64 = budget.rows.iter().map(|row| row.each * row.count).sum();
+        assert_eq!(budget.total(), sum);
+        assert!(shown.contains(&format!("{:>10}\n", Size(sum).to_string())), "{shown}");
+        assert!(
+            shown.contains("(1,000 for clients, ") && shown.contains("limit is 20,000"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn a_client_costs_what_law_1_allows() {
+        let budget = Budget::of(&settings(FLAGS).unwrap());
+        // The number on the free list comes on top of the 64 bytes.
+        assert!(budget.rows[2].each <= 64 + 4, "{:?}", budget.rows[2]);
     }
 }

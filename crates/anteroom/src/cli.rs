@@ -1,5 +1,6 @@
 //! The command line: DESIGN.md §5, as clap reads it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use base::limits;
@@ -28,6 +29,10 @@ pub(crate) enum Command {
     Demo(DemoArgs),
     /// Stand before one group of servers: everything in one line, no file
     Proxy(Box<ProxyArgs>),
+    /// Serve what a configuration file says
+    Run(RunArgs),
+    /// Say what is wrong with a configuration file and where, or print its memory budget
+    Check(CheckArgs),
     /// Print how a running one fares
     Status(SpeakArgs),
     /// Let a running one finish what is under way and end
@@ -117,6 +122,35 @@ pub(crate) struct ProxyArgs {
     /// Open a connection to the server for each request, and close it after the response
     #[arg(long)]
     pub(crate) not_persistent: bool,
+    /// Give up root for this user once every address is bound
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<String>,
+    /// The group to go with `--user` [default: the user's own]
+    #[arg(long, value_name = "NAME", requires = "user")]
+    pub(crate) group: Option<String>,
+}
+
+/// `anteroom run`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// The configuration file (TOML)
+    #[arg(value_name = "CONFIG.toml")]
+    pub(crate) config: PathBuf,
+}
+
+/// `anteroom check`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    /// The configuration file (TOML)
+    #[arg(
+        value_name = "CONFIG.toml",
+        required_unless_present = "defaults",
+        conflicts_with = "defaults"
+    )]
+    pub(crate) config: Option<PathBuf>,
+    /// Print every key with its default and its meaning, as a file that can be served
+    #[arg(long)]
+    pub(crate) defaults: bool,
 }
 
 /// `anteroom status`, `drain` and `stop`.
@@ -136,6 +170,16 @@ pub(crate) enum Io {
     Epoll,
     /// Linux `io_uring`
     Uring,
+}
+
+impl Io {
+    /// What drives the sockets in fact: epoll, unless another is asked for.
+    pub(crate) const fn driver(self) -> &'static str {
+        match self {
+            Self::Auto | Self::Epoll => "epoll",
+            Self::Uring => "uring",
+        }
+    }
 }
 
 /// `--at-limit`.
@@ -171,7 +215,8 @@ pub(crate) enum Timeout {
 }
 
 impl Timeout {
-    const NAMED: [(&'static str, Self); 9] = [
+    /// Their names.
+    pub(crate) const NAMED: [(&'static str, Self); 9] = [
         ("head", Self::Head),
         ("body_progress", Self::BodyProgress),
         ("idle", Self::Idle),
@@ -237,7 +282,7 @@ mod tests {
              --upstream 127.0.0.1:9001 --connections 2 --memory 32KiB --max-clients 7 --workers 1 \
              --io epoll --reuse-port --admin 127.0.0.1:0 --exchange-memory 1MiB --max-head 4KiB \
              --max-target 1KiB --max-body 10MiB --queue 5 --timeout head=300ms --timeout idle=1h \
-             --at-limit answer --reclaim-parked --buffer 512 --not-persistent",
+             --at-limit answer --reclaim-parked --buffer 512 --not-persistent --user web --group web",
         );
         assert_eq!((args.listen.len(), args.upstream.len()), (2, 2));
         assert_eq!((args.memory, args.buffer), (Some(32 << 10), Some(512)));
@@ -261,15 +306,20 @@ mod tests {
             ("--listen 8080", "HOST:PORT"),
             ("--at-limit drop", "answer"),
             ("--conections 3", "--connections"),
+            ("--group web", "--user"),
         ] {
             let error = read(&format!("{base} {flag}")).unwrap_err();
             let (name, value) = flag.split_once(' ').unwrap();
             assert!(error.contains(name), "{flag}: {error}");
-            assert!(error.contains(value) || name == "--conections", "{flag}: {error}");
+            let unnamed = ["--conections", "--group"].contains(&name);
+            assert!(error.contains(value) || unnamed, "{flag}: {error}");
             assert!(error.contains(named), "{flag}: {error}");
             assert!(error.contains("(exit 2)"), "{flag}: {error}");
         }
         assert!(read("anteroom proxy --listen :0").unwrap_err().contains("--upstream"));
+        assert!(read("anteroom run").unwrap_err().contains("CONFIG.toml"));
+        assert!(read("anteroom check").unwrap_err().contains("CONFIG.toml"));
+        assert!(read("anteroom check --defaults a.toml").unwrap_err().contains("(exit 2)"));
         assert!(read("anteroom").unwrap_err().contains("(exit 2)"));
     }
 }

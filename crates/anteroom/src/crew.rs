@@ -1,6 +1,7 @@
 //! The workers' threads: started, told what to do, replaced when they fail.
 
 use std::any::Any;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -8,17 +9,19 @@ use std::time::Duration;
 
 use base::counter::Counter;
 use base::id::WorkerId;
-use driver::epoll::{Detached, EpollConfig, EpollDriver, Waker};
-use driver::{Address, Listener, Wake};
+use driver::epoll::EpollDriver;
+use driver::uring::UringDriver;
+use driver::{Address, Detached, Driver, Listener, SocketConfig, Wake, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 use worker::{Letter, Office, Plan, Worker, WorkerCounters};
 
+use crate::cli::Io;
 use crate::settings::Settings;
 
 /// Letters one worker's mailbox holds: every idle connection of the process may be on its way to
 /// it, and some nudges.
-fn mailbox_capacity(settings: &Settings) -> usize {
-    settings.connections as usize * settings.servers.len() + 64
+pub(crate) fn mailbox_capacity(settings: &Settings) -> usize {
+    usize::try_from(settings.connections()).unwrap_or(usize::MAX).saturating_add(64)
 }
 
 /// What a worker's thread says.
@@ -130,12 +133,13 @@ impl Crew {
         Birth {
             plan: self.settings.plan(id),
             listeners: self.listeners.clone(),
-            servers: self.settings.servers.clone(),
+            servers: self.settings.servers().map(|(_, address)| address.clone()).collect(),
             waker: Arc::clone(&self.wakers[id.index()]),
             office: Arc::clone(&self.office),
             shared: Arc::clone(&self.shared),
             counters: Arc::clone(&self.counters[id.index()]),
             epoch: self.epoch,
+            io: self.settings.io,
         }
     }
 
@@ -183,6 +187,7 @@ struct Birth {
     shared: Arc<bus::Shared>,
     counters: Arc<WorkerCounters>,
     epoch: std::time::Instant,
+    io: Io,
 }
 
 /// A worker's whole life, on its own thread. A panic unwinds through everything it owned, so its
@@ -195,17 +200,31 @@ fn live(birth: Birth, ready: impl FnOnce()) -> End {
     }
 }
 
-fn serve(birth: Birth, ready: impl FnOnce()) -> Result<(), String> {
-    let driver = EpollDriver::new(EpollConfig {
+fn serve(mut birth: Birth, ready: impl FnOnce()) -> Result<(), String> {
+    let config = SocketConfig {
         sockets: birth.plan.sockets(),
-        listeners: birth.listeners,
-        servers: birth.servers,
+        // The driver alone holds them, so that they close when the worker drains.
+        listeners: take(&mut birth.listeners),
+        servers: take(&mut birth.servers),
         epoch: birth.epoch,
-        waker: birth.waker,
-    })
-    .map_err(|error| format!("epoll cannot be had: {error}"))?;
-    let mut worker = Worker::new(birth.plan, driver, birth.shared, birth.office, birth.counters)
-        .map_err(|error| error.to_string())?;
+        waker: Arc::clone(&birth.waker),
+    };
+    if birth.io == Io::Uring {
+        let driver = UringDriver::new(config);
+        return serve_on(driver.map_err(|refusal| refusal.to_string())?, birth, ready);
+    }
+    let driver = EpollDriver::new(config);
+    serve_on(driver.map_err(|error| format!("epoll cannot be had: {error}"))?, birth, ready)
+}
+
+fn serve_on(
+    driver: impl Driver<Detached = Detached>,
+    birth: Birth,
+    ready: impl FnOnce(),
+) -> Result<(), String> {
+    let Birth { plan, office, shared, counters, .. } = birth;
+    let mut worker =
+        Worker::new(plan, driver, shared, office, counters).map_err(|error| error.to_string())?;
     ready();
     worker.run();
     Ok(())
@@ -262,7 +281,7 @@ mod tests {
     fn a_panic_ends_a_worker_and_nobody_else() {
         let settings = settings("--listen 127.0.0.1:0 --upstream 127.0.0.1:9").unwrap();
         let options = driver::BindOptions::default();
-        let listener = driver::bind(&settings.listeners[0], options).unwrap();
+        let listener = driver::bind(&settings.listeners[0].address, options).unwrap();
         let (reports, _heard) = tokio::sync::mpsc::unbounded_channel();
         let crew = Crew::new(settings, vec![listener], reports).unwrap();
         let mut birth = crew.birth(WorkerId(0));

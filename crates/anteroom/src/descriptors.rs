@@ -2,8 +2,8 @@
 
 use base::limits;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use worker::AtLimit;
 
-use crate::failure::Failure;
 use crate::quantity::Count;
 
 /// Most clients that are planned for without being asked, even where descriptors have no limit.
@@ -26,14 +26,23 @@ pub(crate) struct Holders {
     pub(crate) upstream: u64,
     /// Listening sockets.
     pub(crate) listeners: u64,
-    /// Workers: an epoll and a wake descriptor each.
+    /// Workers: an epoll or ring and a wake descriptor each.
     pub(crate) workers: u64,
     /// Clients beyond the limit who are told 503, for each worker.
     pub(crate) refusals: u64,
 }
 
 impl Holders {
-    fn sum(self) -> u64 {
+    /// Clients beyond the limit who are told 503, for each worker.
+    pub(crate) const fn refusals(at_limit: AtLimit) -> u64 {
+        match at_limit {
+            AtLimit::Pause => 0,
+            AtLimit::Answer => limits::REFUSAL_RECORDS as u64,
+        }
+    }
+
+    /// Descriptors for all of them together.
+    pub(crate) fn sum(self) -> u64 {
         self.upstream
             + self.listeners
             + self.workers * (2 + self.refusals)
@@ -44,24 +53,16 @@ impl Holders {
 /// How many clients there may be: as many as were asked for, or what `limit` leaves.
 ///
 /// # Errors
-/// When `limit` cannot hold those asked for, or not a single one.
-pub(crate) fn max_clients(
-    asked: Option<u32>,
-    limit: u64,
-    holders: Holders,
-) -> Result<u32, Failure> {
+/// When `limit` cannot hold those asked for, or not a single one: the remedy.
+pub(crate) fn max_clients(asked: Option<u32>, limit: u64, holders: Holders) -> Result<u32, String> {
     let room = limit.saturating_sub(holders.sum());
     let needed = u64::from(asked.unwrap_or(1)).saturating_add(holders.sum());
     if needed > limit {
-        return Err(Failure::value(
-            "--max-clients",
-            asked.map_or("(none given)".to_owned(), |asked| asked.to_string()),
-            format_args!(
-                "the limit of open files is {}, and {} are kept for servers, listeners and \
-                 spare: raise it with `ulimit -n {needed}`, or ask for at most {room}",
-                Count(limit),
-                Count(holders.sum()),
-            ),
+        return Err(format!(
+            "the limit of open files is {}, and {} are kept for servers, listeners and spare: \
+             raise it with `ulimit -n {needed}`, or ask for at most {room}",
+            Count(limit),
+            Count(holders.sum()),
         ));
     }
     let clients = asked.map_or(room.min(CLIENTS_UNASKED), u64::from);
@@ -86,11 +87,12 @@ mod tests {
 
     #[test]
     fn more_than_can_be_held_is_refused_with_the_command_that_helps() {
-        let text = max_clients(Some(19_999), 20_000, HOLDERS).unwrap_err().to_string();
-        assert!(text.contains("--max-clients 19999"), "{text}");
-        assert!(text.contains("ulimit -n 20140"), "{text}");
-        assert!(text.contains("at most 19859"), "{text}");
-        assert!(max_clients(None, 100, HOLDERS).unwrap_err().to_string().contains("ulimit -n 142"));
+        let text = max_clients(Some(19_999), 20_000, HOLDERS).unwrap_err();
+        let others = HOLDERS.sum();
+        assert!(text.contains(&format!("ulimit -n {}", 19_999 + others)), "{text}");
+        assert!(text.contains(&format!("at most {}", 20_000 - others)), "{text}");
+        let text = max_clients(None, 100, HOLDERS).unwrap_err();
+        assert!(text.contains(&format!("ulimit -n {}", others + 1)), "{text}");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::process::ExitCode;
 /// What went wrong, in words for the one who started the program, and whose matter it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// The command line or the configuration asks for what cannot be: exit code 2.
+    /// The command line asks for what cannot be: exit code 2.
     Usage(String),
+    /// The configuration file asks for what cannot be, told line by line: exit code 2.
+    Configuration(String),
     /// The machine or another program stood in the way: exit code 1.
     Run(String),
 }
@@ -21,7 +23,7 @@ impl Failure {
     /// The exit code of DESIGN.md §5.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Configuration(_) => ExitCode::from(2),
             Self::Run(_) => ExitCode::FAILURE,
         }
     }
@@ -30,7 +32,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Run(text) => f.write_str(text),
+            Self::Usage(text) | Self::Configuration(text) | Self::Run(text) => f.write_str(text),
         }
     }
 }

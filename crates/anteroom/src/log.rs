@@ -14,6 +14,11 @@ pub(crate) fn ready(addresses: impl fmt::Display) {
     line(&format!("anteroom ready: {addresses}\n"));
 }
 
+/// Writes lines as they are to standard error.
+pub(crate) fn lines(text: &str) {
+    line(text);
+}
+
 /// A line that cannot be written has nobody to read it.
 fn line(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());

@@ -1,6 +1,7 @@
 //! Floor 5: the binary.
 //!
-//! `cli` reads the command line, `settings` checks it, `master` runs it: it starts the workers
+//! `cli` reads the command line and `config` a file, `settings` checks what either asks for,
+//! `master` runs it: it starts the workers
 //! (`crew`), serves `admin` and ends in order. Figures flow one way: the workers' counters and
 //! the bus's (`upstreams`) are added up in `figures` when `metrics`, `status` or `demo` ask.
 #![forbid(unsafe_code)]
@@ -9,12 +10,14 @@ mod admin;
 mod advice;
 mod budget;
 mod cli;
+mod config;
 mod crew;
 mod demo;
 mod descriptors;
 mod failure;
 mod figures;
 mod http;
+mod identity;
 mod log;
 mod master;
 mod metrics;
@@ -26,21 +29,26 @@ mod speak;
 mod status;
 mod upstreams;
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use clap::Parser;
 
-use cli::{Cli, Command, ProxyArgs};
+use budget::Budget;
+use cli::{CheckArgs, Cli, Command, ProxyArgs, RunArgs};
 use failure::Failure;
 use master::Master;
-use settings::Settings;
+use settings::{Machine, Settings};
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            log::note(format_args!("error: {failure}"));
+            match &failure {
+                Failure::Configuration(lines) => log::lines(lines),
+                other => log::note(format_args!("error: {other}")),
+            }
             failure.exit_code()
         }
     }
@@ -54,6 +62,8 @@ fn run(command: Command) -> Result<(), Failure> {
     runtime.block_on(async {
         match command {
             Command::Proxy(args) => proxy(&args).await,
+            Command::Run(args) => serve_file(&args).await,
+            Command::Check(args) => check(&args),
             Command::Demo(args) => demo::run(&args).await,
             Command::Status(args) => speak::status(&args.admin).await,
             Command::Drain(args) => speak::order(&args.admin, "/drain").await,
@@ -64,8 +74,46 @@ fn run(command: Command) -> Result<(), Failure> {
 
 async fn proxy(args: &ProxyArgs) -> Result<(), Failure> {
     let settings = Settings::check(args, descriptors::raise_limit(), cores())?;
+    serve(settings).await
+}
+
+async fn serve_file(args: &RunArgs) -> Result<(), Failure> {
+    let configured = config::load(&args.config, machine())?;
+    log::lines(&configured.warnings);
+    serve(configured.settings).await
+}
+
+/// Binds, gives up root if told to, and serves.
+async fn serve(settings: Settings) -> Result<(), Failure> {
     log::note(budget::line(&settings));
-    Master::open(settings)?.run().await
+    let identity = settings.identity.clone();
+    let master = Master::open(settings)?;
+    if let Some(identity) = identity {
+        identity.assume()?;
+    }
+    master.run().await
+}
+
+/// Says what is wrong, or what there will be.
+fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let Some(path) = &args.config else {
+        print(&config::defaults());
+        return Ok(());
+    };
+    let configured = config::load(path, machine())?;
+    log::lines(&configured.warnings);
+    print(&format!("{}: can be served\n\n{}", path.display(), Budget::of(&configured.settings)));
+    Ok(())
+}
+
+/// Whoever closed standard output wants no more.
+fn print(text: &str) {
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// What this machine grants, the soft limit of open files raised.
+fn machine() -> Machine {
+    Machine { descriptors: descriptors::raise_limit(), cores: cores() }
 }
 
 /// How many workers there are unless told.

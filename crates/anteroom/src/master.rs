@@ -20,7 +20,7 @@ use crate::figures::{Panel, Stage};
 use crate::http::Door;
 use crate::log;
 use crate::quantity::Length;
-use crate::settings::Settings;
+use crate::settings::{Listen, Settings};
 use crate::status::Frame;
 use crate::upstreams::Upstreams;
 
@@ -267,9 +267,9 @@ impl Master {
 
 fn bind(settings: &Settings) -> Result<Vec<Listener>, Failure> {
     let options = BindOptions { reuse_port: settings.reuse_port };
-    let bind = |address| driver::bind(address, options);
+    let bind = |listen: &Listen| driver::bind(&listen.address, options);
     let listeners = settings.listeners.iter().map(bind).collect::<Result<_, _>>();
-    listeners.map_err(|error| Failure::Run(format!("--listen: {error}")))
+    listeners.map_err(|error| Failure::Run(error.to_string()))
 }
 
 /// The signals that end the process.
@@ -396,6 +396,9 @@ mod tests {
         let (_master, proxy, _) = open("");
         let flags = format!("--listen {proxy} --upstream 127.0.0.1:9");
         let failure = Master::open(settings(&flags).unwrap()).err().unwrap();
-        assert!(matches!(&failure, Failure::Run(text) if text.contains("--listen")), "{failure}");
+        assert!(
+            matches!(&failure, Failure::Run(text) if text.contains("cannot listen on")),
+            "{failure}"
+        );
     }
 }

@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use worker::{AcceptPause, CloseReason};
 
 use crate::figures::{Figures, Panel};
-use crate::settings::{GROUP, Settings};
+use crate::settings::Settings;
 use crate::sheet::Sheet;
 use crate::upstreams::ServerFigures;
 
@@ -155,13 +155,15 @@ fn exchanges(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
 
 fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
     let states = servers.iter().flat_map(|server| {
-        let labels = |state| [("upstream", GROUP), ("server", &*server.address), ("state", state)];
+        let labels =
+            |state| [("upstream", &*server.group), ("server", &*server.address), ("state", state)];
         server.states().map(|(state, count)| (labels(state), count))
     });
     sheet.gauges("upstream_connections", "Connections to servers", states)?;
     let each = |pick: fn(&ServerFigures) -> u64| {
-        let labels = |server| [("upstream", GROUP), ("server", server)];
-        servers.iter().map(move |server| (labels(&*server.address), pick(server)))
+        servers.iter().map(move |server| {
+            ([("upstream", &*server.group), ("server", &*server.address)], pick(server))
+        })
     };
     let most = "Most connections that work for clients at one time (`connections`)";
     sheet.gauges("upstream_connections_max", most, each(|server| server.connections))?;

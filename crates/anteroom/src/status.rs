@@ -7,6 +7,7 @@ use driver::Address;
 use exchange::Phase;
 use serde::{Deserialize, Serialize};
 
+use crate::cli::Io;
 use crate::figures::{Figures, Panel, Spread};
 use crate::metrics::CLASSES;
 use crate::quantity::{Count, Length, Size, counted};
@@ -21,6 +22,8 @@ pub(crate) struct Frame {
     pub(crate) began: tokio::time::Instant,
     /// Its workers.
     pub(crate) workers: u32,
+    /// How they drive sockets.
+    pub(crate) io: Io,
     /// Most clients at one time.
     pub(crate) max_clients: u32,
     /// Bytes of one buffer.
@@ -34,6 +37,7 @@ impl Frame {
             listeners: listeners.iter().map(Address::to_string).collect(),
             began: tokio::time::Instant::now(),
             workers: settings.workers,
+            io: settings.io,
             max_clients: settings.max_clients,
             buffer_bytes: settings.pool.buffer_bytes,
         }
@@ -47,7 +51,7 @@ impl Frame {
             process: std::process::id(),
             state: panel.stage().label().to_owned(),
             uptime_seconds: self.began.elapsed().as_secs(),
-            io: "epoll".to_owned(),
+            io: self.io.driver().to_owned(),
             workers: self.workers,
             worker_restarts: figures.restarts,
             listeners: self.listeners.clone(),
@@ -60,6 +64,7 @@ impl Frame {
                 .upstreams
                 .iter()
                 .map(|server| Server {
+                    upstream: server.group.to_string(),
                     address: server.address.to_string(),
                     connections: server.connections,
                     leased: server.leased,
@@ -230,6 +235,8 @@ impl fmt::Display for Percentiles {
 /// One server and the connections to it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Server {
+    /// The name of its group.
+    pub(crate) upstream: String,
     pub(crate) address: String,
     /// Most leases at one time.
     pub(crate) connections: u64,
@@ -329,8 +336,9 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} leased, {} idle, {} connecting, at most {}; {} opened, {} failed",
+            "{} of {}: {} leased, {} idle, {} connecting, at most {}; {} opened, {} failed",
             self.address,
+            self.upstream,
             self.leased,
             self.idle,
             self.connecting,
@@ -379,7 +387,7 @@ mod tests {
             "1,200 here: 1,000 active, 200 parked; at most 100",
             "7 with 2xx",
             "half ≤ 2.5ms",
-            "127.0.0.1:9000: 0 leased",
+            "127.0.0.1:9000 of upstream: 0 leased",
         ] {
             assert!(table.contains(part), "no `{part}` in\n{table}");
         }

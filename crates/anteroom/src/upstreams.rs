@@ -5,43 +5,53 @@ use std::sync::Arc;
 use base::counter::Counter;
 use base::id::ServerId;
 use bus::{ServerShare, Shared};
+use driver::Address;
 
-use crate::settings::Settings;
+use crate::settings::{Group, Settings};
 
 /// Reads the bus's figures.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     /// Indexed by [`ServerId`].
-    addresses: Vec<Arc<str>>,
-    /// Most leases to each.
-    connections: u64,
+    servers: Vec<Server>,
     shared: Arc<Shared>,
+}
+
+/// What does not change of a server.
+#[derive(Debug)]
+struct Server {
+    group: Arc<str>,
+    address: Arc<str>,
+    /// Most leases to it.
+    connections: u64,
 }
 
 impl Upstreams {
     /// The figures of these settings' servers.
     pub(crate) fn new(settings: &Settings, shared: Arc<Shared>) -> Self {
-        Self {
-            addresses: settings.servers.iter().map(|at| at.to_string().into()).collect(),
-            connections: u64::from(settings.connections),
-            shared,
-        }
+        let server = |(group, address): (&Group, &Address)| Server {
+            group: Arc::clone(&group.name),
+            address: address.to_string().into(),
+            connections: u64::from(group.connections),
+        };
+        Self { servers: settings.servers().map(server).collect(), shared }
     }
 
     /// Every server as it stands.
     pub(crate) fn read(&self) -> Vec<ServerFigures> {
-        let servers = (0u32..).map(ServerId).zip(&self.addresses);
-        servers.map(|(server, address)| self.server(server, address)).collect()
+        let servers = (0u32..).map(ServerId).zip(&self.servers);
+        servers.map(|(id, server)| self.figures(id, server)).collect()
     }
 
-    fn server(&self, server: ServerId, address: &Arc<str>) -> ServerFigures {
-        let shares = self.shared.server(server);
+    fn figures(&self, id: ServerId, server: &Server) -> ServerFigures {
+        let shares = self.shared.server(id);
         let sum = |pick: fn(&ServerShare) -> &Counter| -> u64 {
             shares.iter().map(|share| pick(share).get()).sum()
         };
         ServerFigures {
-            address: Arc::clone(address),
-            connections: self.connections,
+            group: Arc::clone(&server.group),
+            address: Arc::clone(&server.address),
+            connections: server.connections,
             idle: shares.iter().map(|share| u64::from(share.idle())).sum(),
             leased: sum(|share| &share.leased),
             connecting: sum(|share| &share.connecting),
@@ -55,6 +65,8 @@ impl Upstreams {
 /// One server at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerFigures {
+    /// The name of its group.
+    pub(crate) group: Arc<str>,
     pub(crate) address: Arc<str>,
     /// Most leases at one time.
     pub(crate) connections: u64,

@@ -39,13 +39,13 @@ struct Desk {
 /// # Errors
 /// When it cannot be had.
 pub(crate) fn open(address: &Address) -> Result<Door, Failure> {
-    let door = Door::open(address).map_err(|error| Failure::Run(format!("--admin: {error}")))?;
+    let door = Door::open(address).map_err(|error| Failure::Run(format!("admin: {error}")))?;
     if let Address::Ip(ip) = door.address()
         && !ip.ip().is_loopback()
     {
         log::note(format_args!(
             "warning: the admin endpoints on {ip} can be reached from other machines; whoever \
-             reaches them can stop the proxy: --admin 127.0.0.1:{} keeps them here",
+             reaches them can stop the proxy: the address 127.0.0.1:{} keeps them here",
             ip.port()
         ));
     }
@@ -215,6 +215,6 @@ mod tests {
     async fn an_address_that_is_taken_is_named() {
         let (address, _, _orders) = start();
         let failure = open(&address).err().unwrap().to_string();
-        assert!(failure.contains("--admin") && failure.contains(&address.to_string()), "{failure}");
+        assert!(failure.contains("admin") && failure.contains(&address.to_string()), "{failure}");
     }
 }

@@ -113,6 +113,8 @@ fn before(args: &DemoArgs, server: &Address) -> ProxyArgs {
         reclaim_parked: false,
         buffer: None,
         not_persistent: false,
+        user: None,
+        group: None,
     }
 }
 

@@ -1,0 +1,336 @@
+//! Reads the values of one table; whatever is wrong with one is gathered, and the others are
+//! read all the same.
+
+use std::ops::{Range, RangeInclusive};
+
+use toml::Spanned;
+use toml::de::{DeInteger, DeTable, DeValue};
+
+use super::schema::{FILE, Key, Preset, SECTIONS, Section};
+use crate::quantity::{parse_duration, parse_size};
+use crate::settings::{Complaints, Given};
+
+/// How alike two names must be for one to be suggested instead of the other.
+const ALIKE: f64 = 0.6;
+
+/// A table, the keys it may have, and where it begins.
+pub(crate) struct Fields<'t> {
+    table: &'t DeTable<'t>,
+    section: &'static Section,
+    span: Range<usize>,
+}
+
+impl<'t> Fields<'t> {
+    /// The values of `table`; complains of keys that `section` does not know or have yet.
+    pub(crate) fn open(
+        table: &'t DeTable<'t>,
+        section: &'static Section,
+        span: Range<usize>,
+        complaints: &mut Complaints,
+    ) -> Self {
+        for (name, value) in table {
+            let found: &str = name.get_ref();
+            match section.key(found).map(|key| &key.preset) {
+                Some(Preset::Later(_)) => complaints.error(
+                    Some(name.span()),
+                    format_args!("`{found}` is not available in this version: leave it out"),
+                ),
+                Some(_) => {}
+                None => {
+                    let text = unknown(section, found, value.get_ref());
+                    complaints.error(Some(name.span()), text);
+                }
+            }
+        }
+        Self { table, section, span }
+    }
+
+    /// Where the table begins.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.span.clone()
+    }
+
+    /// Whether a value is there, right or wrong.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.get(name).is_some()
+    }
+
+    fn get(&self, name: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+        debug_assert!(self.section.key(name).is_some(), "{name} is no key of the schema");
+        self.table.get(name)
+    }
+
+    /// Complains that a value must be given.
+    pub(crate) fn missing(&self, name: &str, complaints: &mut Complaints) {
+        let title = self.section.title;
+        let example = self.section.key(name).map(Key::example).unwrap_or_default();
+        let text = format!("{title} has no `{name}`: add one, as in {example}");
+        complaints.error(Some(self.span()), text);
+    }
+
+    /// A value of another type than is wanted.
+    fn wrong_type(
+        &self,
+        name: &str,
+        wanted: &str,
+        value: &Spanned<DeValue<'_>>,
+        complaints: &mut Complaints,
+    ) {
+        let example = self.section.key(name).map(Key::example).unwrap_or_default();
+        let is = kind(value.get_ref());
+        let text = format!("`{name}` takes {wanted}, and this is {is}: write {example}");
+        complaints.error(Some(value.span()), text);
+    }
+
+    /// A text.
+    pub(crate) fn text(&self, name: &str, complaints: &mut Complaints) -> Option<Given<&'t str>> {
+        let value = self.get(name)?;
+        if let DeValue::String(text) = value.get_ref() {
+            return Some(Given::at(text.as_ref(), value.span()));
+        }
+        self.wrong_type(name, "a text in quotes", value, complaints);
+        None
+    }
+
+    /// A text that `parse` reads, whose errors begin behind the text.
+    pub(crate) fn parsed<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        complaints: &mut Complaints,
+    ) -> Option<Given<T>> {
+        let text = self.text(name, complaints)?;
+        parsed(name, text, parse, complaints)
+    }
+
+    /// A length of time.
+    pub(crate) fn duration(
+        &self,
+        name: &str,
+        complaints: &mut Complaints,
+    ) -> Option<std::time::Duration> {
+        let value = self.get(name)?;
+        if let DeValue::Integer(number) = value.get_ref() {
+            let text = format!("`{name}` needs a unit: write {name} = \"{number}s\", or ms, m, h");
+            complaints.error(Some(value.span()), text);
+            return None;
+        }
+        Some(self.parsed(name, parse_duration, complaints)?.value)
+    }
+
+    /// A size: a text with a unit, or a number of bytes.
+    pub(crate) fn size(&self, name: &str, complaints: &mut Complaints) -> Option<Given<u64>> {
+        let value = self.get(name)?;
+        if let DeValue::Integer(number) = value.get_ref() {
+            let bytes = integer(number).and_then(|number| u64::try_from(number).ok());
+            if bytes.is_none() {
+                let text = format!(
+                    "`{name}` is a size: write a number of bytes above zero, or one with a unit, as in 64MiB"
+                );
+                complaints.error(Some(value.span()), text);
+            }
+            return bytes.map(|bytes| Given::at(bytes, value.span()));
+        }
+        self.parsed(name, parse_size, complaints)
+    }
+
+    /// A whole number within bounds.
+    pub(crate) fn count(
+        &self,
+        name: &str,
+        bounds: RangeInclusive<u32>,
+        complaints: &mut Complaints,
+    ) -> Option<Given<u32>> {
+        let value = self.get(name)?;
+        let DeValue::Integer(number) = value.get_ref() else {
+            self.wrong_type(name, "a whole number", value, complaints);
+            return None;
+        };
+        let number = integer(number).and_then(|number| u32::try_from(number).ok());
+        let Some(number) = number.filter(|number| bounds.contains(number)) else {
+            let (least, most) = (bounds.start(), bounds.end());
+            let text = format!("`{name}` must be {least} to {most}");
+            complaints.error(Some(value.span()), text);
+            return None;
+        };
+        Some(Given::at(number, value.span()))
+    }
+
+    /// `true` or `false`.
+    pub(crate) fn switch(&self, name: &str, complaints: &mut Complaints) -> Option<bool> {
+        let value = self.get(name)?;
+        if let DeValue::Boolean(on) = value.get_ref() {
+            return Some(*on);
+        }
+        self.wrong_type(name, "true or false", value, complaints);
+        None
+    }
+
+    /// One of some words.
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        words: &[(&str, T)],
+        complaints: &mut Complaints,
+    ) -> Option<Given<T>> {
+        let given = self.text(name, complaints)?;
+        if let Some((_, value)) = words.iter().find(|(word, _)| *word == given.value) {
+            return Some(given.map(|_| *value));
+        }
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let remedy = or_list("write", &names, given.value);
+        complaints.error(given.span, format_args!("`{name}` = \"{}\": {remedy}", given.value));
+        None
+    }
+
+    /// At least one text, each read by `parse`; those that cannot be read are left out.
+    pub(crate) fn list<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        complaints: &mut Complaints,
+    ) -> Vec<Given<T>> {
+        let Some(value) = self.get(name) else { return Vec::new() };
+        let DeValue::Array(values) = value.get_ref() else {
+            self.wrong_type(name, "a list of texts in square brackets", value, complaints);
+            return Vec::new();
+        };
+        if values.is_empty() {
+            let example = self.section.key(name).map(Key::example).unwrap_or_default();
+            let text = format!("`{name}` is empty: name at least one, as in {example}");
+            complaints.error(Some(value.span()), text);
+        }
+        let mut read = Vec::new();
+        for element in values {
+            match element.get_ref() {
+                DeValue::String(text) => {
+                    let text = Given::at(text.as_ref(), element.span());
+                    read.extend(parsed(name, text, &parse, complaints));
+                }
+                _ => self.wrong_type(name, "texts in quotes", element, complaints),
+            }
+        }
+        read
+    }
+
+    /// The values of a table below this one.
+    pub(crate) fn table(
+        &self,
+        name: &str,
+        section: &'static Section,
+        complaints: &mut Complaints,
+    ) -> Option<Self> {
+        let value = self.get(name)?;
+        if let DeValue::Table(table) = value.get_ref() {
+            return Some(Self::open(table, section, value.span(), complaints));
+        }
+        let text = format!("`{name}` is a table: write {}", table_example(name, section));
+        complaints.error(Some(value.span()), text);
+        None
+    }
+
+    /// The values of each `[[name]]`.
+    pub(crate) fn tables(
+        &self,
+        name: &str,
+        section: &'static Section,
+        complaints: &mut Complaints,
+    ) -> Vec<Self> {
+        let Some(value) = self.get(name) else { return Vec::new() };
+        let wrong =
+            format!("`{name}` may repeat: write [[{name}]] with two brackets above its keys");
+        let DeValue::Array(elements) = value.get_ref() else {
+            complaints.error(Some(value.span()), wrong);
+            return Vec::new();
+        };
+        if elements.is_empty() {
+            complaints.error(Some(value.span()), &wrong);
+        }
+        let mut tables = Vec::new();
+        for element in elements {
+            match element.get_ref() {
+                DeValue::Table(table) => {
+                    tables.push(Self::open(table, section, element.span(), complaints));
+                }
+                _ => complaints.error(Some(element.span()), &wrong),
+            }
+        }
+        tables
+    }
+}
+
+fn parsed<T>(
+    name: &str,
+    text: Given<&str>,
+    parse: impl Fn(&str) -> Result<T, String>,
+    complaints: &mut Complaints,
+) -> Option<Given<T>> {
+    match parse(text.value) {
+        Ok(value) => Some(Given { value, span: text.span }),
+        Err(remedy) => {
+            complaints.error(text.span, format_args!("`{name}` = \"{}\": {remedy}", text.value));
+            None
+        }
+    }
+}
+
+/// What a key that is not known might have meant.
+fn unknown(section: &Section, found: &str, value: &DeValue<'_>) -> String {
+    let thing = match value {
+        DeValue::Table(_) => "table",
+        DeValue::Array(values) if values.iter().any(|one| one.get_ref().is_table()) => "table",
+        _ => "key",
+    };
+    let text = format!("unknown {thing} `{found}` in {}", section.title);
+    let elsewhere = SECTIONS.iter().find(|other| other.key(found).is_some());
+    if let Some(other) = elsewhere {
+        let place = if std::ptr::eq(*other, &raw const FILE) {
+            "at the top of the file, before any table".to_owned()
+        } else {
+            format!("in {}", other.title)
+        };
+        return format!("{text}: it stands {place}");
+    }
+    let names: Vec<&str> = section.keys.iter().map(|key| key.name).collect();
+    format!("{text}: {}", or_list("known are", &names, found))
+}
+
+/// Suggests the most similar name, or names all of them.
+pub(crate) fn or_list(verb: &str, names: &[&str], found: &str) -> String {
+    match similar(names, found) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None => format!("{verb} {}", names.join(", ")),
+    }
+}
+
+fn similar<'n>(names: &[&'n str], found: &str) -> Option<&'n str> {
+    let found = found.to_lowercase().replace('-', "_");
+    names
+        .iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(name, &found), *name))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|one, other| one.0.total_cmp(&other.0))
+        .map(|(_, name)| name)
+}
+
+fn integer(number: &DeInteger<'_>) -> Option<i64> {
+    i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A value's type, as one would say it.
+const fn kind(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn table_example(name: &str, section: &Section) -> String {
+    let example = section.keys.first().map(Key::example).unwrap_or_default();
+    format!("{name} = {{ {example} }}")
+}

@@ -1,0 +1,223 @@
+//! From the text of a file to a draft: tables, keys, and the names that join them.
+
+use base::id::GroupId;
+use base::limits;
+use toml::de::DeTable;
+use worker::AtLimit;
+
+use super::fields::{Fields, or_list};
+use super::proxies;
+use super::schema::{FILE, LISTEN, QUEUE, TIMEOUTS, UPSTREAM};
+use crate::cli::{Io, Timeout};
+use crate::resolve;
+use crate::settings::{
+    CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, QUEUE_MOST,
+    Tongue,
+};
+
+/// Reads a file's text; the draft is whole only if nothing in it is an error.
+pub(crate) fn read(text: &str) -> (Draft, Complaints) {
+    let mut complaints = Complaints::default();
+    let draft = match DeTable::parse(text) {
+        Ok(table) => File { complaints: &mut complaints }.draft(table.get_ref()),
+        Err(error) => {
+            complaints.error(error.span(), remedy(error.message()));
+            Draft::empty(Tongue::Keys)
+        }
+    };
+    (draft, complaints)
+}
+
+/// What the parser says, with the remedy where it leaves that out.
+fn remedy(message: &str) -> String {
+    match message.lines().next().unwrap_or_default() {
+        "duplicate key" => "duplicate key: it stands above already; leave one out (tables that \
+                            may repeat have two brackets each time, as in [[listen]])"
+            .to_owned(),
+        other => format!("no TOML: {other}"),
+    }
+}
+
+/// A file being read.
+struct File<'c> {
+    complaints: &'c mut Complaints,
+}
+
+impl File<'_> {
+    fn draft(&mut self, table: &DeTable<'_>) -> Draft {
+        let fields = Fields::open(table, &FILE, 0..0, self.complaints);
+        let out = &mut *self.complaints;
+        let draft = Draft {
+            memory: fields.size("memory", out),
+            buffer: fields.size("buffer", out),
+            workers: fields.count("workers", 1..=limits::WORKERS_MAX, out),
+            max_clients: fields.count("max_clients", 1..=CLIENTS_MOST, out),
+            exchange_memory: fields.size("exchange_memory", out),
+            io: fields.choice("io", &IO, out),
+            reuse_port: fields.switch("reuse_port", out).unwrap_or(false),
+            reclaim_parked: fields.switch("reclaim_parked", out).unwrap_or(false),
+            admin: fields.parsed("admin", resolve::address, out),
+            user: fields.text("user", out).map(|given| given.map(str::to_owned)),
+            group: fields.text("group", out).map(|given| given.map(str::to_owned)),
+            ..Draft::empty(Tongue::Keys)
+        };
+        let groups = self.groups(&fields);
+        let listeners = self.listeners(&fields, &groups);
+        self.nobody_uses(&groups, &listeners);
+        Draft { timeouts: self.timeouts(&fields), listeners, groups, ..draft }
+    }
+
+    fn timeouts(&mut self, fields: &Fields<'_>) -> worker::Timeouts {
+        let mut timeouts = worker::Timeouts::default();
+        if let Some(table) = fields.table("timeouts", &TIMEOUTS, self.complaints) {
+            for (name, timeout) in Timeout::NAMED {
+                if let Some(length) = table.duration(name, self.complaints) {
+                    *timeout.of(&mut timeouts) = length;
+                }
+            }
+        }
+        timeouts
+    }
+
+    fn groups(&mut self, fields: &Fields<'_>) -> Vec<GroupDraft> {
+        let tables = fields.tables("upstream", &UPSTREAM, self.complaints);
+        if tables.is_empty() && !fields.has("upstream") {
+            let text =
+                "no [[upstream]]: add one, as in [[upstream]] servers = [\"127.0.0.1:8000\"]";
+            self.complaints.error(None, text);
+        }
+        let mut groups: Vec<GroupDraft> = Vec::new();
+        for table in &tables {
+            let group = self.group(table);
+            if groups.iter().any(|before| before.name.value == group.name.value) {
+                let text = format!(
+                    "two [[upstream]] are called \"{}\": give each a name of its own",
+                    group.name.value
+                );
+                self.complaints.error(group.name.span.clone(), text);
+            }
+            groups.push(group);
+        }
+        groups
+    }
+
+    fn group(&mut self, fields: &Fields<'_>) -> GroupDraft {
+        let out = &mut *self.complaints;
+        let name = fields.text("name", out).map(|given| given.map(str::to_owned));
+        let name = name.unwrap_or_else(|| Given::at("upstream".to_owned(), fields.span()));
+        if let Err(remedy) = check_name(&name.value) {
+            let text = format!("`name` = \"{}\": {remedy}", name.value);
+            out.error(name.span.clone(), text);
+        }
+        let servers = fields.list("servers", resolve::address, out);
+        if !fields.has("servers") {
+            fields.missing("servers", out);
+        }
+        let connections = fields.count("connections", 1..=CONNECTIONS_MOST, out);
+        let persistent = fields.switch("persistent", out).unwrap_or(true);
+        let queue = fields.table("queue", &QUEUE, out);
+        let queue = queue.and_then(|queue| queue.count("length", 1..=QUEUE_MOST, out));
+        if let Some(warm) = fields.count("warm", 0..=CONNECTIONS_MOST, out)
+            && warm.value > 0
+        {
+            let text = "opening connections before they are needed is not available in this \
+                        version: write warm = 0";
+            out.error(warm.span, text);
+        }
+        GroupDraft { name, servers, connections, queue, persistent }
+    }
+
+    fn listeners(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Vec<ListenDraft> {
+        let tables = fields.tables("listen", &LISTEN, self.complaints);
+        if tables.is_empty() && !fields.has("listen") {
+            let text = "no [[listen]]: add one, as in [[listen]] address = \"127.0.0.1:8080\"";
+            self.complaints.error(None, text);
+        }
+        tables.iter().filter_map(|table| self.listener(table, groups)).collect()
+    }
+
+    fn listener(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Option<ListenDraft> {
+        let out = &mut *self.complaints;
+        let address = fields.parsed("address", resolve::address, out);
+        if !fields.has("address") {
+            fields.missing("address", out);
+        }
+        let proxy = fields.text("proxy", out);
+        if let Some(address) = address.as_ref().filter(|_| proxy.is_some() == fields.has("proxy")) {
+            proxies::check(address, proxy.as_ref(), out);
+        }
+        let complete = fields.choice("request", &[("complete", true), ("stream", false)], out);
+        if let Some(request) = complete.filter(|complete| !complete.value) {
+            let text = "streaming requests is not available in this version: write request = \
+                        \"complete\"";
+            out.error(request.span, text);
+        }
+        let max_head = fields.size("max_head", out);
+        let max_target = fields.size("max_target", out);
+        let max_body = fields.size("max_body", out);
+        let at_limit = fields.choice("at_limit", &AT_LIMIT, out);
+        let group = self.group_of(fields, groups);
+        Some(ListenDraft {
+            address: address?,
+            group: group?,
+            max_head,
+            max_target,
+            max_body,
+            at_limit,
+        })
+    }
+
+    /// The group that a listener names, or the only one there is.
+    fn group_of(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Option<GroupId> {
+        let Some(named) = fields.text("upstream", self.complaints) else {
+            if groups.len() > 1 && !fields.has("upstream") {
+                let names = names(groups).join(", ");
+                let text = format!("[[listen]] has no `upstream`: name one of {names}");
+                self.complaints.error(Some(fields.span()), text);
+            }
+            return (groups.len() == 1).then_some(GroupId(0));
+        };
+        let place = groups.iter().position(|group| group.name.value == named.value);
+        if place.is_none() {
+            let remedy = if groups.is_empty() {
+                "there is no [[upstream]]".to_owned()
+            } else {
+                or_list("there are", &names(groups), named.value)
+            };
+            let text = format!("no [[upstream]] is called \"{}\": {remedy}", named.value);
+            self.complaints.error(named.span, text);
+        }
+        place.and_then(|place| u32::try_from(place).ok()).map(GroupId)
+    }
+
+    fn nobody_uses(&mut self, groups: &[GroupDraft], listeners: &[ListenDraft]) {
+        if self.complaints.has_errors() {
+            return;
+        }
+        for (id, group) in (0u32..).map(GroupId).zip(groups) {
+            if listeners.iter().all(|listener| listener.group != id) {
+                let text = format!(
+                    "no [[listen]] leads to the upstream \"{}\": name it in one, or leave it out",
+                    group.name.value
+                );
+                self.complaints.warning(group.name.span.clone(), text);
+            }
+        }
+    }
+}
+
+const IO: [(&str, Io); 3] = [("auto", Io::Auto), ("epoll", Io::Epoll), ("uring", Io::Uring)];
+const AT_LIMIT: [(&str, AtLimit); 2] = [("pause", AtLimit::Pause), ("answer", AtLimit::Answer)];
+
+/// A name that can stand in metrics and messages.
+fn check_name(text: &str) -> Result<(), &'static str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=64).contains(&text.len()) && text.chars().all(plain) {
+        return Ok(());
+    }
+    Err("a name has 1 to 64 letters, digits, `-`, `_` and `.`")
+}
+
+fn names(groups: &[GroupDraft]) -> Vec<&str> {
+    groups.iter().map(|group| group.name.value.as_str()).collect()
+}

@@ -1,0 +1,271 @@
+//! Every key of a configuration file: its name, its default, its meaning.
+
+use base::limits;
+use worker::Timeouts;
+
+/// A table of the file and what may stand in it.
+#[derive(Debug)]
+pub(crate) struct Section {
+    /// As it stands in messages.
+    pub(crate) title: &'static str,
+    pub(crate) keys: &'static [Key],
+}
+
+/// One key.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    pub(crate) preset: Preset,
+    /// What it means, in lines of a comment.
+    pub(crate) meaning: &'static str,
+}
+
+/// What holds when a key is left out.
+#[derive(Debug)]
+pub(crate) enum Preset {
+    /// This value, as the file would write it.
+    Default(fn() -> String),
+    /// Nothing: it must be given. An example.
+    Needed(&'static str),
+    /// What no value says: an example of one, and what leaving it out means.
+    Unset { example: &'static str, means: &'static str },
+    /// It is a table with keys of its own.
+    Table(&'static Section),
+    /// It is known, but what it is for is not built yet. An example.
+    Later(&'static str),
+}
+
+use Preset::{Default, Later, Needed, Table, Unset};
+
+const fn key(name: &'static str, preset: Preset, meaning: &'static str) -> Key {
+    Key { name, preset, meaning }
+}
+
+/// The file itself.
+pub(crate) static FILE: Section = Section {
+    title: "the file",
+    keys: &[
+        key(
+            "memory",
+            Default(|| size(limits::MEMORY)),
+            "The buffer pools of all workers together: B, KiB, MiB, GiB, TiB.",
+        ),
+        key(
+            "workers",
+            Unset { example: "2", means: "the number of cores" },
+            "Worker threads, 1 to 64.",
+        ),
+        key(
+            "max_clients",
+            Unset { example: "18000", means: "what the limit of open files allows" },
+            "Most clients at one time, over all listeners.",
+        ),
+        key(
+            "exchange_memory",
+            Default(|| size(u64::from(limits::EXCHANGE_MEMORY))),
+            "What one exchange may keep in the pool.",
+        ),
+        key(
+            "buffer",
+            Default(|| size(u64::from(limits::BUFFER_BYTES))),
+            "One buffer of the pool: a power of two from 512 B to 32 KiB.",
+        ),
+        key("io", Default(|| quoted("auto")), "How sockets are driven: auto, epoll or uring."),
+        key(
+            "reuse_port",
+            Default(|| false.to_string()),
+            "Whether several processes may listen on the same addresses (SO_REUSEPORT).",
+        ),
+        key(
+            "reclaim_parked",
+            Default(|| false.to_string()),
+            "Whether the client that is idle longest is closed to let a new one in.",
+        ),
+        key(
+            "admin",
+            Unset { example: "\"127.0.0.1:9900\"", means: "off" },
+            "Where metrics, status and orders are served.",
+        ),
+        key(
+            "user",
+            Unset { example: "\"nobody\"", means: "whoever starts it" },
+            "The user to become once every address is bound (only root can).",
+        ),
+        key(
+            "group",
+            Unset { example: "\"nogroup\"", means: "the group of `user`" },
+            "The group to go with `user`.",
+        ),
+        key(
+            "spool",
+            Later("{ dir = \"/var/tmp\", size = \"1GiB\" }"),
+            "Where exchanges go that outgrow `exchange_memory`.",
+        ),
+        key("log", Later("{ access = \"stdout\", format = \"json\" }"), "The access log."),
+        key(
+            "timeouts",
+            Table(&TIMEOUTS),
+            "How long is waited for what: ms, s, m, h; at most 7 days.",
+        ),
+        key("listen", Table(&LISTEN), "Where clients come in; may repeat."),
+        key("upstream", Table(&UPSTREAM), "A group of servers behind; may repeat."),
+    ],
+};
+
+/// `[timeouts]`.
+pub(crate) static TIMEOUTS: Section = Section {
+    title: "[timeouts]",
+    keys: &[
+        key(
+            "head",
+            Default(|| length(|it| it.head)),
+            "From a request's first byte to the end of its head.",
+        ),
+        key(
+            "body_progress",
+            Default(|| length(|it| it.body_progress)),
+            "Between two pieces of a request's body.",
+        ),
+        key(
+            "idle",
+            Default(|| length(|it| it.idle)),
+            "How long a client may stay without a request.",
+        ),
+        key(
+            "first_byte",
+            Default(|| length(|it| it.first_byte)),
+            "From the last byte of a request written to the server to the response's first.",
+        ),
+        key(
+            "write_progress",
+            Default(|| length(|it| it.write_progress)),
+            "Between two pieces of a response taken by the client.",
+        ),
+        key("connect", Default(|| length(|it| it.connect)), "For a connection to a server."),
+        key(
+            "response",
+            Default(|| length(|it| it.response)),
+            "Between two pieces of a response from the server.",
+        ),
+        key("queue", Default(|| length(|it| it.queue)), "How long a request waits for a server."),
+        key("drain", Default(|| length(|it| it.drain)), "For an orderly end in all."),
+    ],
+};
+
+/// `[[listen]]`.
+pub(crate) static LISTEN: Section = Section {
+    title: "[[listen]]",
+    keys: &[
+        key("address", Needed("\"127.0.0.1:8080\""), "IP:PORT, [IPV6]:PORT, :PORT or unix:/path."),
+        key(
+            "proxy",
+            Unset { example: "\"http\"", means: "told by the port: 80, 8000, 8008, 8080 are http" },
+            "What is spoken there: http.",
+        ),
+        key(
+            "upstream",
+            Unset { example: "\"app\"", means: "the group of servers, if there is only one" },
+            "The name of the group of servers behind it.",
+        ),
+        key(
+            "request",
+            Default(|| quoted("complete")),
+            "When the server meets a request: complete.",
+        ),
+        key(
+            "max_head",
+            Default(|| size(u64::from(limits::MAX_HEAD))),
+            "Longest request head, at most 64 KiB.",
+        ),
+        key(
+            "max_target",
+            Default(|| size(u64::from(limits::MAX_TARGET))),
+            "Longest request target, less than `max_head`.",
+        ),
+        key("max_body", Default(|| size(limits::MAX_BODY)), "Largest request body."),
+        key(
+            "at_limit",
+            Default(|| quoted("pause")),
+            "What a client meets when `max_clients` are here: pause lets it wait, answer tells it 503.",
+        ),
+    ],
+};
+
+/// `[[upstream]]`.
+pub(crate) static UPSTREAM: Section = Section {
+    title: "[[upstream]]",
+    keys: &[
+        key("name", Default(|| quoted("upstream")), "What listeners and metrics call the group."),
+        key(
+            "servers",
+            Needed("[\"127.0.0.1:8000\"]"),
+            "Its servers: IP:PORT, [IPV6]:PORT, HOST:PORT or unix:/path.",
+        ),
+        key(
+            "connections",
+            Default(|| limits::CONNECTIONS.to_string()),
+            "Most requests each server gets at one time, over all workers.",
+        ),
+        key(
+            "persistent",
+            Default(|| true.to_string()),
+            "Whether a connection serves one request after another.",
+        ),
+        key("queue", Table(&QUEUE), "Requests that wait for a server."),
+        key("warm", Default(|| 0.to_string()), "Connections opened at start and held open: 0."),
+        key("pinned", Later("10000"), "Most pinned connections to each server."),
+    ],
+};
+
+/// `queue` of an `[[upstream]]`.
+pub(crate) static QUEUE: Section = Section {
+    title: "queue",
+    keys: &[key(
+        "length",
+        Default(|| limits::QUEUE_LENGTH.to_string()),
+        "Most requests that wait; those beyond are answered 503.",
+    )],
+};
+
+/// Every section.
+pub(crate) static SECTIONS: [&Section; 5] = [&FILE, &TIMEOUTS, &LISTEN, &UPSTREAM, &QUEUE];
+
+impl Section {
+    /// The key of that name.
+    pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+impl Key {
+    /// A line that sets it.
+    pub(crate) fn example(&self) -> String {
+        let name = self.name;
+        match &self.preset {
+            Default(value) => format!("{name} = {}", value()),
+            Needed(example) | Unset { example, .. } | Later(example) => {
+                format!("{name} = {example}")
+            }
+            Table(section) => section.title.to_owned(),
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{text}\"")
+}
+
+/// A size as the file writes it, with the largest unit that leaves a whole number.
+fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let unit = units.into_iter().find(|(_, shift)| bytes.trailing_zeros() >= *shift);
+    unit.map_or_else(|| bytes.to_string(), |(name, shift)| format!("\"{}{name}\"", bytes >> shift))
+}
+
+fn length(pick: fn(&Timeouts) -> std::time::Duration) -> String {
+    let seconds = pick(&Timeouts::default()).as_secs();
+    match seconds % 3600 {
+        0 => format!("\"{}h\"", seconds / 3600),
+        _ => format!("\"{seconds}s\""),
+    }
+}

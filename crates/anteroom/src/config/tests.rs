@@ -1,0 +1,421 @@
+//! Every kind of error, where it is found, and the remedy; and files that are right.
+
+use std::path::Path;
+use std::time::Duration;
+
+use base::id::{GroupId, WorkerId};
+use driver::Address;
+
+use super::schema::{Preset, SECTIONS};
+use super::*;
+
+const MACHINE: Machine = Machine { descriptors: 20_000, cores: 2 };
+
+const LISTEN: &str = "[[listen]]\naddress = \":8080\"\n";
+const UPSTREAM: &str = "[[upstream]]\nservers = [\"127.0.0.1:9000\"]\n";
+
+fn checked(content: &str) -> Result<Configured, String> {
+    check(&Text::new("a.toml".to_owned(), content.to_owned()), MACHINE)
+}
+
+fn settings(content: &str) -> Settings {
+    match checked(content) {
+        Ok(configured) => configured.settings,
+        Err(said) => panic!("{content}\n{said}"),
+    }
+}
+
+/// A case: what is at the top of the file, in `[[listen]]` and in `[[upstream]]`, where the error
+/// is found, and words it has.
+struct Case {
+    top: &'static str,
+    listen: &'static str,
+    upstream: &'static str,
+    place: &'static str,
+    says: &'static [&'static str],
+}
+
+/// An error at the top of the file, in its first line from this column on.
+const fn top(top: &'static str, column: &'static str, says: &'static [&'static str]) -> Case {
+    Case { top, listen: "", upstream: "", place: column, says }
+}
+
+/// An error in `[[listen]]`, whose third line of its own this is.
+const fn listen(listen: &'static str, place: &'static str, says: &'static [&'static str]) -> Case {
+    Case { top: "", listen, upstream: "", place, says }
+}
+
+/// An error in `[[upstream]]`, likewise.
+const fn upstream(
+    upstream: &'static str,
+    place: &'static str,
+    says: &'static [&'static str],
+) -> Case {
+    Case { top: "", listen: "", upstream, place, says }
+}
+
+/// Places: line 1 is the top's, lines 2 to 4 are `[[listen]]`'s, lines 5 to 7 `[[upstream]]`'s.
+const CASES: &[Case] = &[
+    // TOML itself.
+    top("memory = 64MiB", "1:10", &["must be quoted"]),
+    top("memory = \"64MiB", "1:", &["no TOML", "expected"]),
+    top("workers = 1\nworkers = 2", "2:1", &["duplicate key", "leave one out"]),
+    top("workers 2", "1:9", &["expected `=`"]),
+    // Keys and tables.
+    top("memroy = \"1GiB\"", "1:1", &["unknown key `memroy`", "did you mean `memory`?"]),
+    top("max-clients = 5", "1:1", &["did you mean `max_clients`?"]),
+    top("xyzzy = 1", "1:1", &["unknown key `xyzzy` in the file", "known are memory, workers"]),
+    top("connections = 8", "1:1", &["unknown key", "it stands in [[upstream]]"]),
+    top("[timeout]\nhead = \"1s\"", "1:2", &["unknown table `timeout`", "`timeouts`"]),
+    top("[[listne]]\naddress = \":1\"", "1:3", &["unknown table `listne`", "`listen`"]),
+    top("timeouts = { haed = \"1s\" }", "1:14", &["in [timeouts]", "did you mean `head`?"]),
+    listen("memory = \"1MiB\"", "4:1", &["it stands at the top of the file"]),
+    listen("adress = \":1\"", "4:1", &["unknown key `adress`", "did you mean `address`?"]),
+    // Types.
+    top("workers = \"2\"", "1:11", &["takes a whole number", "this is a text", "workers = 2"]),
+    top("workers = 1.5", "1:11", &["takes a whole number", "a number with a point"]),
+    top("memory = true", "1:10", &["takes a text in quotes", "memory = \"64MiB\""]),
+    top("reuse_port = \"yes\"", "1:14", &["takes true or false", "reuse_port = false"]),
+    top("admin = 9900", "1:9", &["takes a text", "admin = \"127.0.0.1:9900\""]),
+    top("user = [\"a\"]", "1:8", &["takes a text", "this is a list"]),
+    top("timeouts = \"30s\"", "1:12", &["is a table", "timeouts = { head = \"30s\" }"]),
+    top("timeouts = { head = 30 }", "1:21", &["needs a unit", "head = \"30s\""]),
+    upstream("queue = 5", "7:9", &["is a table", "queue = { length = 10000 }"]),
+    // Sizes, durations, numbers.
+    top("memory = \"64MB\"", "1:10", &["\"64MB\"", "MiB"]),
+    top("memory = -1", "1:10", &["a number of bytes"]),
+    top("timeouts = { head = \"30\" }", "1:21", &["write a number and ms, s, m or h"]),
+    top("timeouts = { idle = \"8days\" }", "1:21", &["at most 7days"]),
+    top("timeouts = { idle = \"0s\" }", "1:21", &["at least 1ms"]),
+    top("workers = 0", "1:11", &["`workers` must be 1 to 64"]),
+    top("workers = 65", "1:11", &["1 to 64"]),
+    top("workers = 99999999999999999999999", "1:11", &["1 to 64"]),
+    top("max_clients = 0", "1:15", &["`max_clients` must be 1 to"]),
+    upstream("connections = 0", "7:15", &["`connections` must be 1 to 65536"]),
+    upstream("queue = { length = 0 }", "7:20", &["`length` must be 1 to"]),
+    // What does not fit together.
+    top(
+        "memory = \"16KiB\"\nworkers = 2",
+        "1:10",
+        &["always finish", "memory = \"32KiB\"", "workers"],
+    ),
+    top("memory = \"9GiB\"", "1:10", &["less than 4 GiB", "more workers"]),
+    top("buffer = 3000", "1:10", &["a power of two from 512 to 32768"]),
+    top("exchange_memory = \"1KiB\"", "1:19", &["at least 1280 bytes"]),
+    top("max_clients = 20000", "1:15", &["limit of open files is 20,000", "ulimit -n 20"]),
+    top("io = \"telepathy\"", "1:6", &["write auto, epoll, uring"]),
+    listen("max_head = \"128KiB\"", "4:12", &["256 to 65536 bytes"]),
+    Case {
+        top: "memory = \"32KiB\"\nworkers = 1",
+        listen: "max_head = \"32KiB\"",
+        upstream: "",
+        place: "5:12",
+        says: &["max_head = 32768", "raise memory or exchange_memory"],
+    },
+    listen("max_target = \"32KiB\"", "4:14", &["max_target", "raise max_head"]),
+    listen("at_limit = \"drop\"", "4:12", &["write pause, answer"]),
+    // Names and addresses.
+    listen(
+        "upstream = \"ap\"",
+        "4:12",
+        &["no [[upstream]] is called \"ap\"", "there are upstream"],
+    ),
+    upstream("name = \"a b\"", "7:8", &["1 to 64 letters"]),
+    upstream("connections = 8\n[[upstream]]\nservers = [\":1\"]", "8:1", &["two [[upstream]]"]),
+    top("admin = \"127.0.0.1\"", "1:9", &["write IP:PORT"]),
+    top("admin = \":8080\"", "3:11", &["the admin endpoints take that address"]),
+    listen("[[listen]]\naddress = \"127.0.0.1:8080\"", "5:11", &["another listener takes that"]),
+    top("user = \"no-such-user-here\"", "1:8", &["no such user", "create it"]),
+    top("user = \"root\"\ngroup = \"no-such-group\"", "2:9", &["no such group"]),
+    top("group = \"root\"", "1:9", &["goes with a user"]),
+    // What is not there yet.
+    top("spool = { dir = \"/var/tmp\" }", "1:1", &["`spool` is not available in this version"]),
+    top("log = { access = \"stdout\" }", "1:1", &["`log` is not available"]),
+    upstream("pinned = 5", "7:1", &["`pinned` is not available"]),
+    upstream("warm = 2", "7:8", &["not available in this version: write warm = 0"]),
+    listen("request = \"stream\"", "4:11", &["not available", "request = \"complete\""]),
+    listen("request = \"streamed\"", "4:11", &["did you mean `stream`?"]),
+    listen("proxy = \"mail\"", "4:9", &["`mail` is not available", "proxy = \"http\""]),
+    listen("proxy = \"htpp\"", "4:9", &["there is no proxy `htpp`", "did you mean `http`?"]),
+];
+
+impl Case {
+    fn content(&self) -> String {
+        format!("{}\n{LISTEN}{}\n{UPSTREAM}{}\n", self.top, self.listen, self.upstream)
+    }
+}
+
+#[test]
+fn every_kind_of_error_is_found_where_it_stands_and_has_a_remedy() {
+    assert!(CASES.len() >= 25);
+    for case in CASES {
+        let content = case.content();
+        let said = match checked(&content) {
+            Err(said) => said,
+            Ok(configured) => panic!("{content}\nwas accepted: {configured:?}"),
+        };
+        let place = format!("a.toml:{}", case.place);
+        assert!(said.contains(&place) && said.contains(": error: "), "{content}\n{said}");
+        let first = said.lines().find(|line| line.starts_with(&place)).unwrap();
+        for words in case.says {
+            assert!(first.contains(words), "no `{words}` in\n{content}\n{said}");
+        }
+        assert!(said.contains('^'), "the place is marked: {said}");
+    }
+}
+
+#[test]
+fn what_is_missing_is_said_with_an_example() {
+    for (content, says) in [
+        (UPSTREAM.to_owned(), "no [[listen]]: add one, as in [[listen]] address"),
+        (LISTEN.to_owned(), "no [[upstream]]: add one, as in [[upstream]] servers"),
+        (String::new(), "no [[listen]]"),
+        (format!("[[listen]]\n{UPSTREAM}"), "[[listen]] has no `address`: add one, as in address"),
+        (format!("{LISTEN}[[upstream]]\nname = \"a\"\n"), "[[upstream]] has no `servers`"),
+        (format!("{LISTEN}[[upstream]]\nservers = []\n"), "`servers` is empty: name at least one"),
+        (format!("[listen]\naddress = \":80\"\n{UPSTREAM}"), "write [[listen]] with two brackets"),
+        (format!("listen = [\":80\"]\n{UPSTREAM}"), "write [[listen]] with two brackets"),
+        (format!("{LISTEN}[[upstream]]\nservers = \":9\"\n"), "takes a list of texts"),
+        (format!("{LISTEN}[[upstream]]\nservers = [9]\n"), "takes texts in quotes"),
+        (format!("listen = []\n{UPSTREAM}"), "write [[listen]] with two brackets"),
+        (format!("upstream = []\n{LISTEN}"), "write [[upstream]] with two brackets"),
+    ] {
+        let said = checked(&content).unwrap_err();
+        assert!(said.contains(says), "{content}\n{said}");
+    }
+}
+
+#[test]
+fn servers_and_listeners_are_held_against_each_other() {
+    for (servers, place, says) in [
+        ("\":9\", \":9\"", "4:18", "is given twice"),
+        ("\"127.0.0.1:0\"", "4:12", "give the port"),
+        ("\":8080\"", "4:12", "the proxy would serve itself"),
+        ("\"127.0.0.1\"", "4:12", "write IP:PORT"),
+        ("\"unix:\"", "4:12", "name a path"),
+        ("\"127.0.0.1:70000\"", "4:12", "IP:PORT"),
+    ] {
+        let said = checked(&format!("{LISTEN}[[upstream]]\nservers = [{servers}]\n")).unwrap_err();
+        assert!(said.starts_with(&format!("a.toml:{place}: error: ")), "{said}");
+        assert!(said.contains(says), "{said}");
+    }
+    let many = (1..=257).map(|port| format!("\":{port}\"")).collect::<Vec<_>>().join(", ");
+    let said = checked(&format!("{LISTEN}[[upstream]]\nservers = [{many}]\n")).unwrap_err();
+    assert!(said.contains("257 times: 256 are the most"), "{said}");
+    let listen = |port| format!("[[listen]]\naddress = \":{port}\"\nproxy = \"http\"\n");
+    let many = (1..=65).map(listen).collect::<Vec<_>>().concat();
+    let said = checked(&format!("{many}{UPSTREAM}")).unwrap_err();
+    assert!(said.contains("65 times: 64 are the most"), "{said}");
+}
+
+#[test]
+fn the_port_tells_the_proxy() {
+    let said = |address: &str| {
+        checked(&format!("[[listen]]\naddress = \"{address}\"\n{UPSTREAM}")).unwrap_err()
+    };
+    for port in [80, 8000, 8008, 8080] {
+        settings(&format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\n{UPSTREAM}"));
+    }
+    assert!(said(":25").contains("port 25 tells the proxy `mail`, which is not available"));
+    assert!(said(":21").contains("`ftp`") && said(":443").contains("`security`"));
+    assert!(said(":7777").contains("passing connections through unread is not available"));
+    assert!(said(":0").contains("port 0 tells no proxy: add proxy = \"http\""));
+    assert!(said("unix:/tmp/a.sock").contains("has no port to tell the proxy"));
+    settings(&format!("[[listen]]\naddress = \":7777\"\nproxy = \"http\"\n{UPSTREAM}"));
+}
+
+#[test]
+fn all_errors_are_told_at_once_in_their_order() {
+    let content = format!("memroy = 1\nworkers = 0\n{LISTEN}request = 5\n{UPSTREAM}warm = 1\n");
+    let said = checked(&content).unwrap_err();
+    let places: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("a.toml:")).collect();
+    let lines: Vec<&str> = places.iter().map(|place| place.split(':').next().unwrap()).collect();
+    assert_eq!(lines, ["1", "2", "5", "8", " 4 errors, 0 warnings"]);
+}
+
+#[test]
+fn what_can_be_served_but_is_hardly_meant_is_a_warning() {
+    for (content, says) in [
+        (
+            format!(
+                "{LISTEN}upstream = \"upstream\"\n{UPSTREAM}[[upstream]]\nname = \"b\"\nservers = [\":9\"]\n"
+            ),
+            "no [[listen]] leads to the upstream \"b\"",
+        ),
+        (
+            format!("memory = \"64KiB\"\nexchange_memory = \"1MiB\"\n{LISTEN}{UPSTREAM}"),
+            "lends at most",
+        ),
+        (
+            format!("memory = \"64KiB\"\n{LISTEN}{UPSTREAM}connections = 200\n"),
+            "each takes two buffers at least",
+        ),
+        (
+            format!(
+                "{LISTEN}upstream = \"b\"\n[[listen]]\naddress = \":80\"\nupstream = \"upstream\"\n\
+                 {UPSTREAM}[[upstream]]\nname = \"b\"\nservers = [\"127.0.0.1:9000\"]\n"
+            ),
+            "is a server of upstream too",
+        ),
+    ] {
+        let warnings = checked(&content).unwrap().warnings;
+        assert!(warnings.contains(": warning: ") && warnings.contains(says), "{warnings}");
+        assert!(!warnings.contains("error: "), "{warnings}");
+    }
+}
+
+#[test]
+fn listeners_share_one_answer_at_the_limit() {
+    let two = |first: &str, second: &str| {
+        checked(&format!("{LISTEN}{first}\n[[listen]]\naddress = \":80\"\n{second}\n{UPSTREAM}"))
+    };
+    let answer = "at_limit = \"answer\"";
+    let said = two("", answer).unwrap_err();
+    assert!(said.starts_with("a.toml:6:12: error: at_limit differs"), "{said}");
+    assert_eq!(two(answer, answer).unwrap().settings.at_limit, worker::AtLimit::Answer);
+}
+
+#[test]
+fn several_listeners_and_groups_become_the_plan() {
+    let settings = settings(
+        "memory = \"8MiB\"\nworkers = 2\nmax_clients = 100\nexchange_memory = 65536\n\
+         timeouts = { head = \"300ms\", drain = \"2s\" }\nadmin = \"127.0.0.1:9900\"\n\
+         [[listen]]\naddress = \":8080\"\nupstream = \"api\"\nmax_head = \"4KiB\"\n\
+         [[listen]]\naddress = \"127.0.0.1:7000\"\nproxy = \"http\"\nupstream = \"app\"\n\
+         max_body = \"1MiB\"\nmax_target = \"1KiB\"\n\
+         [[upstream]]\nname = \"app\"\nservers = [\":9001\", \"unix:/run/b.sock\"]\nconnections = 3\n\
+         [[upstream]]\nname = \"api\"\nservers = [\":9002\"]\nqueue = { length = 7 }\n\
+         persistent = false\n",
+    );
+    let plan = settings.plan(WorkerId(1));
+    let groups: Vec<GroupId> = plan.listeners.iter().map(|listener| listener.group).collect();
+    assert_eq!(groups, [GroupId(1), GroupId(0)]);
+    assert_eq!(plan.listeners[0].max_head, 4096);
+    assert_eq!((plan.listeners[1].max_body, plan.listeners[1].max_target), (1 << 20, 1024));
+    assert_eq!((plan.pool.buffers, plan.max_clients, plan.exchange_memory), (2048, 100, 65536));
+    let servers: Vec<u32> =
+        plan.groups.iter().flat_map(|group| &group.servers).map(|server| server.id.0).collect();
+    assert_eq!(servers, [0, 1, 2], "numbered over all groups");
+    assert_eq!(plan.groups[0].servers[1].connections, 3);
+    assert_eq!((&*plan.groups[1].name, plan.groups[1].queue_length), ("api", 3));
+    assert!(plan.groups[0].persistent && !plan.groups[1].persistent);
+    assert_eq!(plan.timeouts.head, Duration::from_millis(300));
+    assert_eq!(plan.timeouts.idle, Duration::from_hours(1));
+    let addresses: Vec<String> = settings.servers().map(|(_, at)| at.to_string()).collect();
+    assert_eq!(addresses, ["[::]:9001", "unix:/run/b.sock", "[::]:9002"]);
+    assert_eq!(settings.connections(), 3 + 3 + 8);
+}
+
+#[test]
+fn the_defaults_can_be_served_and_are_the_defaults() {
+    let printed = settings(&defaults());
+    let bare = settings(
+        "[[listen]]\naddress = \"127.0.0.1:8080\"\n[[upstream]]\nservers = [\"127.0.0.1:8000\"]\n",
+    );
+    assert_eq!(format!("{printed:?}"), format!("{bare:?}"));
+}
+
+#[test]
+fn what_the_defaults_leave_out_can_be_put_in() {
+    let examples = defaults();
+    let mut content = String::new();
+    let mut put_in = 0;
+    for line in examples.lines() {
+        let later = content.lines().last().is_some_and(|last| last.contains("Not available"));
+        match line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !later) {
+            // The user and its group differ from machine to machine.
+            Some(rest) if rest.starts_with("user") => content.push_str("user = \"root\""),
+            Some(rest) if rest.starts_with("group") => content.push_str("group = \"root\""),
+            Some(rest) => content.push_str(&rest.replace("\"app\"", "\"upstream\"")),
+            None => content.push_str(line),
+        }
+        put_in += usize::from(!content.ends_with(line));
+        content.push('\n');
+    }
+    let settings = settings(&content);
+    assert!(put_in >= 7, "{put_in} lines in\n{content}");
+    assert_eq!((settings.workers, settings.max_clients), (2, 18_000));
+    assert_eq!(settings.admin, "127.0.0.1:9900".parse::<Address>().ok());
+}
+
+/// Truncated anywhere, or with any byte of its keys and values lost or doubled: whatever is wrong
+/// then has a place in the file.
+#[test]
+fn a_damaged_file_is_read_or_refused_with_a_place() {
+    let whole = defaults();
+    let damaged = |content: String| {
+        if let Err(said) = checked(&content) {
+            assert!(said.starts_with("a.toml:") && said.contains(": error: "), "{content}\n{said}");
+        }
+    };
+    let (mut start, mut tried) = (0, 0);
+    for line in whole.split_inclusive('\n') {
+        // A damaged address may become a host name, which would be looked up.
+        let quiet = line.starts_with('#') || line.contains("address =") || line.contains("servers");
+        for at in (start..start + line.len()).filter(|_| !quiet) {
+            let (before, after) = whole.split_at(at);
+            damaged(before.to_owned());
+            damaged(format!("{before}{}", &after[1..]));
+            damaged(format!("{before}{}{after}", &after[..1]));
+            tried += 1;
+        }
+        start += line.len();
+    }
+    assert!(tried > 400, "{tried}");
+}
+
+#[test]
+fn every_key_is_documented_with_its_default() {
+    let documentation = include_str!("../../../../docs/configuration.md");
+    let printed = defaults();
+    for section in SECTIONS {
+        for key in section.keys {
+            if matches!(key.preset, Preset::Table(_)) {
+                continue;
+            }
+            let example = key.example();
+            assert!(printed.contains(&example), "{example} is not in --defaults");
+            let row = documentation.lines().find(|line| {
+                line.starts_with(&format!("| `{}` |", key.name))
+                    || line.starts_with(&format!("| `queue.{}` |", key.name))
+            });
+            let row = row.unwrap_or_else(|| panic!("{} is not documented", key.name));
+            if let Preset::Default(value) = &key.preset {
+                let value = value();
+                let plain = value.trim_matches('"');
+                assert!(
+                    row.contains(&format!("`{plain}`")),
+                    "default {plain} of {}: {row}",
+                    key.name
+                );
+            }
+            let later = row.contains("not available");
+            assert_eq!(later, matches!(key.preset, Preset::Later(_)), "{}: {row}", key.name);
+        }
+    }
+}
+
+#[test]
+fn the_documented_configuration_and_the_examples_can_be_served() {
+    let documentation = include_str!("../../../../docs/configuration.md");
+    let blocks: Vec<&str> = documentation
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!blocks.is_empty());
+    for block in blocks {
+        drop(settings(block));
+    }
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(examples).unwrap().flatten() {
+        let path = entry.path();
+        if path.extension().is_some_and(|ending| ending == "toml") {
+            let configured = load(&path, MACHINE).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(configured.warnings, "", "{}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen} examples");
+}

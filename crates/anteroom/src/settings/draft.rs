@@ -1,0 +1,147 @@
+//! What is asked for, before it is checked: the command line and the file both lead here.
+
+use base::id::GroupId;
+use driver::Address;
+use worker::{AtLimit, Timeouts};
+
+use super::complaint::{Given, Tongue};
+use crate::cli::{Io, ProxyArgs, Timeout};
+
+/// The name of the group of servers that the command line makes.
+pub(crate) const GROUP: &str = "upstream";
+
+/// Most connections to one server.
+pub(crate) const CONNECTIONS_MOST: u32 = 65_536;
+/// Most clients.
+pub(crate) const CLIENTS_MOST: u32 = 16_777_216;
+/// Longest ready queue.
+pub(crate) const QUEUE_MOST: u32 = 16_777_216;
+
+/// Everything that can be asked for; what was not given has its default.
+#[derive(Clone, Debug)]
+pub(crate) struct Draft {
+    pub(crate) tongue: Tongue,
+    pub(crate) listeners: Vec<ListenDraft>,
+    pub(crate) groups: Vec<GroupDraft>,
+    pub(crate) memory: Option<Given<u64>>,
+    pub(crate) buffer: Option<Given<u64>>,
+    pub(crate) workers: Option<Given<u32>>,
+    pub(crate) max_clients: Option<Given<u32>>,
+    pub(crate) exchange_memory: Option<Given<u64>>,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) io: Option<Given<Io>>,
+    pub(crate) reuse_port: bool,
+    pub(crate) reclaim_parked: bool,
+    pub(crate) admin: Option<Given<Address>>,
+    pub(crate) user: Option<Given<String>>,
+    pub(crate) group: Option<Given<String>>,
+}
+
+/// A listener as it is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ListenDraft {
+    pub(crate) address: Given<Address>,
+    /// The place of its servers in [`Draft::groups`].
+    pub(crate) group: GroupId,
+    pub(crate) max_head: Option<Given<u64>>,
+    pub(crate) max_target: Option<Given<u64>>,
+    pub(crate) max_body: Option<Given<u64>>,
+    pub(crate) at_limit: Option<Given<AtLimit>>,
+}
+
+/// A group of servers as it is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupDraft {
+    pub(crate) name: Given<String>,
+    pub(crate) servers: Vec<Given<Address>>,
+    /// Most leases to each server.
+    pub(crate) connections: Option<Given<u32>>,
+    /// Most waiting requests, over all workers.
+    pub(crate) queue: Option<Given<u32>>,
+    pub(crate) persistent: bool,
+}
+
+impl Draft {
+    /// A draft of which nothing is asked yet.
+    pub(crate) fn empty(tongue: Tongue) -> Self {
+        Self {
+            tongue,
+            listeners: Vec::new(),
+            groups: Vec::new(),
+            memory: None,
+            buffer: None,
+            workers: None,
+            max_clients: None,
+            exchange_memory: None,
+            timeouts: Timeouts::default(),
+            io: None,
+            reuse_port: false,
+            reclaim_parked: false,
+            admin: None,
+            user: None,
+            group: None,
+        }
+    }
+}
+
+impl From<&ProxyArgs> for Draft {
+    fn from(args: &ProxyArgs) -> Self {
+        let listener = |address: &Address| ListenDraft {
+            address: Given::by_flag(address.clone()),
+            group: GroupId(0),
+            max_head: args.max_head.map(Given::by_flag),
+            max_target: args.max_target.map(Given::by_flag),
+            max_body: args.max_body.map(Given::by_flag),
+            at_limit: Some(Given::by_flag(args.at_limit.into())),
+        };
+        let group = GroupDraft {
+            name: Given::by_flag(GROUP.to_owned()),
+            servers: args.upstream.iter().cloned().map(Given::by_flag).collect(),
+            connections: Some(Given::by_flag(args.connections)),
+            queue: Some(Given::by_flag(args.queue)),
+            persistent: !args.not_persistent,
+        };
+        Self {
+            listeners: args.listen.iter().map(listener).collect(),
+            groups: vec![group],
+            memory: args.memory.map(Given::by_flag),
+            buffer: args.buffer.map(Given::by_flag),
+            workers: args.workers.map(Given::by_flag),
+            max_clients: args.max_clients.map(Given::by_flag),
+            exchange_memory: args.exchange_memory.map(Given::by_flag),
+            timeouts: timeouts(args),
+            io: Some(Given::by_flag(args.io)),
+            reuse_port: args.reuse_port,
+            reclaim_parked: args.reclaim_parked,
+            admin: args.admin.clone().map(Given::by_flag),
+            user: args.user.clone().map(Given::by_flag),
+            group: args.group.clone().map(Given::by_flag),
+            ..Self::empty(Tongue::Flags)
+        }
+    }
+}
+
+fn timeouts(args: &ProxyArgs) -> Timeouts {
+    let mut timeouts = Timeouts::default();
+    for (name, length) in &args.timeout {
+        *name.of(&mut timeouts) = *length;
+    }
+    timeouts
+}
+
+impl Timeout {
+    /// The deadline of that name.
+    pub(crate) const fn of(self, timeouts: &mut Timeouts) -> &mut std::time::Duration {
+        match self {
+            Self::Head => &mut timeouts.head,
+            Self::BodyProgress => &mut timeouts.body_progress,
+            Self::Idle => &mut timeouts.idle,
+            Self::FirstByte => &mut timeouts.first_byte,
+            Self::WriteProgress => &mut timeouts.write_progress,
+            Self::Connect => &mut timeouts.connect,
+            Self::Response => &mut timeouts.response,
+            Self::Queue => &mut timeouts.queue,
+            Self::Drain => &mut timeouts.drain,
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! What is asked for, checked: the one form that the command line and the file both lead to.
+//!
+//! `draft` is what was written, `check` and `addresses` refuse what cannot work before anything
+//! is opened, `complaint` says what and where.
+
+mod addresses;
+mod check;
+mod complaint;
+mod draft;
+
+use std::sync::Arc;
+
+use base::id::{GroupId, ListenerId, ServerId, WorkerId};
+use bus::{GroupConfig, ServerConfig};
+use driver::Address;
+use pool::PoolConfig;
+use worker::{AtLimit, ListenerPlan, Plan, Timeouts};
+
+use crate::cli::{Io, ProxyArgs};
+use crate::descriptors::Holders;
+use crate::failure::Failure;
+use crate::identity::Identity;
+use crate::log;
+
+pub(crate) use check::{Machine, check};
+pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue};
+pub(crate) use draft::{
+    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, QUEUE_MOST,
+};
+
+/// Everything the master needs to start: every value given, and every value possible.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) listeners: Vec<Listen>,
+    pub(crate) groups: Vec<Group>,
+    pub(crate) max_clients: u32,
+    pub(crate) workers: u32,
+    /// How they drive sockets.
+    pub(crate) io: Io,
+    /// The pool of each worker.
+    pub(crate) pool: PoolConfig,
+    pub(crate) exchange_memory: u32,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) at_limit: AtLimit,
+    pub(crate) reclaim_parked: bool,
+    pub(crate) reuse_port: bool,
+    pub(crate) admin: Option<Address>,
+    /// Whom to become once everything is bound.
+    pub(crate) identity: Option<Identity>,
+    /// The limit of open files these settings were checked against.
+    pub(crate) descriptors: u64,
+}
+
+/// A listener.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    pub(crate) address: Address,
+    /// The servers behind it.
+    pub(crate) group: GroupId,
+    pub(crate) max_head: u32,
+    pub(crate) max_target: u32,
+    pub(crate) max_body: u64,
+}
+
+/// A group of servers.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) name: Arc<str>,
+    pub(crate) servers: Vec<Address>,
+    /// Most leases to each server.
+    pub(crate) connections: u32,
+    /// Most waiting requests, over all workers.
+    pub(crate) queue: u32,
+    pub(crate) persistent: bool,
+}
+
+impl Settings {
+    /// Checks what the command line asks for. `descriptors` is the limit of open files, `cores`
+    /// the number of workers unless given.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`], naming the flag, its value and the remedy.
+    pub(crate) fn check(args: &ProxyArgs, descriptors: u64, cores: u32) -> Result<Self, Failure> {
+        let (settings, complaints) = check(&Draft::from(args), Machine { descriptors, cores });
+        let mut errors = Vec::new();
+        for complaint in complaints.sorted() {
+            match complaint.severity {
+                Severity::Error => errors.push(complaint.text),
+                Severity::Warning => log::note(format_args!("warning: {}", complaint.text)),
+            }
+        }
+        settings.ok_or_else(|| Failure::Usage(errors.join("\n  ")))
+    }
+
+    /// What `worker` is built from.
+    pub(crate) fn plan(&self, worker: WorkerId) -> Plan {
+        Plan {
+            worker,
+            pool: self.pool,
+            max_clients: self.max_clients,
+            exchange_memory: self.exchange_memory,
+            listeners: (0u32..)
+                .zip(&self.listeners)
+                .map(|(id, listen)| listener(ListenerId(id), listen))
+                .collect(),
+            groups: self.group_configs(worker),
+            timeouts: self.timeouts,
+            at_limit: self.at_limit,
+            reclaim_parked: self.reclaim_parked,
+        }
+    }
+
+    /// The groups as `worker` sees them; servers are numbered over all groups.
+    fn group_configs(&self, worker: WorkerId) -> Vec<GroupConfig> {
+        let mut ids = (0u32..).map(ServerId);
+        let mut config = |group: &Group| GroupConfig {
+            name: (&*group.name).into(),
+            servers: ids
+                .by_ref()
+                .take(group.servers.len())
+                .map(|id| ServerConfig { id, connections: group.connections })
+                .collect(),
+            queue_length: share(group.queue, self.workers, worker).max(1),
+            persistent: group.persistent,
+        };
+        self.groups.iter().map(&mut config).collect()
+    }
+
+    /// Every server with its group, in the order of [`ServerId`].
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&Group, &Address)> {
+        self.groups.iter().flat_map(|group| group.servers.iter().map(move |at| (group, at)))
+    }
+
+    /// Who needs descriptors besides the clients.
+    pub(crate) fn holders(&self) -> Holders {
+        Holders {
+            upstream: self.connections(),
+            listeners: self.listeners.len() as u64,
+            workers: u64::from(self.workers),
+            refusals: Holders::refusals(self.at_limit),
+        }
+    }
+
+    /// Most connections to all servers together.
+    pub(crate) fn connections(&self) -> u64 {
+        self.servers().map(|(group, _)| u64::from(group.connections)).sum()
+    }
+
+    /// Bytes of all pools together.
+    pub(crate) fn pool_bytes(&self) -> u64 {
+        u64::from(self.workers) * u64::from(self.pool.buffers) * u64::from(self.pool.buffer_bytes)
+    }
+}
+
+fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
+    let default_host = match &listen.address {
+        Address::Ip(ip) => ip.to_string(),
+        Address::Unix(_) => "localhost".to_owned(),
+    };
+    ListenerPlan {
+        id,
+        group: listen.group,
+        default_host: default_host.into(),
+        max_head: listen.max_head,
+        max_target: listen.max_target,
+        max_body: listen.max_body,
+    }
+}
+
+/// A worker's part of `all`: equal ones, the remainder to the first workers.
+fn share(all: u32, workers: u32, worker: WorkerId) -> u32 {
+    all / workers + u32::from(worker.0 < all % workers)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use base::limits;
+    use clap::Parser;
+    use std::time::Duration;
+
+    /// The settings of a command line behind `proxy`, with 20,000 descriptors and two cores.
+    pub(crate) fn settings(flags: &str) -> Result<Settings, Failure> {
+        let line = format!("anteroom proxy {flags}");
+        match Cli::try_parse_from(line.split_whitespace()).unwrap().command {
+            Command::Proxy(args) => Settings::check(&args, 20_000, 2),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    const BASE: &str = "--listen 127.0.0.1:0 --upstream 127.0.0.1:9000";
+
+    fn refused(flags: &str) -> String {
+        match settings(&format!("{BASE} {flags}")) {
+            Err(Failure::Usage(text)) => text,
+            other => panic!("{flags}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_contract() {
+        let settings = settings(BASE).unwrap();
+        assert_eq!(settings.pool_bytes(), 64 << 20);
+        assert_eq!((settings.pool.buffers, settings.pool.buffer_bytes), (16_384, 2048));
+        assert_eq!(
+            (settings.exchange_memory, settings.listeners[0].max_head),
+            (256 << 10, 32 << 10)
+        );
+        assert_eq!(
+            (settings.listeners[0].max_target, settings.listeners[0].max_body),
+            (8 << 10, 1 << 30)
+        );
+        assert_eq!((settings.workers, settings.connections()), (2, 8));
+        assert_eq!(settings.timeouts, Timeouts::default());
+        assert!(settings.groups[0].persistent && settings.admin.is_none());
+    }
+
+    #[test]
+    fn shares_add_up_to_the_whole() {
+        let settings = settings(&format!("{BASE} --workers 4 --max-clients 10 --queue 3")).unwrap();
+        let plans: Vec<Plan> = (0..4).map(|id| settings.plan(WorkerId(id))).collect();
+        assert_eq!(plans.iter().map(|plan| plan.max_clients).collect::<Vec<_>>(), [10; 4]);
+        assert_eq!(plans[3].groups[0].queue_length, 1);
+        assert_eq!(plans[1].listeners[0].default_host.as_ref(), "127.0.0.1:0");
+    }
+
+    #[test]
+    fn a_small_pool_lowers_what_one_exchange_may_keep() {
+        let settings = settings(&format!("{BASE} --memory 32KiB --workers 1")).unwrap();
+        assert_eq!(settings.pool.buffers, 16);
+        assert!(settings.exchange_memory < 32 << 10, "{settings:?}");
+        let listener = &settings.listeners[0];
+        assert!(listener.max_head + limits::HEAD_GROWTH <= settings.exchange_memory);
+        assert!(listener.max_target < listener.max_head);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_a_remedy() {
+        for (flags, named, remedy) in [
+            ("--memory 16KiB --workers 2", "--memory 16 KiB", "--memory 32KiB"),
+            ("--memory 9GiB --workers 2", "--memory 9 GiB", "more --workers"),
+            ("--buffer 3000", "--buffer 3000", "power of two"),
+            ("--buffer 64KiB", "--buffer 65536", "512 to 32768"),
+            ("--exchange-memory 1KiB", "--exchange-memory 1024", "at least 1280"),
+            ("--max-head 65537", "--max-head 65537", "256 to 65536"),
+            ("--max-head 32KiB --exchange-memory 8KiB", "--max-head 32768", "--exchange-memory"),
+            ("--max-target 32KiB", "--max-target 32768", "--max-head"),
+            ("--max-clients 20000", "--max-clients 20000", "ulimit -n"),
+            ("--upstream 127.0.0.1:9000", "--upstream 127.0.0.1:9000", "once"),
+            ("--upstream 127.0.0.1:0", "--upstream 127.0.0.1:0", "port"),
+            ("--listen 127.0.0.1:9000", "--upstream 127.0.0.1:9000", "itself"),
+        ] {
+            let text = refused(flags);
+            assert!(text.contains(named) && text.contains(remedy), "{flags}: {text}");
+        }
+        let many = "--listen 127.0.0.1:0 ".repeat(64);
+        assert!(refused(&many).contains("64 are the most"));
+    }
+
+    #[test]
+    fn deadlines_are_set_by_name() {
+        let flags = format!("{BASE} --timeout head=300ms --timeout drain=2s --timeout head=400ms");
+        let timeouts = settings(&flags).unwrap().timeouts;
+        let expected = Timeouts {
+            head: Duration::from_millis(400),
+            drain: Duration::from_secs(2),
+            ..Timeouts::default()
+        };
+        assert_eq!(timeouts, expected);
+    }
+}
