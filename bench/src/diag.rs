@@ -55,7 +55,7 @@ impl Diag {
         Ok(Self { socket, answer: vec![0; 64 * 1024] })
     }
 
-    /// How many connections whose own port is this one, accepted or waiting to be, exist at
+    /// How many connections of the server at this port of 127.0.0.1, accepted or waiting to be, exist at
     /// one instant. A list takes the kernel a millisecond, in which connections come and go, so
     /// that a list may show some that never met: those in two lists, one right behind the
     /// other, all existed between the two.
@@ -100,12 +100,17 @@ fn request(port: u16) -> Vec<u8> {
     bytes
 }
 
-/// Where a message has its socket's state, and its cookie: behind four bytes of state, two
-/// ports, two addresses and an interface.
+/// Where a message has its socket's state, its own address behind four bytes of state and two
+/// ports, and its cookie behind both addresses and an interface.
 const STATE: usize = HEADER + 1;
+const ADDRESS: std::ops::Range<usize> = HEADER + 8..HEADER + 12;
 const COOKIE: std::ops::Range<usize> = HEADER + 44..HEADER + 52;
 
-/// Adds the connections of these messages; true when the list is at its end.
+/// The servers' address. The kernel chooses by port alone, and a client of the crowd may have
+/// the server's port at an address of its own.
+const SERVER: &[u8] = &[127, 0, 0, 1];
+
+/// Adds the server's connections among these messages; true when the list is at its end.
 fn read(mut bytes: &[u8], list: &mut List) -> Outcome<bool> {
     while let (Some(length), Some(kind)) = (bytes.first_chunk::<4>(), bytes.get(4..6)) {
         let length = usize::try_from(u32::from_ne_bytes(*length))?;
@@ -115,7 +120,9 @@ fn read(mut bytes: &[u8], list: &mut List) -> Outcome<bool> {
                 let (Some(cookie), Some(&state)) = (cookie, bytes.get(STATE)) else {
                     return Err(failure("sock_diag's answer is cut"));
                 };
-                list.insert(*cookie, state);
+                if bytes.get(ADDRESS) == Some(SERVER) {
+                    list.insert(*cookie, state);
+                }
             }
             NLMSG_DONE => return Ok(true),
             NLMSG_ERROR => return Err(failure("sock_diag refuses")),
@@ -131,6 +138,22 @@ fn read(mut bytes: &[u8], list: &mut List) -> Outcome<bool> {
 mod tests {
     use super::*;
     use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn a_stranger_with_the_same_port_is_not_counted() {
+        use rustix::net::{bind, connect};
+        use std::net::{Ipv4Addr, SocketAddrV4};
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = server.local_addr().unwrap().port();
+        let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stranger =
+            socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .unwrap();
+        bind(&stranger, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 10), port)).unwrap();
+        connect(&stranger, &elsewhere.local_addr().unwrap()).unwrap();
+        assert_eq!(Diag::open().unwrap().held(port).unwrap(), Held::default());
+        drop((server, elsewhere, stranger));
+    }
 
     #[test]
     fn counts_the_connections_of_one_port() {
