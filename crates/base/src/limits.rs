@@ -80,6 +80,23 @@ pub const PRESSURE_PAUSE: Duration = Duration::from_millis(10);
 /// How long a drain lets parked clients come back with one more request.
 pub const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
+/// Bytes of one extent of the spool: what one errand of the disk moves at most.
+pub const SPOOL_EXTENT: u32 = 64 << 10;
+/// The spool in all, unless configured (`spool.size`).
+pub const SPOOL_SIZE: u64 = 1 << 30;
+/// What of one exchange may lie in the spool (`spool.per_exchange`).
+pub const SPOOL_PER_EXCHANGE: u64 = 256 << 20;
+/// What of one client address may lie in the spool (`spool.per_address`).
+pub const SPOOL_PER_ADDRESS: u64 = 512 << 20;
+/// Largest spool that can be configured.
+pub const SPOOL_SIZE_MAX: u64 = 64 << 40;
+/// Places in which client addresses are counted for `spool.per_address`.
+pub const SPOOL_ADDRESSES: u32 = 16 << 10;
+/// Errands of one worker that the disk has at one time, each with memory for one extent.
+pub const SPOOL_ERRANDS: u32 = 16;
+/// For how long nothing is put into a spool on which a read or write failed.
+pub const SPOOL_REST: Duration = Duration::from_secs(10);
+
 /// First pause before a failed server is tried again; doubles up to the last.
 pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
 
@@ -102,5 +119,8 @@ const _: () = {
     assert!(EXCHANGE_MEMORY > MAX_HEAD_LIMIT);
     assert!(TIMEOUT_MAX.as_millis() < (u32::MAX / 2) as u128, "ticks must compare rightly");
     assert!(LINGERING_MAX >= WORKERS_MAX, "each worker may let at least one linger");
+    assert!(SPOOL_EXTENT.is_power_of_two() && SPOOL_SIZE_MAX / SPOOL_EXTENT as u64 <= 1 << 30);
+    assert!(SPOOL_PER_EXCHANGE <= SPOOL_PER_ADDRESS && SPOOL_PER_ADDRESS <= SPOOL_SIZE);
+    assert!(SPOOL_EXTENT <= RECEIVE_BUFFERS as u32 * BUFFER_BYTES, "one reading fits one receive");
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
 };

@@ -6,9 +6,10 @@ use crate::run::Runner;
 
 /// The floors of DESIGN.md §2, lowest first. `sim` stands beside the house: it may import every
 /// floor below the binary, and nobody imports it.
-const FLOORS: [(&str, u8); 12] = [
+const FLOORS: [(&str, u8); 13] = [
     ("base", 0),
     ("pool", 1),
+    ("spool", 1),
     ("wire", 1),
     ("exchange", 2),
     ("driver", 2),
