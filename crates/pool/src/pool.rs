@@ -232,7 +232,7 @@ impl Pool {
     }
 
     /// Queues `token` before all others of its rank: for who should be finished before others are
-    /// begun. Otherwise as [`wait`](Self::wait).
+    /// begun. It gives up the place that it has. Otherwise as [`wait`](Self::wait).
     pub fn wait_first(&mut self, token: u32, rank: Rank, now: Instant) {
         self.waiting.enter_first(token, rank, now);
     }

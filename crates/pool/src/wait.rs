@@ -48,10 +48,14 @@ impl Waiting {
         }
     }
 
-    /// Queues `token` before all others of its rank. It counts as waiting for as long as the one
+    /// Queues `token` before all others of its rank, wherever it stood. It counts as waiting for as long as the one
     /// it is put before, so that the queue stays in order of time.
     pub(crate) fn enter_first(&mut self, token: u32, rank: Rank, now: Instant) {
         let front = self.queues[rank.index()].front();
+        if front == Some(token) {
+            return;
+        }
+        self.leave(token);
         let since = front.map_or(now, |front| self.waiters.0[front as usize].since.min(now));
         if self.prepare(token, rank, since) {
             self.queues[rank.index()].push_front(&mut self.waiters, token);
@@ -163,6 +167,10 @@ mod tests {
         waiting.enter_first(3, Rank::Client, Instant(40));
         assert_eq!(waiting.front(), Some((3, Rank::Client)));
         assert_eq!(waiting.oldest(), Some(Instant(10)));
+        waiting.enter_first(2, Rank::Client, Instant(50));
+        assert_eq!(waiting.front(), Some((2, Rank::Client)), "though it stood there before");
+        assert_eq!((waiting.oldest(), waiting.len(Rank::Client)), (Some(Instant(10)), 3));
+        waiting.leave(2);
         waiting.leave(3);
         assert_eq!(waiting.front(), Some((1, Rank::Client)));
     }
