@@ -76,9 +76,41 @@ pub enum Completion {
         /// Whose socket it was.
         owner: Owner,
     },
+    /// What [`crate::Driver::spool_write`] or [`crate::Driver::spool_read`] asked for is done.
+    Spooled {
+        /// Whose errand it was.
+        ticket: Ticket,
+        /// What came of it.
+        done: SpoolDone,
+    },
     /// Another thread called [`crate::Wake::wake`].
     Woken,
 }
+
+/// Names whom an errand of the spool's disk is for: numbers that the driver hands back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The exchange.
+    pub owner: u32,
+    /// Tells one owner of that number from the next.
+    pub generation: u32,
+}
+
+/// What came of an errand of the spool's disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpoolDone {
+    /// The bytes are in the file.
+    Written,
+    /// They were read, and wait for [`crate::Driver::spool_take`] or
+    /// [`crate::Driver::spool_drop`].
+    Read(SpoolRead),
+    /// The disk failed: what was to be written is lost.
+    Failed,
+}
+
+/// Bytes read from the spool that nobody has taken yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolRead(pub u32);
 
 /// What [`crate::Driver::receive`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

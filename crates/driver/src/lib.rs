@@ -16,6 +16,7 @@
 
 mod address;
 mod completion;
+mod disk;
 pub mod epoll;
 mod listener;
 mod sockets;
@@ -23,8 +24,10 @@ pub mod uring;
 
 pub use address::{Address, AddressError};
 pub use completion::{
-    AcceptFault, Completion, ConnectFault, Owner, PeerFault, Received, Sent, Socket,
+    AcceptFault, Completion, ConnectFault, Owner, PeerFault, Received, Sent, Socket, SpoolDone,
+    SpoolRead, Ticket,
 };
+pub use disk::{Desk, Disk, SpoolError, SpoolFile, put_behind};
 pub use listener::{BindError, BindOptions, Listener, bind};
 pub use sockets::{Detached, SocketConfig, SocketDriver, Waker};
 
@@ -34,6 +37,7 @@ use std::time::SystemTime;
 use base::id::{ListenerId, ServerId};
 use base::time::Instant;
 use pool::{Chain, Cursor, Fill, Pool, Promise};
+use spool::Piece;
 
 /// Ends another worker's wait in [`Driver::poll`]; may be called from any thread.
 pub trait Wake: Send + Sync {
@@ -123,6 +127,29 @@ pub trait Driver {
     /// Sends a short fixed text as far as the transport takes it at once: refusals of clients
     /// for whom there is no buffer, `100 Continue`. Returns whether all of it was taken.
     fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> bool;
+
+    /// Has a copy of the first `piece.len` bytes from `from` on written to the spool;
+    /// [`Completion::Spooled`] follows. Errands are done in the order they are given, those of
+    /// other workers of the process among them. Returns false, and does nothing, when the disk
+    /// has as many errands of this worker as it may have, or there is no spool.
+    fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool;
+
+    /// Has a piece read from the spool; otherwise as [`spool_write`](Self::spool_write).
+    fn spool_read(&mut self, piece: Piece, ticket: Ticket) -> bool;
+
+    /// Puts what was read behind the chain's last byte, as far as buffers are granted (the first
+    /// one is the promised one, if there is a promise), and forgets the rest. Returns how many
+    /// bytes that were.
+    fn spool_take(
+        &mut self,
+        read: SpoolRead,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        promise: &mut Option<Promise>,
+    ) -> u32;
+
+    /// Forgets what was read.
+    fn spool_drop(&mut self, read: SpoolRead);
 
     /// Ends our direction; the peer's bytes may still come.
     fn shutdown(&mut self, socket: Socket);

@@ -30,6 +30,7 @@
 //! accepted and lost. [`Segments`] cuts what is received and sent into pieces.
 #![forbid(unsafe_code)]
 
+mod disk;
 mod memory;
 mod net;
 mod peer;
@@ -40,6 +41,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use disk::DiskMode;
 pub use memory::{Detached, MemoryDriver};
 pub use net::ServerMode;
 pub use peer::Peer;

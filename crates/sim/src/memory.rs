@@ -9,9 +9,11 @@ use base::id::{ListenerId, ServerId};
 use base::limits::ACCEPT_BATCH;
 use base::time::Instant;
 use driver::{
-    AcceptFault, Completion, ConnectFault, Driver, Owner, PeerFault, Received, Sent, Socket, Wake,
+    AcceptFault, Completion, ConnectFault, Driver, Owner, PeerFault, Received, Sent, Socket,
+    SpoolRead, Ticket, Wake, put_behind,
 };
 use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
+use spool::Piece;
 
 use crate::net::{Net, Pipe, Place};
 use crate::sockets::{Door, Note, Station};
@@ -161,6 +163,9 @@ impl Net {
         }
         if station.waker.0.swap(false, Ordering::AcqRel) {
             station.notes.push_back(Note::Woken);
+        }
+        while let Some((whose, ticket, done)) = self.disk.do_next(self.now) {
+            self.stations[whose].notes.push_back(Note::Spooled { ticket, done });
         }
         for listener in (0..).map(ListenerId).take(self.backlogs.len()) {
             if self.stations[worker].doors[listener.index()] == Door::Open {
@@ -339,6 +344,35 @@ impl Driver for MemoryDriver {
             }
         });
         u32::try_from(text.len()).is_ok_and(|whole| sent == Sent::Now(whole))
+    }
+
+    fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {
+        let mut bytes = vec![0; piece.len as usize];
+        assert_eq!(pool.copy_from(from, &mut bytes), bytes.len(), "as long as its bytes");
+        let mut net = self.net.borrow_mut();
+        let now = net.now;
+        net.disk.accept(self.worker, piece, ticket, Some(bytes), now)
+    }
+
+    fn spool_read(&mut self, piece: Piece, ticket: Ticket) -> bool {
+        let mut net = self.net.borrow_mut();
+        let now = net.now;
+        net.disk.accept(self.worker, piece, ticket, None, now)
+    }
+
+    fn spool_take(
+        &mut self,
+        read: SpoolRead,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        promise: &mut Option<Promise>,
+    ) -> u32 {
+        let bytes = self.net.borrow_mut().disk.take(self.worker, read);
+        put_behind(&bytes, pool, chain, promise)
+    }
+
+    fn spool_drop(&mut self, read: SpoolRead) {
+        self.net.borrow_mut().disk.take(self.worker, read);
     }
 
     fn shutdown(&mut self, socket: Socket) {

@@ -117,6 +117,8 @@ pub(crate) struct Net {
     pub(crate) pipe_bytes: usize,
     /// Connections on their way between drivers.
     pub(crate) transit: Vec<usize>,
+    /// The spool's disk.
+    pub(crate) disk: crate::disk::Disk,
 }
 
 impl Net {

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base::id::ListenerId;
 use base::time::Instant;
-use driver::{AcceptFault, Completion, ConnectFault, Owner, PeerFault, Sent, Socket, Wake};
+use driver::{
+    AcceptFault, Completion, ConnectFault, Owner, PeerFault, Sent, Socket, SpoolDone, Ticket, Wake,
+};
 
 use crate::net::{Connection, Opening};
 
@@ -39,6 +41,7 @@ pub(crate) enum Note {
     Failed { index: u32 },
     Closed { index: u32, owner: Owner },
     Left { index: u32 },
+    Spooled { ticket: Ticket, done: SpoolDone },
     Woken,
 }
 
@@ -207,6 +210,7 @@ impl Station {
     fn tell(&mut self, note: Note) -> Option<Completion> {
         match note {
             Note::Woken => Some(Completion::Woken),
+            Note::Spooled { ticket, done } => Some(Completion::Spooled { ticket, done }),
             Note::AcceptFailed { listener, fault } => {
                 Some(Completion::AcceptFailed { listener, fault })
             }

@@ -10,6 +10,7 @@ use base::id::{ListenerId, ServerId};
 use base::time::Instant;
 use driver::AcceptFault;
 
+use crate::disk::{Disk, DiskMode};
 use crate::memory::MemoryDriver;
 use crate::net::{Backlog, Net, Server, ServerMode};
 use crate::peer::Peer;
@@ -62,6 +63,7 @@ impl World {
             segments,
             pipe_bytes,
             transit: Vec::new(),
+            disk: Disk::default(),
         })))
     }
 
@@ -117,6 +119,11 @@ impl World {
         self.0.borrow_mut().backlogs[listener.index()].fault = Some(fault);
     }
 
+    /// How the spool's disk behaves from now on.
+    pub fn set_disk(&self, mode: DiskMode) {
+        self.0.borrow_mut().disk.set(mode);
+    }
+
     /// How bytes are cut from now on.
     pub fn set_segments(&self, segments: Segments) {
         self.0.borrow_mut().segments = segments;
@@ -145,7 +152,8 @@ impl World {
 
     /// The earliest moment for which a driver waits.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.0.borrow().stations.iter().filter_map(|station| station.until).min()
+        let net = self.0.borrow();
+        net.stations.iter().filter_map(|station| station.until).chain(net.disk.next_due()).min()
     }
 
     /// Whether no driver has anything to do before time moves or a peer acts.
@@ -153,14 +161,15 @@ impl World {
         let mut net = self.0.borrow_mut();
         net.reap();
         let net = &*net;
-        !net.stations.iter().any(|station| {
-            station.is_busy()
-                || station
-                    .doors
-                    .iter()
-                    .zip(&net.backlogs)
-                    .any(|(door, backlog)| *door == Door::Open && !backlog.waiting.is_empty())
-        })
+        net.disk.next_due().is_none_or(|due| due > net.now)
+            && !net.stations.iter().any(|station| {
+                station.is_busy()
+                    || station
+                        .doors
+                        .iter()
+                        .zip(&net.backlogs)
+                        .any(|(door, backlog)| *door == Door::Open && !backlog.waiting.is_empty())
+            })
     }
 
     /// Sockets that are open in all drivers together, those closed whose last completion was

@@ -29,10 +29,11 @@ use pool::{Chain, Cursor, Fill, Pool, Promise};
 use rustix::event::Timespec;
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
+use spool::Piece;
 
 use crate::{
-    Address, Completion, ConnectFault, Driver, Listener, Owner, PeerFault, Received, Sent, Socket,
-    Wake,
+    Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, PeerFault, Received, Sent,
+    Socket, SpoolRead, Ticket, Wake,
 };
 use accept::Door;
 use clock::Clock;
@@ -72,6 +73,8 @@ pub struct SocketDriver<W> {
     servers: Vec<Server>,
     waker: Arc<Waker>,
     discarded: Box<[u8]>,
+    /// The way to the spool's disk, if there is a spool.
+    desk: Option<Desk>,
     pub(crate) clock: Clock,
 }
 
@@ -99,8 +102,15 @@ impl<W> SocketDriver<W> {
             servers: servers.iter().map(Server::new).collect::<Result<_, _>>()?,
             waker,
             discarded: vec![0; transfer::DISCARD_BYTES].into_boxed_slice(),
+            desk: None,
             clock: Clock::new(epoch),
         })
+    }
+
+    /// The same driver with a spool.
+    #[must_use]
+    pub fn with_spool(self, desk: Option<Desk>) -> Self {
+        Self { desk, ..self }
     }
 
     /// What a note comes to now.
@@ -358,6 +368,30 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         self.table.get(socket).is_some_and(|entry| transfer::send_text(entry, text))
     }
 
+    fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {
+        self.desk.as_mut().is_some_and(|desk| desk.write(pool, from, piece, ticket))
+    }
+
+    fn spool_read(&mut self, piece: Piece, ticket: Ticket) -> bool {
+        self.desk.as_mut().is_some_and(|desk| desk.read(piece, ticket))
+    }
+
+    fn spool_take(
+        &mut self,
+        read: SpoolRead,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        promise: &mut Option<Promise>,
+    ) -> u32 {
+        self.desk.as_mut().map_or(0, |desk| desk.take(read, pool, chain, promise))
+    }
+
+    fn spool_drop(&mut self, read: SpoolRead) {
+        if let Some(desk) = &mut self.desk {
+            desk.forget(read);
+        }
+    }
+
     fn shutdown(&mut self, socket: Socket) {
         if let Some(descriptor) = self.table.get(socket).and_then(|entry| entry.descriptor()) {
             // It fails only when the connection is broken already, which is told elsewhere.
@@ -376,6 +410,9 @@ impl<W: Watcher> Driver for SocketDriver<W> {
     }
 
     fn next(&mut self) -> Option<Completion> {
+        if let Some(done) = self.desk.as_mut().and_then(Desk::next) {
+            return Some(done);
+        }
         loop {
             let note = self.notes.pop()?;
             if let Some(completion) = self.tell(note) {
@@ -385,7 +422,8 @@ impl<W: Watcher> Driver for SocketDriver<W> {
     }
 
     fn poll(&mut self, until: Option<Instant>) {
-        let timeout = if self.notes.is_empty() {
+        let spooled = self.desk.as_ref().is_some_and(Desk::has_next);
+        let timeout = if self.notes.is_empty() && !spooled {
             self.clock.wait_for(until)
         } else {
             Some(Timespec::default())
