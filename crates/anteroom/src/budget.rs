@@ -7,13 +7,14 @@ use std::fmt;
 
 use base::id::WorkerId;
 use base::limits;
+use driver::Desk;
 use driver::epoll::{Detached, EpollDriver};
 use worker::{Letter, RecordBytes};
 
 use crate::cli::Io;
 use crate::crew::mailbox_capacity;
 use crate::quantity::{Count, Size, counted};
-use crate::settings::Settings;
+use crate::settings::{Settings, Spool};
 
 /// The register of a buffer, and a place in the queue for one: the pool's own records.
 const REGISTER_BYTES: u64 = 8;
@@ -67,6 +68,7 @@ pub(crate) struct Budget {
     rows: Vec<Row>,
     clients: u64,
     io: Io,
+    spool: Option<Spool>,
     others: u64,
     limit: u64,
 }
@@ -83,6 +85,12 @@ impl Budget {
         let connections = workers * settings.connections();
         let (record, socket) = (RecordBytes::BUILT, EpollDriver::SOCKET_BYTES);
         let upstream = record.upstream + bus::CONNECTION_BYTES + 2 * socket;
+        // Each worker can name every extent.
+        let spools = settings.spool.as_ref().map_or(0, |_| workers);
+        let extents = settings
+            .spool
+            .as_ref()
+            .map_or(0, |spool| spool.limits.size.div_ceil(u64::from(limits::SPOOL_EXTENT)));
         let letter = size_of::<Letter<Detached>>() + size_of::<usize>();
         let row = |what, each: usize, count| Row { what, each: each as u64, count };
         Self {
@@ -96,9 +104,12 @@ impl Budget {
                 row("upstream connections", upstream, connections),
                 row("letters between workers", letter, workers * mailbox_capacity(settings) as u64),
                 Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
+                row("memory for the spool's disk", Desk::BYTES, spools),
+                row("extents of the spool", spool::LINK_BYTES, spools * extents),
             ],
             clients,
             io: settings.io,
+            spool: settings.spool.clone(),
             others: settings.holders().sum(),
             limit: settings.descriptors,
         }
@@ -125,6 +136,18 @@ impl fmt::Display for Budget {
             Size(self.clients * kernel_bytes(self.io)),
             counted(self.clients, "client")
         )?;
+        match &self.spool {
+            None => writeln!(f, "spool: none\n")?,
+            Some(Spool { dir, limits, .. }) => writeln!(
+                f,
+                "spool: {} on disk in {}, set aside at start; {} of one exchange, {} of one \
+                 address\n",
+                Size(limits.size),
+                dir.display(),
+                Size(limits.per_exchange),
+                Size(limits.per_address)
+            )?,
+        }
         let needed = self.clients + self.others;
         writeln!(
             f,

@@ -91,6 +91,18 @@ pub(crate) struct ProxyArgs {
     /// What one exchange may keep in the pool [default: 256KiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) exchange_memory: Option<u64>,
+    /// Where larger ones go: a directory on a disk, or `off` [default: /var/tmp]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) spool: Option<PathBuf>,
+    /// What lies there in all [default: 1GiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) spool_size: Option<u64>,
+    /// What lies there of one exchange [default: 256MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) spool_per_exchange: Option<u64>,
+    /// What lies there of one client address [default: 512MiB]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) spool_per_address: Option<u64>,
     /// Longest request head [default: 32KiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) max_head: Option<u64>,

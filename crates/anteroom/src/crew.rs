@@ -11,12 +11,13 @@ use base::counter::Counter;
 use base::id::WorkerId;
 use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
-use driver::{Address, Detached, Driver, Listener, SocketConfig, Wake, Waker};
+use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
 use tokio::sync::mpsc::UnboundedSender;
 use worker::{Letter, Office, Plan, Worker, WorkerCounters};
 
 use crate::cli::Io;
 use crate::settings::Settings;
+use crate::spooling::Spooling;
 
 /// Letters one worker's mailbox holds: every idle connection of the process may be on its way to
 /// it, and some nudges.
@@ -65,6 +66,7 @@ pub(crate) struct Crew {
     counters: Vec<Arc<WorkerCounters>>,
     epoch: std::time::Instant,
     reports: UnboundedSender<Report>,
+    spooling: Option<Spooling>,
     /// Orders that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
 }
@@ -77,6 +79,7 @@ impl Crew {
     pub(crate) fn new(
         settings: Settings,
         listeners: Vec<Listener>,
+        spooling: Option<Spooling>,
         reports: UnboundedSender<Report>,
     ) -> std::io::Result<Self> {
         let ids = 0..settings.workers;
@@ -89,6 +92,7 @@ impl Crew {
             counters: ids.map(|_| Arc::default()).collect(),
             epoch: clock(),
             undelivered: Vec::new(),
+            spooling,
             listeners,
             settings,
             wakers,
@@ -111,6 +115,15 @@ impl Crew {
         &self.shared
     }
 
+    /// What the workers share of the spool, if there is one.
+    pub(crate) fn spool(&self) -> Option<&Arc<spool::Shared>> {
+        self.spooling.as_ref().map(|spooling| &spooling.shared)
+    }
+
+    fn waker(&self, id: WorkerId) -> Arc<Waker> {
+        Arc::clone(&self.wakers[id.index()])
+    }
+
     /// Starts a worker, for the first time or anew. It reports [`Report::Ready`], and in any
     /// case [`Report::Ended`] at last.
     pub(crate) fn start(&self, id: WorkerId) {
@@ -131,10 +144,11 @@ impl Crew {
 
     fn birth(&self, id: WorkerId) -> Birth {
         Birth {
-            plan: self.settings.plan(id),
+            plan: Plan { spool: self.spool().cloned(), ..self.settings.plan(id) },
+            desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),
             listeners: self.listeners.clone(),
             servers: self.settings.servers().map(|(_, address)| address.clone()).collect(),
-            waker: Arc::clone(&self.wakers[id.index()]),
+            waker: self.waker(id),
             office: Arc::clone(&self.office),
             shared: Arc::clone(&self.shared),
             counters: Arc::clone(&self.counters[id.index()]),
@@ -180,6 +194,7 @@ impl Crew {
 /// Everything one worker's thread begins with.
 struct Birth {
     plan: Plan,
+    desk: Option<Desk>,
     listeners: Vec<Listener>,
     servers: Vec<Address>,
     waker: Arc<Waker>,
@@ -209,12 +224,14 @@ fn serve(mut birth: Birth, ready: impl FnOnce()) -> Result<(), String> {
         epoch: birth.epoch,
         waker: Arc::clone(&birth.waker),
     };
+    let desk = birth.desk.take();
     if birth.io == Io::Uring {
-        let driver = UringDriver::new(config);
-        return serve_on(driver.map_err(|refusal| refusal.to_string())?, birth, ready);
+        let driver = UringDriver::new(config).map_err(|refusal| refusal.to_string())?;
+        return serve_on(driver.with_spool(desk), birth, ready);
     }
-    let driver = EpollDriver::new(config);
-    serve_on(driver.map_err(|error| format!("epoll cannot be had: {error}"))?, birth, ready)
+    let driver =
+        EpollDriver::new(config).map_err(|error| format!("epoll cannot be had: {error}"))?;
+    serve_on(driver.with_spool(desk), birth, ready)
 }
 
 fn serve_on(
@@ -283,7 +300,7 @@ mod tests {
         let options = driver::BindOptions::default();
         let listener = driver::bind(&settings.listeners[0].address, options).unwrap();
         let (reports, _heard) = tokio::sync::mpsc::unbounded_channel();
-        let crew = Crew::new(settings, vec![listener], reports).unwrap();
+        let crew = Crew::new(settings, vec![listener], None, reports).unwrap();
         let mut birth = crew.birth(WorkerId(0));
         // A plan that contradicts itself: no settings make one.
         birth.plan.listeners[0].group = base::id::GroupId(7);

@@ -44,6 +44,7 @@ impl Stage {
 pub(crate) struct Panel {
     workers: Vec<Arc<WorkerCounters>>,
     upstreams: Upstreams,
+    spool: Option<Arc<spool::Shared>>,
     stage: AtomicU8,
     restarts: AtomicU64,
 }
@@ -51,7 +52,18 @@ pub(crate) struct Panel {
 impl Panel {
     /// The panel of these workers, starting.
     pub(crate) fn new(workers: Vec<Arc<WorkerCounters>>, upstreams: Upstreams) -> Self {
-        Self { workers, upstreams, stage: AtomicU8::new(0), restarts: AtomicU64::new(0) }
+        Self {
+            workers,
+            upstreams,
+            spool: None,
+            stage: AtomicU8::new(0),
+            restarts: AtomicU64::new(0),
+        }
+    }
+
+    /// The same with the figures of a spool.
+    pub(crate) fn with_spool(self, spool: Option<Arc<spool::Shared>>) -> Self {
+        Self { spool, ..self }
     }
 
     /// Whether clients are let in.
@@ -95,6 +107,14 @@ impl Panel {
             requests: self.sums(|w| &w.requests),
             refusals: self.sums(|w| &w.refusals),
             retries: sum(|w| &w.retries),
+            spool_bytes: self.spool.as_ref().map_or(0, |spool| extents(spool.held())),
+            spool_most: self.spool.as_ref().map_or(0, |spool| spool.bytes()),
+            spooled: sum(|w| &w.spooled),
+            spooled_for_others: sum(|w| &w.spooled_for_others),
+            spool_moved: [sum(|w| &w.spool_bytes_in), sum(|w| &w.spool_bytes_out)],
+            spool_waits: sum(|w| &w.spool_waits),
+            spool_full: self.sums(|w| &w.spool_full),
+            spool_failures: sum(|w| &w.spool_failures),
             trailer_bytes_dropped: sum(|w| &w.trailer_bytes_dropped),
             client_bytes_in: sum(|w| &w.client_bytes_in),
             client_bytes_out: sum(|w| &w.client_bytes_out),
@@ -113,6 +133,10 @@ impl Panel {
     fn spread(&self, pick: fn(&WorkerCounters) -> &Histogram) -> Spread {
         self.workers.iter().map(|worker| pick(worker)).fold(Spread::default(), Spread::and)
     }
+}
+
+fn extents(count: u32) -> u64 {
+    u64::from(count) * u64::from(base::limits::SPOOL_EXTENT)
 }
 
 /// How the process fares at one moment, over all workers. Names are those of
@@ -134,6 +158,17 @@ pub(crate) struct Figures {
     pub(crate) requests: [u64; 5],
     pub(crate) refusals: [u64; exchange::Refusal::ALL.len()],
     pub(crate) retries: u64,
+    /// Bytes of the spool in use now: whole extents.
+    pub(crate) spool_bytes: u64,
+    /// Bytes of all of it; 0 if there is none.
+    pub(crate) spool_most: u64,
+    pub(crate) spooled: u64,
+    pub(crate) spooled_for_others: u64,
+    /// Bytes written and read back.
+    pub(crate) spool_moved: [u64; 2],
+    pub(crate) spool_waits: u64,
+    pub(crate) spool_full: [u64; spool::Full::ALL.len()],
+    pub(crate) spool_failures: u64,
     pub(crate) trailer_bytes_dropped: u64,
     pub(crate) client_bytes_in: u64,
     pub(crate) client_bytes_out: u64,

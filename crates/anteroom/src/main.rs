@@ -26,6 +26,7 @@ mod resolve;
 mod settings;
 mod sheet;
 mod speak;
+mod spooling;
 mod status;
 mod upstreams;
 

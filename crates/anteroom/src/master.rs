@@ -21,6 +21,7 @@ use crate::http::Door;
 use crate::log;
 use crate::quantity::Length;
 use crate::settings::{Listen, Settings};
+use crate::spooling;
 use crate::status::Frame;
 use crate::upstreams::Upstreams;
 
@@ -111,10 +112,12 @@ impl Master {
             listeners.iter().map(|listener| listener.local_address().clone()).collect();
         let frame = Frame::new(&settings, &addresses);
         let (send_reports, reports) = unbounded_channel();
-        let crew = Crew::new(settings.clone(), listeners, send_reports)
+        let spooling = spooling::open(&settings)?;
+        let crew = Crew::new(settings.clone(), listeners, spooling, send_reports)
             .map_err(|error| Failure::Run(format!("the workers cannot be prepared: {error}")))?;
         let upstreams = Upstreams::new(&settings, Arc::clone(crew.shared()));
-        let (reins, orders) = Reins::new(Arc::new(Panel::new(crew.counters(), upstreams)));
+        let panel = Panel::new(crew.counters(), upstreams).with_spool(crew.spool().cloned());
+        let (reins, orders) = Reins::new(Arc::new(panel));
         Ok(Self {
             awaited: crew.ids().collect(),
             alive: crew.ids().collect(),

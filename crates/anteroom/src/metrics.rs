@@ -69,6 +69,7 @@ impl Collector for Scrape {
         facts(&mut sheet, &self.facts)?;
         clients(&mut sheet, &figures)?;
         buffers(&mut sheet, &figures)?;
+        spool(&mut sheet, &figures)?;
         exchanges(&mut sheet, &figures)?;
         upstreams(&mut sheet, &figures.upstreams)?;
         let restarts = "Workers that failed and were started anew";
@@ -91,6 +92,22 @@ fn by<'l, const N: usize>(
     counts: [u64; N],
 ) -> impl Iterator<Item = ([(&'l str, &'l str); 1], u64)> {
     values.map(|value| [(label, value)]).into_iter().zip(counts)
+}
+
+fn spool(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    sheet.gauge("spool_bytes", "Bytes of the spool in use now", figures.spool_bytes)?;
+    let most = "Bytes of the whole spool; 0 if there is none";
+    sheet.gauge("spool_capacity_bytes", most, figures.spool_most)?;
+    sheet.count("spooled_exchanges", "Exchanges that went to the spool", figures.spooled)?;
+    let pressed = "Times a slow exchange went to the spool because buffers were short";
+    sheet.count("spooled_for_others", pressed, figures.spooled_for_others)?;
+    let moved = by("direction", ["in", "out"], figures.spool_moved);
+    sheet.counts("spool_moved_bytes", "Bytes written to the spool and read back", moved)?;
+    let waits = "Waits for the spool's disk to do errands given before";
+    sheet.count("spool_waits", waits, figures.spool_waits)?;
+    let full = by("limit", spool::Full::ALL.map(spool::Full::label), figures.spool_full);
+    sheet.counts("spool_full", "Times the spool had no room, by the limit that was met", full)?;
+    sheet.count("spool_failures", "Reads and writes that failed", figures.spool_failures)
 }
 
 fn clients(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
@@ -119,8 +136,7 @@ fn buffers(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     let least = "Fewest buffers that were ever free, the pools' minima added up";
     sheet.gauge("buffers_free_min", least, figures.buffers_free_min)?;
     let waits = by("rank", Rank::ALL.map(rank_label), figures.buffer_waits);
-    sheet.counts("buffer_waits", "Waits for a buffer, by what it would unblock", waits)?;
-    sheet.gauge("spool_bytes", "Bytes of exchanges kept on disk", 0)
+    sheet.counts("buffer_waits", "Waits for a buffer, by what it would unblock", waits)
 }
 
 /// The label in `anteroom_buffer_waits_total{rank}`.

@@ -9,11 +9,12 @@ use core::mem;
 
 use base::id::{ClientId, GroupId, ListenerId};
 use base::time::Instant;
-use pool::{Chain, Cursor, Pool, Promise};
+use pool::{Chain, Pool, Promise};
 use wire::http1::HeadScanner;
 
 use crate::facts::{Facts, Then};
 use crate::request_id::RequestId;
+use crate::spooled::Next;
 use crate::state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
 
 impl Exchange {
@@ -38,6 +39,7 @@ impl Exchange {
             rest: Chain::new(),
             granted: None,
             state: State::Arriving { input, scanner: HeadScanner::request(), end: None },
+            spooled: None,
             counted: None,
         }
     }
@@ -48,9 +50,9 @@ impl Exchange {
         self.state = State::Collecting { head, body, reader };
     }
 
-    /// The request is complete, in canonical form.
+    /// The request is complete, in canonical form; what is in the spool follows `request`.
     pub fn request_ends(&mut self, request: Chain) {
-        debug_assert!(!request.is_empty(), "a request has a head");
+        debug_assert!(!request.is_empty() || self.spooled.is_some(), "a request has a head");
         self.state = State::Ready { request };
     }
 
@@ -60,17 +62,11 @@ impl Exchange {
             unreachable!("only a complete request is given a lease");
         };
         lease.kept = self.facts.may_go_again() && !lease.fresh;
+        if let Some(spooled) = &mut self.spooled {
+            spooled.reel.keep(lease.kept);
+        }
         let unsent = pool.cursor(&request);
         self.state = State::Leased { lease, request, unsent, reply: Reply::new() };
-    }
-
-    /// What of the request is to be written next.
-    pub fn unsent(&self, pool: &Pool) -> Option<Cursor> {
-        match &self.state {
-            State::Leased { lease, unsent, .. } if lease.kept => Some(*unsent),
-            State::Leased { request, .. } => Some(pool.cursor(request)),
-            _ => None,
-        }
     }
 
     /// The server's transport accepted `bytes` of the request; buffers that need not be kept go
@@ -80,14 +76,17 @@ impl Exchange {
             return false;
         };
         lease.begun = true;
-        let left = if lease.kept {
-            pool.advance(unsent, bytes);
-            unsent.left()
+        let head = if lease.kept { unsent.left() } else { request.len() };
+        if head > 0 {
+            if lease.kept {
+                pool.advance(unsent, bytes);
+            } else {
+                pool.consume(request, bytes);
+            }
         } else {
-            pool.consume(request, bytes);
-            request.len()
-        };
-        if left > 0 {
+            self.consume_front(bytes, pool);
+        }
+        if self.next_unsent(pool) != Next::Nothing {
             return false;
         }
         if let State::Leased { lease, request, reply, .. } =
@@ -131,6 +130,9 @@ impl Exchange {
         pool.release(reply.input);
         pool.release(reply.early);
         settle(&mut lease.promise, pool);
+        if let Some(spooled) = &mut self.spooled {
+            spooled.rewind(pool);
+        }
         self.facts.again = true;
         self.state = State::Ready { request };
         Some(lease)
@@ -184,6 +186,10 @@ impl Exchange {
     /// The client's transport accepted `bytes` of the response; empty buffers go back at once.
     /// When the last one does while the response still comes, it is promised again.
     pub fn delivered(&mut self, bytes: u32, pool: &mut Pool) {
+        let answers = matches!(self.state, State::Draining { .. } | State::Delivering { .. });
+        if answers && self.consume_front(bytes, pool) {
+            return;
+        }
         match &mut self.state {
             State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
                 lease.consume(&mut reply.early, bytes, pool);
@@ -202,7 +208,7 @@ impl Exchange {
         lease
     }
 
-    /// Gives up everything the exchange holds but `rest`; it is over. Returns the lease that
+    /// Gives up everything the exchange holds but `rest` and what is in the spool; it is over. Returns the lease that
     /// ended with it.
     pub fn give_up(&mut self, pool: &mut Pool) -> Option<Lease> {
         settle(&mut self.granted, pool);

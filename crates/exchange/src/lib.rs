@@ -20,6 +20,7 @@ mod proxy;
 mod refusal;
 mod request_id;
 mod room;
+mod spooled;
 mod state;
 
 pub use facts::{Facts, Then};
@@ -30,4 +31,5 @@ pub use proxy::{Collected, Proxy, Responded};
 pub use refusal::Refusal;
 pub use request_id::{REQUEST_ID_MAX, RequestId, RequestIds};
 pub use room::{Room, Rules, Scratch};
+pub use spooled::{Next, Reading, Spooled};
 pub use state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};

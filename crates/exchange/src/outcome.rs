@@ -26,13 +26,17 @@ pub enum Mishap {
     /// The pool ran short and this is the slowest holder without a lease, or one whose client
     /// takes nothing.
     PoolShort,
+    /// The spool has no room for what must go there.
+    SpoolFull,
+    /// The spool's disk failed; what was there is lost.
+    SpoolBroke,
     /// The drain's time is over, or the worker stops at once.
     StopNow,
 }
 
 impl Mishap {
     /// Every mishap.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientEnded,
         Self::ClientBroke,
         Self::ClientSlow,
@@ -42,6 +46,8 @@ impl Mishap {
         Self::ServerBroke,
         Self::ServerSilent,
         Self::PoolShort,
+        Self::SpoolFull,
+        Self::SpoolBroke,
         Self::StopNow,
     ];
 }
@@ -106,6 +112,17 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         (P::Draining | P::Delivering, M::PoolShort) => Close,
         // What waits for a lease will free its buffers; what awaits a response is served first.
         (P::Ready | P::Leased | P::Pending, M::PoolShort) => Impossible,
+
+        // What is not yet answered is answered; a response that has begun waits in the pool.
+        (P::Collecting, M::SpoolFull) => Answer(Refusal::Storage),
+        (P::Draining | P::Delivering, M::SpoolFull) => GoOn,
+        (P::Arriving | P::Ready | P::Leased | P::Pending, M::SpoolFull) => Impossible,
+        (P::Collecting | P::Ready | P::Leased | P::Pending, M::SpoolBroke) => {
+            Answer(Refusal::Storage)
+        }
+        (P::Draining | P::Delivering, M::SpoolBroke) => Close,
+        // A head is never in the spool.
+        (P::Arriving, M::SpoolBroke) => Impossible,
 
         (P::Ready, M::StopNow) => Answer(Refusal::Stopping),
         (_, M::StopNow) => Close,

@@ -51,6 +51,9 @@ pub enum Collected {
     },
     /// A buffer is needed to go on.
     Starved,
+    /// The body has ended, and part of the request is in the spool: the rest of the body must go
+    /// there too. Then the call is made again, with `fresh` 0.
+    Spool,
     /// The request is complete: `Ready`.
     Complete,
     /// The request is complete, and we are its final recipient: the exchange is `Delivering` our

@@ -17,7 +17,7 @@ pub enum Refusal {
     Misdirected,
     /// 431: the head is larger than `max_head`, or has too many fields.
     HeadTooLarge,
-    /// 413: the body is larger than `max_body` or than `exchange_memory`.
+    /// 413: the body is larger than `max_body`, or than memory and spool hold of one exchange.
     BodyTooLarge,
     /// 408: the request did not arrive in time.
     Slow,
@@ -37,11 +37,13 @@ pub enum Refusal {
     Stopping,
     /// 504: the server stayed silent.
     Silent,
+    /// 507: the request does not fit into memory, and the spool is full or fails.
+    Storage,
 }
 
 impl Refusal {
     /// Every refusal, in the order of their counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Malformed,
         Self::Version,
         Self::Unsupported,
@@ -58,6 +60,7 @@ impl Refusal {
         Self::Crowded,
         Self::Stopping,
         Self::Silent,
+        Self::Storage,
     ];
 
     /// The status code (RFC 9110 §15).
@@ -74,6 +77,7 @@ impl Refusal {
             Self::QueueFull | Self::QueueTimeout | Self::Crowded | Self::Stopping => 503,
             Self::Silent => 504,
             Self::Version => 505,
+            Self::Storage => 507,
         }
     }
 
@@ -96,6 +100,7 @@ impl Refusal {
             Self::Crowded => "crowded",
             Self::Stopping => "stopping",
             Self::Silent => "silent",
+            Self::Storage => "storage",
         }
     }
 
@@ -118,6 +123,7 @@ impl Refusal {
             Self::Crowded => "too many clients are here",
             Self::Stopping => "the proxy is stopping",
             Self::Silent => "the server did not answer in time",
+            Self::Storage => "there is no room to store the request",
         }
     }
 

@@ -17,10 +17,8 @@ pub struct Rules {
     pub max_head: u32,
     /// Longest request target, bytes.
     pub max_target: u32,
-    /// Largest request body, bytes.
+    /// Largest request body, bytes: never more than pool and spool may keep of one exchange.
     pub max_body: u64,
-    /// What one exchange may keep in the pool, bytes.
-    pub exchange_memory: u32,
     /// The host an HTTP/1.0 request without `Host` is for (RFC 9112 §3.3).
     pub default_host: Box<str>,
     /// Whether connections to the servers are kept after a response.

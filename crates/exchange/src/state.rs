@@ -8,6 +8,7 @@ use wire::http1::{ChunkReader, HeadScanner};
 use crate::facts::{Facts, Then};
 use crate::phase::Phase;
 use crate::request_id::RequestId;
+use crate::spooled::Spooled;
 
 /// One request and its response (the invention's connection state 410).
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Exchange {
     pub request_id: RequestId,
     /// What it awaits.
     pub state: State,
+    /// What of its request, or of its response once that has begun, lies in the spool.
+    pub spooled: Option<Spooled>,
     /// The phase it is counted in, kept by whoever counts.
     pub counted: Option<Phase>,
 }
@@ -64,7 +67,7 @@ pub enum State {
     },
     /// A lease.
     Ready {
-        /// The whole request in canonical form.
+        /// The whole request in canonical form, or what of it is not in the spool.
         request: Chain,
     },
     /// That the server takes the request.
@@ -325,7 +328,7 @@ impl Exchange {
     }
 
     /// Whether it holds a buffer.
-    pub const fn holds_buffers(&self) -> bool {
+    pub fn holds_buffers(&self) -> bool {
         let held = match &self.state {
             State::Arriving { input, .. } => !input.is_empty(),
             State::Collecting { head, body, .. } => !head.is_empty() || !body.is_empty(),
@@ -337,6 +340,7 @@ impl Exchange {
             State::Draining { output, .. } | State::Delivering { output } => !output.is_empty(),
             State::Over => false,
         };
-        held || !self.rest.is_empty()
+        let front = self.spooled.as_ref().is_some_and(|spooled| !spooled.front.is_empty());
+        held || front || !self.rest.is_empty()
     }
 }

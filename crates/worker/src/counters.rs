@@ -27,13 +27,15 @@ pub enum CloseReason {
     Pressure,
     /// It took nothing of its response while others waited for the connection it held.
     Stalled,
+    /// The spool's disk failed, and part of its response with it.
+    Spool,
     /// The worker drains or stops.
     Drain,
 }
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
@@ -45,6 +47,7 @@ impl CloseReason {
         Self::Upstream,
         Self::Pressure,
         Self::Stalled,
+        Self::Spool,
         Self::Drain,
     ];
 
@@ -62,6 +65,7 @@ impl CloseReason {
             Self::Upstream => "upstream",
             Self::Pressure => "pressure",
             Self::Stalled => "stalled",
+            Self::Spool => "spool",
             Self::Drain => "drain",
         }
     }
@@ -132,6 +136,20 @@ pub struct WorkerCounters {
     pub refusals: [Counter; exchange::Refusal::ALL.len()],
     /// Requests sent again on a fresh connection.
     pub retries: Counter,
+    /// Exchanges of which something went to the spool.
+    pub spooled: Counter,
+    /// How often a slow exchange went there because the pool was short.
+    pub spooled_for_others: Counter,
+    /// Bytes written to the spool.
+    pub spool_bytes_in: Counter,
+    /// Bytes read back from it.
+    pub spool_bytes_out: Counter,
+    /// Waits for the disk to have done other errands.
+    pub spool_waits: Counter,
+    /// How often the spool had no room, by [`spool::Full`].
+    pub spool_full: [Counter; spool::Full::ALL.len()],
+    /// Errands of the disk that failed.
+    pub spool_failures: Counter,
     /// Request trailer bytes dropped.
     pub trailer_bytes_dropped: Counter,
     /// Response trailer bytes dropped.

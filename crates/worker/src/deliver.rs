@@ -2,7 +2,7 @@
 
 use base::id::{ClientId, ExchangeId};
 use driver::{Driver, Sent};
-use exchange::{State, Then};
+use exchange::{Next, State, Then};
 
 use crate::client::{Client, ClientState, Patience};
 use crate::counters::CloseReason;
@@ -17,21 +17,22 @@ impl<D: Driver> Worker<D> {
                 return;
             }
             let client = exchange.client;
-            let Some(unsent) = exchange.deliverable(&self.pool) else { return };
-            if unsent.left() == 0 {
-                if matches!(exchange.state, State::Delivering { .. }) {
-                    self.finish(id);
-                } else {
-                    // All that came is delivered: the client is not to blame for a pause.
-                    self.clients.disarm(client);
+            let unsent = match exchange.next_output(&self.pool) {
+                Next::Bytes(unsent) => unsent,
+                Next::Spooled => return self.read_back(id),
+                Next::Nothing if matches!(exchange.state, State::Delivering { .. }) => {
+                    return self.finish(id);
                 }
-                return;
-            }
+                // All that came is delivered: the client is not to blame for a pause.
+                Next::Nothing => return self.clients.disarm(client),
+            };
             let Some(record) = self.clients.get(client) else { return };
             match self.driver.send(record.socket, &self.pool, &unsent, false) {
                 Sent::Now(bytes) => {
                     self.counters.client_bytes_out.add(u64::from(bytes));
                     exchange.delivered(bytes, &mut self.pool);
+                    self.settle_front(id);
+                    self.leave_spool_if_spent(id);
                 }
                 Sent::Later => {
                     exchange.sending = true;
@@ -53,6 +54,8 @@ impl<D: Driver> Worker<D> {
         if bytes > 0 {
             self.counters.client_bytes_out.add(u64::from(bytes));
             record.delivered(bytes, &mut self.pool);
+            self.settle_front(exchange);
+            self.leave_spool_if_spent(exchange);
         }
         self.deliver(exchange);
         self.receive_again(exchange);
@@ -102,6 +105,7 @@ impl<D: Driver> Worker<D> {
     /// Takes an exchange out of the table; everything it held goes back. Returns its client,
     /// whose state is the caller's to change.
     pub(crate) fn end_exchange(&mut self, id: ExchangeId) -> Option<ClientId> {
+        self.unspool(id);
         let mut exchange = self.exchanges.remove(id.0)?;
         let lease = exchange.give_up(&mut self.pool);
         debug_assert!(lease.is_none(), "a lease ends before its exchange");

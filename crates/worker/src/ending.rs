@@ -38,6 +38,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
         self.counters.refusals[refusal as usize].increment();
         self.leave_queues(id);
+        self.unspool(id);
         let draining = self.life != Life::Serving;
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let client = exchange.client;

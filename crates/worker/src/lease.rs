@@ -3,7 +3,7 @@
 use base::id::{ConnectionId, ExchangeId, ServerId, WorkerId};
 use bus::{Decision, Failure};
 use driver::{ConnectFault, Driver, Sent};
-use exchange::{Lease, Mishap};
+use exchange::{Lease, Mishap, Next};
 use pool::Rank;
 
 use crate::client::Party;
@@ -137,13 +137,19 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn write_request(&mut self, id: ExchangeId) {
         loop {
             let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
-            let Some(unsent) = exchange.unsent(&self.pool) else { return };
+            let unsent = match exchange.next_unsent(&self.pool) {
+                Next::Bytes(unsent) => unsent,
+                Next::Spooled => return self.read_back(id),
+                Next::Nothing => return,
+            };
             let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
             let Some(upstream) = self.upstreams.get(connection) else { return };
             let socket = upstream.socket;
             match self.driver.send(socket, &self.pool, &unsent, false) {
                 Sent::Now(bytes) => {
-                    if exchange.request_written(bytes, &mut self.pool) {
+                    let written = exchange.request_written(bytes, &mut self.pool);
+                    self.settle_front(id);
+                    if written {
                         self.upstreams.arm(connection, Progress::FirstByte, self.now);
                         self.note_phase(id);
                         self.driver.arm(socket);
@@ -174,7 +180,9 @@ impl<D: Driver> Worker<D> {
         if !stalled {
             self.upstreams.arm(id, Progress::Response, self.now);
         }
-        if bytes > 0 && record.request_written(bytes, &mut self.pool) {
+        let written = bytes > 0 && record.request_written(bytes, &mut self.pool);
+        self.settle_front(exchange);
+        if written {
             self.upstreams.arm(id, Progress::FirstByte, self.now);
             self.note_phase(exchange);
             return;

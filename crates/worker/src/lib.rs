@@ -8,7 +8,7 @@
 //! Where to look: `turn.rs` for the loop, `admit.rs` for new clients, `request.rs` up to the
 //! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
-//! `pressure.rs` for a pool that runs short, `orders.rs` for drain and stop.
+//! `spool.rs` for what goes to disk, `pressure.rs` for a pool that runs short, `orders.rs` for drain and stop.
 #![forbid(unsafe_code)]
 
 mod admit;
@@ -26,6 +26,7 @@ mod plan;
 mod pressure;
 mod request;
 mod response;
+mod spool;
 mod turn;
 mod upstream;
 

@@ -8,6 +8,7 @@ use exchange::Mishap;
 
 use crate::counters::CloseReason;
 use crate::office::Letter;
+use crate::spool::Spool;
 use crate::turn::Worker;
 
 /// How far a worker is in its life.
@@ -94,6 +95,10 @@ impl<D: Driver> Worker<D> {
             self.end_exchange(ExchangeId(index));
         }
         debug_assert_eq!(self.pool.used(), 0, "every buffer is given back");
+        debug_assert!(
+            self.spool.as_ref().is_none_or(Spool::is_empty),
+            "every extent is given back"
+        );
         self.life = Life::Over;
     }
 }

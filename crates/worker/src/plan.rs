@@ -1,5 +1,6 @@
 //! What a worker is built from: every size and time-out, decided before it starts.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub max_clients: u32,
     /// Bytes one exchange may keep in the pool (`exchange_memory`).
     pub exchange_memory: u32,
+    /// Where exchanges go that outgrow it, if anywhere; the process's.
+    pub spool: Option<Arc<spool::Shared>>,
     /// The listeners, indexed by [`ListenerId`]; every worker serves all of them.
     pub listeners: Vec<ListenerPlan>,
     /// The groups of upstream servers, indexed by [`GroupId`].

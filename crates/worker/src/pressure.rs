@@ -4,7 +4,7 @@ use base::id::{ClientId, ExchangeId};
 use base::limits;
 use base::time::Instant;
 use driver::Driver;
-use exchange::{Mishap, Phase};
+use exchange::{Exchange, Mishap, Phase};
 use pool::Rank;
 
 use crate::client::{Client, Patience};
@@ -20,6 +20,10 @@ impl<D: Driver> Worker<D> {
                 return;
             }
             let Some((_, promise)) = self.pool.next_granted() else { return };
+            if self.awaits_reading(id) {
+                self.read_back_granted(id, promise);
+                continue;
+            }
             let Some(exchange) = self.exchanges.get_mut(token) else {
                 self.pool.forgive(promise);
                 continue;
@@ -66,7 +70,8 @@ impl<D: Driver> Worker<D> {
         self.respond(id, Some(0), Rank::Send);
     }
 
-    /// When somebody has waited too long, those who hold buffers and move least are ended, one by one, until the wait is over.
+    /// When somebody has waited too long, those who hold buffers and move least go to the spool,
+    /// or, where that frees nothing, are ended, one by one, until the wait is over.
     pub(crate) fn relieve_pressure(&mut self) {
         self.grant_buffers();
         if self.now < self.relieve_at {
@@ -79,8 +84,13 @@ impl<D: Driver> Worker<D> {
             }
             // Looking for somebody may take long: not in every round.
             self.relieve_at = self.now + limits::PRESSURE_PAUSE;
-            let Some(slowest) = self.slowest_holder() else { return };
-            self.mishap(slowest, Mishap::PoolShort, CloseReason::Pressure);
+            let spools = self.may_spool();
+            let slowest = self.slowest_holder(if spools { Exchange::is_spoolable } else { never });
+            match slowest.or_else(|| self.slowest_holder(may_yield)) {
+                Some(id) if spools && self.spool_slow(id) => {}
+                Some(id) => self.mishap(id, Mishap::PoolShort, CloseReason::Pressure),
+                None => return,
+            }
             self.grant_buffers();
         }
     }
@@ -89,15 +99,15 @@ impl<D: Driver> Worker<D> {
     /// requests on their way in before responses on their way out. If nobody does, and nothing
     /// is under way that will free a buffer, the requests that wait for one block each other:
     /// then one of them must go.
-    fn slowest_holder(&mut self) -> Option<ExchangeId> {
-        let head = self.longest(Patience::Head);
-        let body = self.longest(Patience::Body);
+    fn slowest_holder(&mut self, may: fn(&Exchange) -> bool) -> Option<ExchangeId> {
+        let head = self.longest(Patience::Head, may);
+        let body = self.longest(Patience::Body, may);
         let arriving = match (head, body) {
             (Some(head), Some(body)) => Some(if head.0 >= body.0 { head } else { body }),
             (one, other) => one.or(other),
         };
-        let slow = arriving.or_else(|| self.longest(Patience::Write));
-        slow.or_else(|| if self.is_stuck() { self.longest(Patience::Queue) } else { None })
+        let slow = arriving.or_else(|| self.longest(Patience::Write, may));
+        slow.or_else(|| if self.is_stuck() { self.longest(Patience::Queue, may) } else { None })
             .map(|(_, id)| id)
     }
 
@@ -109,14 +119,18 @@ impl<D: Driver> Worker<D> {
 
     /// The first of a class that may be made to yield, and for how many milliseconds it has not
     /// moved; who moved a moment ago is not slow.
-    fn longest(&mut self, patience: Patience) -> Option<(u32, ExchangeId)> {
+    fn longest(
+        &mut self,
+        patience: Patience,
+        may: fn(&Exchange) -> bool,
+    ) -> Option<(u32, ExchangeId)> {
         let mut at: Option<ClientId> = self.clients.first(patience);
         while let Some(client) = at {
             let exchange = self.clients.get(client).and_then(Client::exchange);
             if let Some(id) = exchange
                 && !(self.favoured.is_some_and(|(favoured, _)| favoured == id)
                     && self.pool.is_waiting(id.0))
-                && self.exchanges.get(id.0).is_some_and(may_yield)
+                && self.exchanges.get(id.0).is_some_and(may)
             {
                 let still = self.clients.armed_for(patience, client, self.now);
                 return (u128::from(still) >= limits::BUFFER_PATIENCE.as_millis())
@@ -128,7 +142,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// While requests wait for a lease, no client may hold one by taking nothing of its response
-    /// (law 4): it is given up. (With a spool its response would go to disk instead.)
+    /// (law 4): where the spool has no room for what it brings, it is given up.
     pub(crate) fn free_stalled_leases(&mut self) {
         if self.now < self.stalls_at || self.stalled_leases_end().is_none() {
             return;
@@ -170,9 +184,13 @@ impl<D: Driver> Worker<D> {
     }
 }
 
+const fn never(_: &Exchange) -> bool {
+    false
+}
+
 /// Whether ending the exchange would free a buffer without wasting a server's work: it holds no
 /// lease, or its client takes nothing of what the lease brought.
-fn may_yield(exchange: &exchange::Exchange) -> bool {
+fn may_yield(exchange: &Exchange) -> bool {
     let idle = match exchange.phase() {
         Some(Phase::Arriving | Phase::Collecting | Phase::Delivering) => true,
         Some(Phase::Draining) => exchange.sending,

@@ -65,13 +65,14 @@ impl<D: Driver> Worker<D> {
             fill.fresh = fill.fresh.min(u16::try_from(spare).unwrap_or(u16::MAX));
             fill.rank = Rank::Upstream;
         }
+        // A body of which nothing is in the pool, because it is in the spool, has begun.
+        let begins = self.is_untouched(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(chain) = exchange.request_chain() else {
             debug_assert!(false, "nothing is armed while the request is answered");
             exchange.granted = promise;
             return;
         };
-        let begins = chain.is_empty();
         let received = self.driver.receive(socket, &mut self.pool, chain, fill, &mut promise);
         if let Some(promise) = promise {
             self.pool.forgive(promise);
@@ -84,13 +85,13 @@ impl<D: Driver> Worker<D> {
                 }
                 self.collect(id, bytes, Rank::Client);
             }
-            Received::Nothing if begins && self.is_untouched(id) => self.back_to_parked(id),
+            Received::Nothing if begins => self.back_to_parked(id),
             Received::Nothing => self.driver.arm(socket),
             Received::NoBuffer => {
                 let rank = if begins { Rank::NewClient } else { Rank::Client };
                 self.wait_for_request_buffer(id, rank);
             }
-            Received::Ended if begins && self.is_untouched(id) => {
+            Received::Ended if begins => {
                 self.end_exchange(id);
                 self.close_client(client, CloseReason::Client);
             }
@@ -197,8 +198,11 @@ impl<D: Driver> Worker<D> {
                 if was_arriving && collecting {
                     self.note_phase(id);
                 }
-                self.driver.arm(socket);
+                if self.has_room_for_more(id) {
+                    self.driver.arm(socket);
+                }
             }
+            Collected::Spool => self.spill_rest(id),
             Collected::Starved => self.wait_for_request_buffer(id, Rank::Client),
             Collected::Complete => {
                 let trailers = u64::from(exchange.facts.trailer_bytes);
@@ -209,11 +213,22 @@ impl<D: Driver> Worker<D> {
                 let trailers = u64::from(exchange.facts.trailer_bytes);
                 self.counters.trailer_bytes_dropped.add(trailers);
                 self.clients.disarm(client);
+                self.unspool(id);
                 self.note_phase(id);
                 self.deliver(id);
             }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
         }
+    }
+
+    /// What had to go to the spool first did.
+    pub(crate) fn go_on_receiving_body(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        let client = exchange.client;
+        let Some(record) = self.clients.get(client) else { return };
+        let socket = record.socket;
+        self.clients.arm(client, Patience::Body, self.now);
+        self.driver.arm(socket);
     }
 
     /// The request is complete: it waits for a lease.

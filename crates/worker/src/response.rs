@@ -78,6 +78,8 @@ impl<D: Driver> Worker<D> {
         let connection = exchange.lease().map(|lease| lease.connection);
         if !was_draining && let State::Draining { lease, .. } = &exchange.state {
             self.bus.answered(lease.connection);
+            // Of the request nothing is needed any more.
+            self.unspool(id);
             self.note_phase(id);
         }
         match responded {
@@ -111,12 +113,13 @@ impl<D: Driver> Worker<D> {
         self.deliver(id);
     }
 
-    /// Asks for more of the response, unless the client is behind by too much.
+    /// Asks for more of the response, unless the client is behind by too much and the spool has
+    /// no room.
     pub(crate) fn receive_more(&mut self, id: ExchangeId) {
         let most = self.response_memory;
+        let behind = self.spill_response(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
-        let behind = exchange.deliverable(&self.pool).map_or(0, |unsent| unsent.left());
         let Some(upstream) = self.upstreams.get(connection) else { return };
         upstream.stalled = behind >= most;
         if upstream.stalled {
@@ -133,14 +136,17 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(lease) = exchange.lease() else { return };
         let connection = lease.connection;
-        if lease.promise.is_some() && self.pool.is_waiting(id.0) {
+        let waits = self.pool.is_waiting(id.0) && !self.awaits_reading(id);
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        if waits && exchange.lease().is_some_and(|lease| lease.promise.is_some()) {
             // What the client took became the buffer that the response waits for (law 5).
             self.pool.leave(id.0);
             return self.go_on_responding(id);
         }
         let behind = exchange.deliverable(&self.pool).map_or(0, |unsent| unsent.left());
+        let spooled = exchange.spooled.is_some();
         let stalled = self.upstreams.get(connection).is_some_and(|upstream| upstream.stalled);
-        if stalled && behind <= self.response_memory / 2 {
+        if stalled && (spooled || behind <= self.response_memory / 2) {
             self.upstreams.arm(connection, Progress::Response, self.now);
             self.receive_more(id);
         }

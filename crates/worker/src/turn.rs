@@ -20,12 +20,14 @@ use crate::date::DateCache;
 use crate::office::Office;
 use crate::orders::Life;
 use crate::plan::Plan;
+use crate::spool::Spool;
 use crate::upstream::Upstreams;
 
 /// One worker: a driver, a pool, its clients, its exchanges, its share of the bus.
 pub struct Worker<D: Driver> {
     pub(crate) driver: D,
     pub(crate) pool: Pool,
+    pub(crate) spool: Option<Spool>,
     pub(crate) clients: Clients,
     pub(crate) exchanges: Slab<Exchange>,
     pub(crate) upstreams: Upstreams,
@@ -91,11 +93,13 @@ impl<D: Driver> Worker<D> {
         let pool = PoolConfig { waiters: records, ..plan.pool };
         let pool = Pool::new(pool).map_err(StartError::Pool)?;
         let bus = Bus::new(shared, plan.worker, &plan.groups, records);
+        let spool = plan.spool.clone().map(|shared| Spool::new(shared, records));
+        let spooled = spool.as_ref().map_or(0, Spool::most_of_one);
+        let most = spooled.saturating_add(u64::from(plan.exchange_memory));
         let rules = plan.listeners.iter().map(|listener| Rules {
             max_head: listener.max_head,
             max_target: listener.max_target,
-            max_body: listener.max_body,
-            exchange_memory: plan.exchange_memory,
+            max_body: listener.max_body.min(most),
             default_host: listener.default_host.clone(),
             upstream_persistent: plan.groups[listener.group.index()].persistent,
             request_ids: false,
@@ -123,6 +127,7 @@ impl<D: Driver> Worker<D> {
             proxy: Http,
             driver,
             pool,
+            spool,
             bus,
             counters,
             office,
@@ -207,6 +212,7 @@ impl<D: Driver> Worker<D> {
                 Party::Upstream(id) => self.upstream_closed(id),
                 Party::Nobody => {}
             },
+            Completion::Spooled { ticket, done } => self.disk_did(ticket, done),
             Completion::Woken => self.read_letters(),
         }
     }

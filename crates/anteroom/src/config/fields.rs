@@ -156,6 +156,11 @@ impl<'t> Fields<'t> {
         Some(Given::at(number, value.span()))
     }
 
+    /// Whether a table is left out on purpose: `name = false`.
+    pub(crate) fn is_off(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| matches!(value.get_ref(), DeValue::Boolean(false)))
+    }
+
     /// `true` or `false`.
     pub(crate) fn switch(&self, name: &str, complaints: &mut Complaints) -> Option<bool> {
         let value = self.get(name)?;

@@ -7,12 +7,12 @@ use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
 use super::proxies;
-use super::schema::{FILE, LISTEN, QUEUE, TIMEOUTS, UPSTREAM};
+use super::schema::{FILE, LISTEN, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
 use crate::cli::{Io, Timeout};
 use crate::resolve;
 use crate::settings::{
     CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, QUEUE_MOST,
-    Tongue,
+    SpoolDraft, Tongue,
 };
 
 /// Reads a file's text; the draft is whole only if nothing in it is an error.
@@ -64,7 +64,23 @@ impl File<'_> {
         let groups = self.groups(&fields);
         let listeners = self.listeners(&fields, &groups);
         self.nobody_uses(&groups, &listeners);
-        Draft { timeouts: self.timeouts(&fields), listeners, groups, ..draft }
+        let spool = self.spool(&fields);
+        Draft { timeouts: self.timeouts(&fields), spool, listeners, groups, ..draft }
+    }
+
+    fn spool(&mut self, fields: &Fields<'_>) -> SpoolDraft {
+        let out = &mut *self.complaints;
+        if fields.is_off("spool") {
+            return SpoolDraft { off: true, ..SpoolDraft::default() };
+        }
+        let Some(table) = fields.table("spool", &SPOOL, out) else { return SpoolDraft::default() };
+        SpoolDraft {
+            off: false,
+            dir: table.text("dir", out).map(|given| given.map(Into::into)),
+            size: table.size("size", out),
+            per_exchange: table.size("per_exchange", out),
+            per_address: table.size("per_address", out),
+        }
     }
 
     fn timeouts(&mut self, fields: &Fields<'_>) -> worker::Timeouts {

@@ -98,8 +98,8 @@ pub(crate) static FILE: Section = Section {
         ),
         key(
             "spool",
-            Later("{ dir = \"/var/tmp\", size = \"1GiB\" }"),
-            "Where exchanges go that outgrow `exchange_memory`.",
+            Table(&SPOOL),
+            "Where exchanges go that outgrow `exchange_memory`; `false` for nowhere.",
         ),
         key("log", Later("{ access = \"stdout\", format = \"json\" }"), "The access log."),
         key(
@@ -109,6 +109,33 @@ pub(crate) static FILE: Section = Section {
         ),
         key("listen", Table(&LISTEN), "Where clients come in; may repeat."),
         key("upstream", Table(&UPSTREAM), "A group of servers behind; may repeat."),
+    ],
+};
+
+/// `spool`.
+pub(crate) static SPOOL: Section = Section {
+    title: "[spool]",
+    keys: &[
+        key(
+            "dir",
+            Unset { example: "\"/var/tmp\"", means: "/var/tmp, if a spool can be had there" },
+            "A directory on a disk.",
+        ),
+        key(
+            "size",
+            Unset { example: "\"1GiB\"", means: "1GiB, if there is so much room" },
+            "What lies there in all; set aside at start.",
+        ),
+        key(
+            "per_exchange",
+            Default(|| size(limits::SPOOL_PER_EXCHANGE)),
+            "What lies there of one exchange.",
+        ),
+        key(
+            "per_address",
+            Default(|| size(limits::SPOOL_PER_ADDRESS)),
+            "What lies there of one client address (of IPv6: one /64).",
+        ),
     ],
 };
 
@@ -228,7 +255,7 @@ pub(crate) static QUEUE: Section = Section {
 };
 
 /// Every section.
-pub(crate) static SECTIONS: [&Section; 5] = [&FILE, &TIMEOUTS, &LISTEN, &UPSTREAM, &QUEUE];
+pub(crate) static SECTIONS: [&Section; 6] = [&FILE, &SPOOL, &TIMEOUTS, &LISTEN, &UPSTREAM, &QUEUE];
 
 impl Section {
     /// The key of that name.

@@ -128,8 +128,14 @@ const CASES: &[Case] = &[
     top("user = \"no-such-user-here\"", "1:8", &["no such user", "create it"]),
     top("user = \"root\"\ngroup = \"no-such-group\"", "2:9", &["no such group"]),
     top("group = \"root\"", "1:9", &["goes with a user"]),
+    top("spool = true", "1:9", &["`spool` is a table", "dir ="]),
+    top("spool = { dir = \"/no/such/place\" }", "1:17", &["spool.dir", "make it"]),
+    top("spool = { dir = \"/etc/passwd\" }", "1:17", &["no directory"]),
+    top("spool = { size = \"1KiB\" }", "1:18", &["spool.size", "64 KiB to 64 TiB"]),
+    top("spool = { size = \"1MiB\", per_exchange = \"2MiB\" }", "1:41", &["raise spool.size"]),
+    top("spool = { size = \"1MiB\", per_address = 3 }", "1:40", &["per_address = 3 B", "64 KiB"]),
+    top("spool = { sise = \"1MiB\" }", "1:11", &["did you mean `size`?"]),
     // What is not there yet.
-    top("spool = { dir = \"/var/tmp\" }", "1:1", &["`spool` is not available in this version"]),
     top("log = { access = \"stdout\" }", "1:1", &["`log` is not available"]),
     upstream("pinned = 5", "7:1", &["`pinned` is not available"]),
     upstream("warm = 2", "7:8", &["not available in this version: write warm = 0"]),
@@ -378,6 +384,7 @@ fn every_key_is_documented_with_its_default() {
             let row = documentation.lines().find(|line| {
                 line.starts_with(&format!("| `{}` |", key.name))
                     || line.starts_with(&format!("| `queue.{}` |", key.name))
+                    || line.starts_with(&format!("| `spool.{}` |", key.name))
             });
             let row = row.unwrap_or_else(|| panic!("{} is not documented", key.name));
             if let Preset::Default(value) = &key.preset {

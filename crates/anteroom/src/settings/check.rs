@@ -36,9 +36,9 @@ pub(crate) fn check(draft: &Draft, machine: Machine) -> (Option<Settings>, Compl
 }
 
 /// A draft under examination.
-struct Desk<'d> {
-    draft: &'d Draft,
-    tongue: Tongue,
+pub(super) struct Desk<'d> {
+    pub(super) draft: &'d Draft,
+    pub(super) tongue: Tongue,
     complaints: Complaints,
 }
 
@@ -65,6 +65,7 @@ impl Desk<'_> {
         let listeners: Vec<Listen> =
             draft.listeners.iter().filter_map(|it| self.listener(it, exchange_memory)).collect();
         self.leases(&pools, workers);
+        let spool = self.spool();
         Some(Settings {
             listeners,
             groups: draft.groups.iter().map(group).collect(),
@@ -73,6 +74,7 @@ impl Desk<'_> {
             io,
             pool: pools.each,
             exchange_memory,
+            spool,
             timeouts: draft.timeouts,
             at_limit,
             reclaim_parked: draft.reclaim_parked,
@@ -84,7 +86,7 @@ impl Desk<'_> {
     }
 
     /// Complains of a value that was given, in words that name it.
-    fn refuse<T>(
+    pub(super) fn refuse<T>(
         &mut self,
         word: Word,
         shown: impl std::fmt::Display,

@@ -36,6 +36,12 @@ impl Word {
     pub(crate) const MAX_HEAD: Self = Self::new("--max-head", "max_head");
     pub(crate) const MAX_TARGET: Self = Self::new("--max-target", "max_target");
     pub(crate) const AT_LIMIT: Self = Self::new("--at-limit", "at_limit");
+    pub(crate) const SPOOL_DIR: Self = Self::new("--spool", "spool.dir");
+    pub(crate) const SPOOL_SIZE: Self = Self::new("--spool-size", "spool.size");
+    pub(crate) const SPOOL_PER_EXCHANGE: Self =
+        Self::new("--spool-per-exchange", "spool.per_exchange");
+    pub(crate) const SPOOL_PER_ADDRESS: Self =
+        Self::new("--spool-per-address", "spool.per_address");
     pub(crate) const USER: Self = Self::new("--user", "user");
     pub(crate) const GROUP: Self = Self::new("--group", "group");
 }

@@ -1,9 +1,12 @@
 //! What is asked for, before it is checked: the command line and the file both lead here.
 
+use std::path::Path;
+
 use base::id::GroupId;
 use driver::Address;
 use worker::{AtLimit, Timeouts};
 
+use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
 use crate::cli::{Io, ProxyArgs, Timeout};
 
@@ -28,6 +31,7 @@ pub(crate) struct Draft {
     pub(crate) workers: Option<Given<u32>>,
     pub(crate) max_clients: Option<Given<u32>>,
     pub(crate) exchange_memory: Option<Given<u64>>,
+    pub(crate) spool: SpoolDraft,
     pub(crate) timeouts: Timeouts,
     pub(crate) io: Option<Given<Io>>,
     pub(crate) reuse_port: bool,
@@ -73,6 +77,7 @@ impl Draft {
             workers: None,
             max_clients: None,
             exchange_memory: None,
+            spool: SpoolDraft::default(),
             timeouts: Timeouts::default(),
             io: None,
             reuse_port: false,
@@ -109,6 +114,7 @@ impl From<&ProxyArgs> for Draft {
             workers: args.workers.map(Given::by_flag),
             max_clients: args.max_clients.map(Given::by_flag),
             exchange_memory: args.exchange_memory.map(Given::by_flag),
+            spool: spool(args),
             timeouts: timeouts(args),
             io: Some(Given::by_flag(args.io)),
             reuse_port: args.reuse_port,
@@ -118,6 +124,17 @@ impl From<&ProxyArgs> for Draft {
             group: args.group.clone().map(Given::by_flag),
             ..Self::empty(Tongue::Flags)
         }
+    }
+}
+
+fn spool(args: &ProxyArgs) -> SpoolDraft {
+    let off = args.spool.as_deref() == Some(Path::new("off"));
+    SpoolDraft {
+        off,
+        dir: args.spool.clone().filter(|_| !off).map(Given::by_flag),
+        size: args.spool_size.map(Given::by_flag),
+        per_exchange: args.spool_per_exchange.map(Given::by_flag),
+        per_address: args.spool_per_address.map(Given::by_flag),
     }
 }
 

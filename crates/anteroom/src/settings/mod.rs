@@ -7,6 +7,7 @@ mod addresses;
 mod check;
 mod complaint;
 mod draft;
+mod spool;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue};
 pub(crate) use draft::{
     CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, QUEUE_MOST,
 };
+pub(crate) use spool::{Spool, SpoolDraft};
 
 /// Everything the master needs to start: every value given, and every value possible.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Settings {
     /// The pool of each worker.
     pub(crate) pool: PoolConfig,
     pub(crate) exchange_memory: u32,
+    /// Where exchanges go that outgrow it, if anywhere.
+    pub(crate) spool: Option<Spool>,
     pub(crate) timeouts: Timeouts,
     pub(crate) at_limit: AtLimit,
     pub(crate) reclaim_parked: bool,
@@ -99,6 +103,7 @@ impl Settings {
             pool: self.pool,
             max_clients: self.max_clients,
             exchange_memory: self.exchange_memory,
+            spool: None,
             listeners: (0u32..)
                 .zip(&self.listeners)
                 .map(|(id, listen)| listener(ListenerId(id), listen))

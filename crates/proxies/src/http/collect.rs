@@ -208,10 +208,9 @@ fn facts(head: &RequestHead<'_>) -> Facts {
     }
 }
 
-/// Refuses a body that is larger than `max_body`, or than what an exchange may keep.
+/// Refuses a body that is larger than `max_body`.
 fn too_large(length: u64, room: &Room<'_>) -> Option<Collected> {
-    let most = room.rules.max_body.min(u64::from(room.rules.exchange_memory));
-    (length > most).then_some(Collected::Refused(Refusal::BodyTooLarge, None))
+    (length > room.rules.max_body).then_some(Collected::Refused(Refusal::BodyTooLarge, None))
 }
 
 /// Moves what stands behind this request into `rest`: it belongs to the connection.
@@ -282,6 +281,10 @@ fn body_ended(exchange: &mut Exchange, room: &mut Room<'_>) -> Collected {
         return Collected::Starved;
     }
     *excess = 0;
+    // (A chain may hold buffers and no byte.)
+    if exchange.spooled.is_some() && at > 0 {
+        return Collected::Spool;
+    }
     if !head.is_empty() {
         let mut writer = Writer::new(&mut room.scratch.written);
         // 64 KiB of scratch hold a length field.

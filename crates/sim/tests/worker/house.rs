@@ -20,6 +20,8 @@ pub(crate) struct Setting {
     pub(crate) connections: u32,
     pub(crate) queue_length: u32,
     pub(crate) exchange_memory: u32,
+    pub(crate) spool: Option<spool::Limits>,
+    pub(crate) max_body: u64,
     pub(crate) persistent: bool,
     pub(crate) at_limit: AtLimit,
     pub(crate) reclaim_parked: bool,
@@ -36,6 +38,8 @@ impl Default for Setting {
             connections: 2,
             queue_length: 64,
             exchange_memory: 64 << 10,
+            spool: None,
+            max_body: 1 << 20,
             persistent: true,
             at_limit: AtLimit::Pause,
             reclaim_parked: false,
@@ -49,6 +53,7 @@ pub(crate) struct House {
     pub(crate) world: World,
     pub(crate) workers: Vec<Worker<MemoryDriver>>,
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
+    pub(crate) spool: Option<Arc<spool::Shared>>,
     office: Arc<Office<sim::Detached>>,
     over: Vec<bool>,
 }
@@ -64,11 +69,13 @@ impl House {
             queue_length: setting.queue_length,
             persistent: setting.persistent,
         }];
+        let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
         let plan = |worker| Plan {
             worker: WorkerId(worker),
             pool: PoolConfig::new(setting.buffers, 0),
             max_clients: setting.max_clients,
             exchange_memory: setting.exchange_memory,
+            spool: spool.clone(),
             listeners: (0..setting.world.listeners)
                 .map(|id| ListenerPlan {
                     id: ListenerId(id),
@@ -76,7 +83,7 @@ impl House {
                     default_host: "front".into(),
                     max_head: 8 << 10,
                     max_target: 1 << 10,
-                    max_body: 1 << 20,
+                    max_body: setting.max_body,
                 })
                 .collect(),
             groups: groups.clone(),
@@ -101,7 +108,7 @@ impl House {
             })
             .collect();
         let over = vec![false; workers.len()];
-        let mut house = Self { world, workers, counters, office, over };
+        let mut house = Self { world, workers, counters, spool, office, over };
         house.settle();
         house
     }
@@ -186,6 +193,7 @@ impl House {
         assert_eq!(self.sum(|c| c.clients_active.get()), 0, "clients are active");
         let exchanges = self.sum(|c| c.exchanges.iter().map(base::counter::Counter::get).sum());
         assert_eq!(exchanges, 0, "exchanges are counted");
+        assert_eq!(self.spool.as_ref().map_or(0, |spool| spool.held()), 0, "extents are held");
     }
 }
 

@@ -5,3 +5,4 @@ mod house;
 mod http;
 mod life;
 mod limits;
+mod spool;

@@ -8,8 +8,8 @@ use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::limits;
 use base::time::Instant;
 use exchange::{
-    Collected, ErrorPages, Exchange, Lease, Proxy, Refusal, RequestBody, RequestIds, Responded,
-    ResponseBody, Room, Rules, Scratch, State,
+    Collected, ErrorPages, Exchange, Lease, Next, Proxy, Refusal, RequestBody, RequestIds,
+    Responded, ResponseBody, Room, Rules, Scratch, State,
 };
 use pool::{Chain, Fill, FillError, Pool, PoolConfig, Promise, Rank};
 use wire::http1::{CHUNK_HEAD_MAX, Fault};
@@ -68,8 +68,7 @@ impl Desk {
             rules: Rules {
                 max_head: 32 << 10,
                 max_target: 8 << 10,
-                max_body: 1 << 30,
-                exchange_memory: 256 << 10,
+                max_body: 256 << 10,
                 default_host: "fallback".into(),
                 upstream_persistent: true,
                 request_ids: false,
@@ -188,6 +187,7 @@ impl Desk {
                 Some(Collected::Answered) => return Came::Answered,
                 Some(Collected::Refused(refusal, fault)) => return Came::Refused(refusal, fault),
                 Some(Collected::Starved) => unreachable!("collect waits"),
+                Some(Collected::Spool) => unreachable!("nothing is in the spool"),
             }
         }
     }
@@ -262,7 +262,9 @@ impl Desk {
 
     /// The server takes up to `most` bytes; what it saw, and whether that was the last of it.
     pub(super) fn write_some(&mut self, exchange: &mut Exchange, most: usize) -> (Vec<u8>, bool) {
-        let cursor = exchange.unsent(&self.pool).unwrap();
+        let Next::Bytes(cursor) = exchange.next_unsent(&self.pool) else {
+            panic!("all is written")
+        };
         let mut seen = self.pool.view(&cursor).concat();
         seen.truncate(most);
         let done = exchange.request_written(u32::try_from(seen.len()).unwrap(), &mut self.pool);

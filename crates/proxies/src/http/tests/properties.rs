@@ -238,7 +238,7 @@ proptest! {
     ) {
         let sent = pieces.concat();
         let mut desk = Desk::new(64, 512);
-        desk.rules.exchange_memory = 4000;
+        desk.rules.max_body = 4000;
         desk.rules.max_head = 2000;
         let mut source = cut(&sent, &cuts);
         if as_response {
