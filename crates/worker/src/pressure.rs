@@ -84,31 +84,42 @@ impl<D: Driver> Worker<D> {
             }
             // Looking for somebody may take long: not in every round.
             self.relieve_at = self.now + limits::PRESSURE_PAUSE;
-            let spools = self.may_spool();
-            let slowest = self.slowest_holder(if spools { Exchange::is_spoolable } else { never });
-            match slowest.or_else(|| self.slowest_holder(may_yield)) {
-                Some(id) if spools && self.spool_slow(id) => {}
-                Some(id) => self.mishap(id, Mishap::PoolShort, CloseReason::Pressure),
-                None => return,
+            if !self.spool_slowest() {
+                let Some(slowest) = self.slowest_holder() else { return };
+                self.mishap(slowest, Mishap::PoolShort, CloseReason::Pressure);
             }
             self.grant_buffers();
         }
+    }
+
+    /// Sends what one slow exchange holds to the spool, which harms nobody: so those too that
+    /// wait for a buffer themselves. False if nobody has anything that would free a buffer.
+    fn spool_slowest(&mut self) -> bool {
+        if !self.may_spool() {
+            return false;
+        }
+        let classes = [Patience::Body, Patience::Write, Patience::Queue];
+        classes.into_iter().any(|class| {
+            let slowest = self.longest(class, Exchange::is_spoolable);
+            slowest.is_some_and(|(_, id)| self.spool_slow(id))
+        })
     }
 
     /// Among those who hold buffers and keep us waiting, the one that has not moved for longest:
     /// requests on their way in before responses on their way out. If nobody does, and nothing
     /// is under way that will free a buffer, the requests that wait for one block each other:
     /// then one of them must go.
-    fn slowest_holder(&mut self, may: fn(&Exchange) -> bool) -> Option<ExchangeId> {
-        let head = self.longest(Patience::Head, may);
-        let body = self.longest(Patience::Body, may);
+    fn slowest_holder(&mut self) -> Option<ExchangeId> {
+        let head = self.longest(Patience::Head, may_yield);
+        let body = self.longest(Patience::Body, may_yield);
         let arriving = match (head, body) {
             (Some(head), Some(body)) => Some(if head.0 >= body.0 { head } else { body }),
             (one, other) => one.or(other),
         };
-        let slow = arriving.or_else(|| self.longest(Patience::Write, may));
-        slow.or_else(|| if self.is_stuck() { self.longest(Patience::Queue, may) } else { None })
-            .map(|(_, id)| id)
+        let slow = arriving.or_else(|| self.longest(Patience::Write, may_yield));
+        let stuck =
+            || if self.is_stuck() { self.longest(Patience::Queue, may_yield) } else { None };
+        slow.or_else(stuck).map(|(_, id)| id)
     }
 
     /// Whether no exchange is in a state that ends without another buffer for a request.
@@ -182,10 +193,6 @@ impl<D: Driver> Worker<D> {
         let drains = self.counters.exchanges[Phase::Draining as usize].get() > 0;
         (waits && drains).then_some(self.stalls_at.max(self.now))
     }
-}
-
-const fn never(_: &Exchange) -> bool {
-    false
 }
 
 /// Whether ending the exchange would free a buffer without wasting a server's work: it holds no
