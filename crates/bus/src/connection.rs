@@ -62,6 +62,11 @@ impl Connection {
 }
 
 impl Bus {
+    /// The server that a connection leads to.
+    pub fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
+        self.connections.get(id.0).map(Connection::server)
+    }
+
     pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
         self.connections.get(id.0).map(|connection| connection.state)
     }

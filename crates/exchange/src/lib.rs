@@ -13,6 +13,7 @@ extern crate std;
 
 mod arrows;
 mod facts;
+mod note;
 mod outcome;
 mod pages;
 mod phase;
@@ -24,6 +25,7 @@ mod spooled;
 mod state;
 
 pub use facts::{Facts, Then};
+pub use note::{Note, Piece, Pieces};
 pub use outcome::{Mishap, Outcome, outcome};
 pub use pages::{ErrorPages, PAGE_MAX, PageError, PageType};
 pub use phase::Phase;

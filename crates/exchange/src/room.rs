@@ -7,6 +7,7 @@ use core::net::IpAddr;
 use base::limits;
 use pool::{Pool, Rank};
 
+use crate::note::Note;
 use crate::pages::ErrorPages;
 use crate::request_id::RequestIds;
 
@@ -77,4 +78,6 @@ pub struct Room<'r> {
     pub draining: bool,
     /// Where new request IDs come from.
     pub request_ids: &'r mut RequestIds,
+    /// Where the head of a request is noted for the access log, if there is one.
+    pub note: Option<Note<'r>>,
 }

@@ -158,6 +158,8 @@ pub struct WorkerCounters {
     pub client_bytes_in: Counter,
     /// Bytes sent to clients.
     pub client_bytes_out: Counter,
+    /// Records of the access log that found the ring full.
+    pub access_dropped: Counter,
     /// First byte in to last byte accepted by the kernel.
     pub request_seconds: Histogram,
     /// Lease: first byte written to last byte read.

@@ -5,18 +5,20 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// An IMF-fixdate, kept until the second changes.
 pub(crate) struct DateCache {
+    wall: SystemTime,
     second: u64,
     text: [u8; 29],
 }
 
 impl DateCache {
     pub(crate) fn new() -> Self {
-        let mut cache = Self { second: u64::MAX, text: [b' '; 29] };
+        let mut cache = Self { wall: UNIX_EPOCH, second: u64::MAX, text: [b' '; 29] };
         cache.refresh(UNIX_EPOCH);
         cache
     }
 
     pub(crate) fn refresh(&mut self, wall: SystemTime) {
+        self.wall = wall;
         let second = wall.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         // The library formats years up to 9999 and panics beyond.
         let second = second.min(253_402_300_799);
@@ -27,6 +29,11 @@ impl DateCache {
         let date = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(second));
         // 29 bytes always suffice: the format has a fixed length.
         let _ = write!(&mut self.text[..], "{date}");
+    }
+
+    /// The time itself.
+    pub(crate) const fn wall(&self) -> SystemTime {
+        self.wall
     }
 
     pub(crate) const fn text(&self) -> &[u8; 29] {

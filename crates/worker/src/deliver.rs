@@ -30,6 +30,7 @@ impl<D: Driver> Worker<D> {
             match self.driver.send(record.socket, &self.pool, &unsent, false) {
                 Sent::Now(bytes) => {
                     self.counters.client_bytes_out.add(u64::from(bytes));
+                    self.ledger.sent(id, bytes);
                     exchange.delivered(bytes, &mut self.pool);
                     self.settle_front(id);
                     self.leave_spool_if_spent(id);
@@ -53,6 +54,7 @@ impl<D: Driver> Worker<D> {
         record.sending = false;
         if bytes > 0 {
             self.counters.client_bytes_out.add(u64::from(bytes));
+            self.ledger.sent(exchange, bytes);
             record.delivered(bytes, &mut self.pool);
             self.settle_front(exchange);
             self.leave_spool_if_spent(exchange);
@@ -69,6 +71,7 @@ impl<D: Driver> Worker<D> {
         self.counters.requests[class].increment();
         self.counters.request_seconds.observe(self.now.since(exchange.began));
         let rest = exchange.rest.take();
+        self.ledger.served(id, rest.len());
         self.end_exchange(id);
         match then {
             Then::Park if rest.is_empty() => self.park(client),
@@ -114,6 +117,7 @@ impl<D: Driver> Worker<D> {
         }
         self.pool.release(exchange.rest.take());
         self.favours_no_longer(id);
+        self.account_end(id, &exchange);
         if let Some(phase) = exchange.counted.take() {
             self.counters.exchanges[phase as usize].sub(1);
         }
@@ -124,11 +128,13 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn note_phase(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let phase = exchange.phase();
-        if let Some(old) = std::mem::replace(&mut exchange.counted, phase) {
+        let before = std::mem::replace(&mut exchange.counted, phase);
+        if let Some(old) = before {
             self.counters.exchanges[old as usize].sub(1);
         }
         if let Some(new) = phase {
             self.counters.exchanges[new as usize].increment();
         }
+        self.account_phase(id, before, phase);
     }
 }

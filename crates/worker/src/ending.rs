@@ -37,12 +37,16 @@ impl<D: Driver> Worker<D> {
     /// Answers a request ourselves. A lease, if held, ends, and its connection with it.
     pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
         self.counters.refusals[refusal as usize].increment();
+        self.ledger.refused(id, refusal, fault);
         self.leave_queues(id);
         self.unspool(id);
         let draining = self.life != Life::Serving;
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let client = exchange.client;
-        if let Some(lease) = exchange.give_up(&mut self.pool) {
+        // Without a lease the proxy gives it up, when it has seen what came.
+        if exchange.lease().is_some()
+            && let Some(lease) = exchange.give_up(&mut self.pool)
+        {
             self.end_lease(&lease, false, false);
         }
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
@@ -57,6 +61,7 @@ impl<D: Driver> Worker<D> {
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            note: self.ledger.note(id),
         };
         self.driver.disarm(socket);
         self.clients.disarm(client);
@@ -67,13 +72,17 @@ impl<D: Driver> Worker<D> {
         }
         // Not one buffer is to be had: the client is told without.
         self.counters.requests[4].increment();
+        let text = self.proxy.crowded();
+        if self.driver.send_text(socket, text) {
+            self.ledger.sent_text(id, text);
+        }
         self.end_exchange(id);
-        self.driver.send_text(socket, self.proxy.crowded());
         self.linger(client, CloseReason::Refused);
     }
 
     /// Gives the exchange up and closes its client.
     fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
+        self.ledger.cut(id, reason);
         self.leave_queues(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         if let Some(lease) = exchange.give_up(&mut self.pool) {

@@ -8,9 +8,12 @@
 //! Where to look: `turn.rs` for the loop, `admit.rs` for new clients, `request.rs` up to the
 //! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
-//! `spool.rs` for what goes to disk, `pressure.rs` for a pool that runs short, `orders.rs` for drain and stop.
+//! `spool.rs` for what goes to disk, `pressure.rs` for a pool that runs short, `account.rs` for what
+//! the access log is told, `orders.rs` for drain and stop.
 #![forbid(unsafe_code)]
 
+mod access;
+mod account;
 mod admit;
 mod client;
 mod counters;
@@ -30,6 +33,8 @@ mod spool;
 mod turn;
 mod upstream;
 
+pub use access::{AccessReader, AccessRecord, AccessWriter, access_ring};
+pub use account::{account_bytes, record_bytes};
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use office::{Letter, Office};
 pub use orders::Life;

@@ -87,6 +87,7 @@ impl<D: Driver> Worker<D> {
         // An answer that a client did not take at once is given up too.
         let left: Vec<u32> = self.exchanges.iter().map(|(index, _)| index).collect();
         for index in left {
+            self.ledger.cut(ExchangeId(index), CloseReason::Drain);
             if let Some(exchange) = self.exchanges.get_mut(index)
                 && let Some(lease) = exchange.give_up(&mut self.pool)
             {

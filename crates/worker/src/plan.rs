@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
 use base::limits;
 use base::slab::Slab;
-use exchange::Exchange;
+use exchange::{ErrorPages, Exchange};
 use pool::PoolConfig;
 
 use crate::client::Client;
@@ -17,6 +17,8 @@ use crate::upstream::Upstream;
 pub struct Plan {
     /// Which worker this is.
     pub worker: WorkerId,
+    /// What tells its random choices from those of other workers and other starts.
+    pub seed: u64,
     /// Its pool.
     pub pool: PoolConfig,
     /// Most clients of the whole process; each worker has records for all of them, as the kernel
@@ -74,6 +76,10 @@ pub struct ListenerPlan {
     pub max_target: u32,
     /// Largest request body, bytes.
     pub max_body: u64,
+    /// Whether each request has an ID.
+    pub request_ids: bool,
+    /// The bodies of our refusals.
+    pub error_pages: ErrorPages,
 }
 
 /// What a client meets when `max_clients` are there (`at_limit`).

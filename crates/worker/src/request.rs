@@ -32,6 +32,7 @@ impl<D: Driver> Worker<D> {
         let client = self.clients.get(id)?;
         let listener = client.listener();
         let group = self.plan.listeners[listener.index()].group;
+        let early = input.len();
         let exchange = Exchange::begin(id, listener, group, self.now, input);
         let exchange = match self.exchanges.insert(exchange) {
             Ok(index) => ExchangeId(index),
@@ -42,6 +43,7 @@ impl<D: Driver> Worker<D> {
                 return None;
             }
         };
+        self.ledger.open(exchange, early);
         self.clients.set_state(id, ClientState::Active(exchange));
         self.clients.disarm(id);
         self.counters.clients_active.increment();
@@ -80,6 +82,7 @@ impl<D: Driver> Worker<D> {
         match received {
             Received::Bytes(bytes) => {
                 self.counters.client_bytes_in.add(u64::from(bytes));
+                self.ledger.received(id, bytes);
                 if begins || waited {
                     self.clients.arm(client, Patience::Head, self.now);
                 }
@@ -185,12 +188,13 @@ impl<D: Driver> Worker<D> {
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            note: self.ledger.note(id),
         };
         match self.proxy.collect(exchange, fresh, &mut room) {
             Collected::Incomplete { advise } => {
                 let collecting = matches!(exchange.state, State::Collecting { .. });
-                if advise {
-                    self.driver.send_text(socket, CONTINUE);
+                if advise && self.driver.send_text(socket, CONTINUE) {
+                    self.ledger.sent_text(id, CONTINUE);
                 }
                 if collecting {
                     self.clients.arm(client, Patience::Body, self.now);

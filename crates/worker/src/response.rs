@@ -70,6 +70,7 @@ impl<D: Driver> Worker<D> {
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            note: None,
         };
         let responded = match fresh {
             Some(fresh) => self.proxy.respond(exchange, fresh, &mut room),

@@ -10,10 +10,11 @@ use base::slab::Slab;
 use base::time::Instant;
 use bus::Bus;
 use driver::{Completion, Driver};
-use exchange::{ErrorPages, Exchange, RequestIds, Rules, Scratch};
+use exchange::{Exchange, RequestIds, Rules, Scratch};
 use pool::{Pool, PoolConfig, PoolError};
 use proxies::http::Http;
 
+use crate::account::Ledger;
 use crate::client::{Clients, Party};
 use crate::counters::WorkerCounters;
 use crate::date::DateCache;
@@ -38,6 +39,7 @@ pub struct Worker<D: Driver> {
     pub(crate) scratch: Scratch,
     pub(crate) request_ids: RequestIds,
     pub(crate) date: DateCache,
+    pub(crate) ledger: Ledger,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) office: Arc<Office<D::Detached>>,
     pub(crate) plan: Plan,
@@ -102,8 +104,8 @@ impl<D: Driver> Worker<D> {
             max_body: listener.max_body.min(most),
             default_host: listener.default_host.clone(),
             upstream_persistent: plan.groups[listener.group.index()].persistent,
-            request_ids: false,
-            error_pages: ErrorPages::default(),
+            request_ids: listener.request_ids,
+            error_pages: listener.error_pages.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
         counters.buffers_free_min.set(u64::from(pool.size()));
@@ -114,7 +116,8 @@ impl<D: Driver> Worker<D> {
             upstreams: Upstreams::new(bus.capacity(), &plan.timeouts),
             rules: rules.collect(),
             scratch: Scratch::new(),
-            request_ids: RequestIds::new(0),
+            request_ids: RequestIds::new(plan.seed),
+            ledger: Ledger::none(),
             date: DateCache::new(),
             life: Life::Serving,
             full: false,

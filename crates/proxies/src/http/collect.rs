@@ -13,6 +13,7 @@ use wire::http1::{
 
 use super::body::decode;
 use super::head::{find_end, raw_head, replace_head, take_head};
+use super::note::note_head;
 use super::refuse::answer_options;
 use super::{PSEUDONYM, limits};
 
@@ -140,6 +141,9 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
 fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Result<Plan, Fault> {
     let raw = raw_head(input, end, room.pool, &mut room.scratch.joined)?;
     let head = parse_request(&raw[skipped as usize..], &limits(room.rules.max_target))?;
+    if let Some(note) = &mut room.note {
+        note_head(&head, note);
+    }
     passable(&head)?;
     let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
     let mut writer = Writer::new(&mut room.scratch.written);

@@ -8,6 +8,7 @@ mod body;
 mod collect;
 mod drain;
 mod head;
+mod note;
 mod refuse;
 mod respond;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use exchange::{Collected, Exchange, Refusal, Room, Then};
 use pool::{Chain, Rank};
 use wire::http1::{Fault, Full, RefusalText, Writer, write_empty, write_refusal};
 
+use super::note::note_line;
 use super::respond::connection_field;
 
 /// What a client is told for whom there is no record or no buffer. A 5xx needs no `Date`
@@ -24,6 +25,9 @@ pub(super) fn refuse(
     room: &mut Room<'_>,
 ) -> bool {
     debug_assert!(exchange.lease().is_none(), "the worker ends the lease first");
+    if let Some(note) = &mut room.note {
+        note_line(exchange, room.pool, note);
+    }
     let keep = refusal.keeps_framing() && keeps(exchange, room);
     exchange.give_up(room.pool);
     let request_id = exchange.request_id;

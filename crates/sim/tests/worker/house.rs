@@ -6,9 +6,16 @@ use std::time::Duration;
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, ServerConfig, Shared};
 use driver::Driver;
+use exchange::ErrorPages;
 use pool::PoolConfig;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
-use worker::{AtLimit, Letter, Life, ListenerPlan, Office, Plan, Timeouts, Worker, WorkerCounters};
+use worker::{
+    AccessReader, AtLimit, Letter, Life, ListenerPlan, Office, Plan, Timeouts, Worker,
+    WorkerCounters, access_ring,
+};
+
+/// Bytes of the note of one request's head.
+pub(crate) const LINE: u32 = 256;
 
 /// What differs from test to test.
 #[derive(Clone, Debug)]
@@ -26,6 +33,10 @@ pub(crate) struct Setting {
     pub(crate) at_limit: AtLimit,
     pub(crate) reclaim_parked: bool,
     pub(crate) timeouts: Timeouts,
+    pub(crate) request_ids: bool,
+    pub(crate) error_pages: ErrorPages,
+    /// Bytes of each worker's ring for the access log; none without.
+    pub(crate) access: Option<usize>,
 }
 
 impl Default for Setting {
@@ -44,6 +55,9 @@ impl Default for Setting {
             at_limit: AtLimit::Pause,
             reclaim_parked: false,
             timeouts: Timeouts::default(),
+            request_ids: false,
+            error_pages: ErrorPages::default(),
+            access: None,
         }
     }
 }
@@ -54,6 +68,8 @@ pub(crate) struct House {
     pub(crate) workers: Vec<Worker<MemoryDriver>>,
     pub(crate) counters: Vec<Arc<WorkerCounters>>,
     pub(crate) spool: Option<Arc<spool::Shared>>,
+    /// What the workers write for the access log.
+    pub(crate) logs: Vec<AccessReader>,
     office: Arc<Office<sim::Detached>>,
     over: Vec<bool>,
 }
@@ -72,6 +88,7 @@ impl House {
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
         let plan = |worker| Plan {
             worker: WorkerId(worker),
+            seed: u64::from(worker),
             pool: PoolConfig::new(setting.buffers, 0),
             max_clients: setting.max_clients,
             exchange_memory: setting.exchange_memory,
@@ -84,6 +101,8 @@ impl House {
                     max_head: 8 << 10,
                     max_target: 1 << 10,
                     max_body: setting.max_body,
+                    request_ids: setting.request_ids,
+                    error_pages: setting.error_pages.clone(),
                 })
                 .collect(),
             groups: groups.clone(),
@@ -98,17 +117,26 @@ impl House {
         let shared = Shared::new(setting.workers, &groups);
         let counters: Vec<_> =
             drivers.iter().map(|_| Arc::new(WorkerCounters::default())).collect();
+        let mut logs = Vec::new();
         let workers: Vec<_> = (0u32..)
             .zip(drivers)
             .zip(&counters)
             .map(|((worker, driver), counters)| {
                 let (shared, office) = (Arc::clone(&shared), Arc::clone(&office));
-                Worker::new(plan(worker), driver, shared, office, Arc::clone(counters))
-                    .expect("a small pool can be had")
+                let waker = driver.waker();
+                let mut worker =
+                    Worker::new(plan(worker), driver, shared, office, Arc::clone(counters))
+                        .expect("a small pool can be had");
+                if let Some(bytes) = setting.access {
+                    let (writer, reader) = access_ring(bytes, waker);
+                    worker.log_access(writer, LINE);
+                    logs.push(reader);
+                }
+                worker
             })
             .collect();
         let over = vec![false; workers.len()];
-        let mut house = Self { world, workers, counters, spool, office, over };
+        let mut house = Self { world, workers, counters, spool, logs, office, over };
         house.settle();
         house
     }

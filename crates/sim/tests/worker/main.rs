@@ -1,5 +1,6 @@
 //! The real worker in a small world.
 
+mod access;
 mod faults;
 mod house;
 mod http;

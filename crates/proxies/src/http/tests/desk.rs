@@ -8,8 +8,8 @@ use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::limits;
 use base::time::Instant;
 use exchange::{
-    Collected, ErrorPages, Exchange, Lease, Next, Proxy, Refusal, RequestBody, RequestIds,
-    Responded, ResponseBody, Room, Rules, Scratch, State,
+    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestBody,
+    RequestIds, Responded, ResponseBody, Room, Rules, Scratch, State,
 };
 use pool::{Chain, Fill, FillError, Pool, PoolConfig, Promise, Rank};
 use wire::http1::{CHUNK_HEAD_MAX, Fault};
@@ -27,6 +27,8 @@ pub(super) struct Desk {
     pub(super) pool: Pool,
     scratch: Scratch,
     request_ids: RequestIds,
+    /// What was noted for the access log.
+    pub(super) noted: ([u8; 512], Pieces),
     pub(super) rules: Rules,
     pub(super) draining: bool,
     /// The buffers that others hold while the pool is short.
@@ -75,6 +77,7 @@ impl Desk {
                 error_pages: ErrorPages::default(),
             },
             request_ids: RequestIds::new(7),
+            noted: ([0; 512], Pieces::default()),
             draining: false,
             hoard: Vec::new(),
             shortage: 0,
@@ -239,6 +242,7 @@ impl Desk {
             date: DATE,
             draining: self.draining,
             request_ids: &mut self.request_ids,
+            note: Some(Note::new(&mut self.noted.0, &mut self.noted.1)),
         }
     }
 

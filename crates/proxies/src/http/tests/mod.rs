@@ -5,6 +5,7 @@ mod desk;
 mod forms;
 mod ids;
 mod interim;
+mod notes;
 mod properties;
 mod recoded;
 mod refusals;
