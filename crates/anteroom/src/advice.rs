@@ -1,101 +1,278 @@
-//! One warning when `connections` is what holds the clients up (DESIGN.md §5).
+//! Warnings that name the key to change, when the figures say that it holds the clients up.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use exchange::Refusal;
+use pool::Rank;
 use tokio::time::Instant;
+use worker::{AcceptPause, CloseReason};
 
-use crate::figures::{Figures, Panel, Spread};
+use crate::figures::{Figures, Panel};
 use crate::log;
-use crate::quantity::Length;
+use crate::quantity::{Count, Length, counted};
 
 /// How often the figures are looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Fewest leases within an interval that say something.
 const LEASES_LEAST: u64 = 50;
+/// Fewest waits for a buffer within an interval that say something: one now and then harms
+/// nobody.
+const WAITS_LEAST: u64 = 10;
+/// How long a warning stays away once it was given.
+const QUIET: Duration = Duration::from_mins(10);
 
-/// Watches how long exchanges wait for a lease.
+/// What of the figures of two moments calls for a warning.
+type Judge = fn(&Figures, &Figures) -> Option<String>;
+
+/// Every warning, and for how long it is not repeated; without that time it is given once.
+const ADVICE: [(Judge, Option<Duration>); 5] = [
+    (connections, None),
+    (memory, Some(QUIET)),
+    (max_clients, Some(QUIET)),
+    (queue, Some(QUIET)),
+    (descriptors, Some(QUIET)),
+];
+
+/// Watches the figures.
 pub(crate) struct Advisor {
     panel: Arc<Panel>,
-    seen: Option<Seen>,
-    /// When it looks again; never, once the warning was given.
-    next: Option<Instant>,
+    memory: Memory,
+    /// When it looks again.
+    next: Instant,
 }
 
-/// What was counted when it was looked at last.
-struct Seen {
-    queue: Spread,
-    upstream: Spread,
-}
-
-impl From<Figures> for Seen {
-    fn from(figures: Figures) -> Self {
-        Self { queue: figures.queue_seconds, upstream: figures.upstream_seconds }
-    }
+/// What was seen and said.
+struct Memory {
+    seen: Figures,
+    /// When each warning of [`ADVICE`] may be given; never again if there is no moment.
+    due: [Option<Instant>; ADVICE.len()],
+    /// Lines dropped that were told of, and when that may be done again.
+    dropped: (u64, Instant),
 }
 
 impl Advisor {
     /// Looks from now on.
     pub(crate) fn new(panel: Arc<Panel>) -> Self {
-        Self { panel, seen: None, next: Some(Instant::now() + INTERVAL) }
+        let now = Instant::now();
+        Self { memory: Memory::new(panel.read(), now), panel, next: now + INTERVAL }
     }
 
     /// When to [`look`](Self::look) next.
-    pub(crate) const fn next(&self) -> Option<Instant> {
+    pub(crate) const fn next(&self) -> Instant {
         self.next
     }
 
-    /// Looks at the figures and gives the warning, once, if it is due.
+    /// Looks at the figures and gives the warnings that are due.
     pub(crate) fn look(&mut self) {
-        let now = Seen::from(self.panel.read());
-        let warning = self.seen.as_ref().and_then(|seen| judge(seen, &now));
-        self.next = warning.is_none().then(|| Instant::now() + INTERVAL);
-        self.seen = Some(now);
-        if let Some(warning) = warning {
-            log::note(warning);
+        let now = Instant::now();
+        self.next = now + INTERVAL;
+        for warning in self.memory.judge(self.panel.read(), now) {
+            log::note(format_args!("warning: {warning}"));
         }
     }
 }
 
-/// The warning, if exchanges lately waited longer for a lease than the server took to answer.
-fn judge(earlier: &Seen, now: &Seen) -> Option<String> {
-    let queue = now.queue.since(&earlier.queue);
-    let upstream = now.upstream.since(&earlier.upstream);
+impl Memory {
+    fn new(seen: Figures, now: Instant) -> Self {
+        let dropped = (seen.access_dropped, now);
+        Self { seen, due: [Some(now); ADVICE.len()], dropped }
+    }
+
+    /// The warnings that are due.
+    fn judge(&mut self, figures: Figures, now: Instant) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for ((judge, quiet), due) in ADVICE.iter().zip(&mut self.due) {
+            if due.is_some_and(|due| now >= due)
+                && let Some(warning) = judge(&self.seen, &figures)
+            {
+                *due = quiet.map(|quiet| now + quiet);
+                warnings.push(warning);
+            }
+        }
+        let (told, due) = self.dropped;
+        if figures.access_dropped > told && now >= due {
+            warnings.push(dropped(figures.access_dropped - told));
+            self.dropped = (figures.access_dropped, now + log::SAY_AGAIN);
+        }
+        self.seen = figures;
+        warnings
+    }
+}
+
+/// Exchanges waited longer for a lease than the server took to answer (DESIGN.md §5).
+fn connections(earlier: &Figures, now: &Figures) -> Option<String> {
+    let queue = now.queue_seconds.since(&earlier.queue_seconds);
+    let upstream = now.upstream_seconds.since(&earlier.upstream_seconds);
     let (waited, answered) = (queue.mean()?, upstream.mean()?);
     if upstream.count() < LEASES_LEAST || waited <= answered {
         return None;
     }
     Some(format!(
-        "warning: requests wait {} for a connection to the server, which then answers in {}: if \
-         the server can work on more at a time, raise `connections`",
+        "requests wait {} for a connection to the server, which then answers in {}: if the server \
+         can work on more at a time, raise `connections`",
         Length(waited),
         Length(answered)
     ))
 }
 
+/// Requests or responses waited for a buffer.
+fn memory(earlier: &Figures, now: &Figures) -> Option<String> {
+    let waits = |figures: &Figures| {
+        let ranks = [Rank::Upstream, Rank::Client, Rank::NewClient];
+        ranks.iter().map(|rank| figures.buffer_waits[*rank as usize]).sum::<u64>()
+    };
+    let waited = grown(waits(earlier), waits(now), WAITS_LEAST)?;
+    Some(format!(
+        "buffers were waited for {} within {}: the pools are short; raise `memory`",
+        times(waited),
+        Length(INTERVAL)
+    ))
+}
+
+/// Clients waited in the backlog, were turned away or closed, because so many are here.
+fn max_clients(earlier: &Figures, now: &Figures) -> Option<String> {
+    let met = |figures: &Figures| {
+        let closed = |reason| figures.clients_closed[reason as usize];
+        figures.accept_pauses[AcceptPause::Limit as usize]
+            + closed(CloseReason::Limit)
+            + closed(CloseReason::Reclaimed)
+    };
+    grown(met(earlier), met(now), 1)?;
+    let most = "as many clients are here as are allowed, and others wait or are turned away: raise \
+                `max_clients`, or lower `timeouts.idle`";
+    Some(most.to_owned())
+}
+
+/// Requests found the ready queue full.
+fn queue(earlier: &Figures, now: &Figures) -> Option<String> {
+    let full = |figures: &Figures| figures.refusals[Refusal::QueueFull as usize];
+    let refused = grown(full(earlier), full(now), 1)?;
+    Some(format!(
+        "{} answered 503 because the queue for the server was full: raise `connections` if the \
+         server can work on more at a time, else `queue.length`",
+        match refused {
+            1 => "1 request was".to_owned(),
+            more => format!("{} requests were", Count(more)),
+        }
+    ))
+}
+
+/// The system had no descriptor for a client.
+fn descriptors(earlier: &Figures, now: &Figures) -> Option<String> {
+    let none = |figures: &Figures| figures.accept_pauses[AcceptPause::Descriptors as usize];
+    grown(none(earlier), none(now), 1)?;
+    let most = "the system has no descriptor left for another client: raise the limit of open files \
+                (`ulimit -n`, or that of the whole machine), or lower `max_clients`";
+    Some(most.to_owned())
+}
+
+/// The access log is behind by more than its buffers hold.
+fn dropped(lines: u64) -> String {
+    format!(
+        "access log: {} dropped, because it is read or written too slowly: raise `log.buffer` if \
+         that is so for moments only",
+        counted(lines, "line")
+    )
+}
+
+/// How much a figure grew, if that is `least` or more.
+fn grown(earlier: u64, now: u64, least: u64) -> Option<u64> {
+    Some(now.saturating_sub(earlier)).filter(|more| *more >= least)
+}
+
+fn times(number: u64) -> String {
+    counted(number, "time")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::figures::Spread;
+    use crate::figures::tests::panel;
     use base::counter::Histogram;
 
+    fn nothing() -> Figures {
+        panel().2.read()
+    }
+
     /// What stands after so many leases that waited and were answered so long.
-    fn seen(leases: u64, waited: u64, answered: u64) -> Seen {
+    fn leases(leases: u64, waited: u64, answered: u64) -> Figures {
         let (queue, upstream) = (Histogram::default(), Histogram::default());
         for _ in 0..leases {
             queue.observe(Duration::from_millis(waited));
             upstream.observe(Duration::from_millis(answered));
         }
-        Seen { queue: Spread::default().and(&queue), upstream: Spread::default().and(&upstream) }
+        Figures {
+            queue_seconds: Spread::default().and(&queue),
+            upstream_seconds: Spread::default().and(&upstream),
+            ..nothing()
+        }
+    }
+
+    #[tokio::test]
+    async fn long_queues_before_a_quick_server_name_the_key_to_raise() {
+        let judge = connections;
+        let start = leases(0, 0, 0);
+        let warning = judge(&start, &leases(100, 30, 10)).unwrap();
+        assert!(warning.contains("`connections`") && warning.contains("30ms"), "{warning}");
+        assert_eq!(judge(&start, &leases(100, 10, 30)), None);
+        assert_eq!(judge(&start, &leases(10, 30, 10)), None, "too few to say anything");
+        assert_eq!(judge(&start, &start), None);
+        let (earlier, now) = (leases(100, 30, 10), leases(120, 30, 10));
+        assert_eq!(judge(&earlier, &now), None, "only what is new counts");
     }
 
     #[test]
-    fn long_queues_before_a_quick_server_name_the_key_to_raise() {
-        let start = seen(0, 0, 0);
-        let warning = judge(&start, &seen(100, 30, 10)).unwrap();
-        assert!(warning.contains("`connections`") && warning.contains("30ms"), "{warning}");
-        assert_eq!(judge(&start, &seen(100, 10, 30)), None);
-        assert_eq!(judge(&start, &seen(10, 30, 10)), None, "too few to say anything");
-        assert_eq!(judge(&start, &start), None);
-        assert_eq!(judge(&seen(100, 30, 10), &seen(120, 30, 10)), None, "only what is new counts");
+    fn every_shortage_names_its_key() {
+        let set = |change: fn(&mut Figures)| {
+            let mut figures = nothing();
+            change(&mut figures);
+            figures
+        };
+        for (figures, key) in [
+            (set(|f| f.buffer_waits[Rank::Client as usize] = 10), "`memory`"),
+            (set(|f| f.buffer_waits[Rank::NewClient as usize] = 99), "`memory`"),
+            (set(|f| f.accept_pauses[AcceptPause::Limit as usize] = 1), "`max_clients`"),
+            (set(|f| f.clients_closed[CloseReason::Limit as usize] = 1), "`max_clients`"),
+            (set(|f| f.clients_closed[CloseReason::Reclaimed as usize] = 1), "`max_clients`"),
+            (set(|f| f.refusals[Refusal::QueueFull as usize] = 1), "`queue.length`"),
+            (set(|f| f.accept_pauses[AcceptPause::Descriptors as usize] = 1), "`ulimit -n`"),
+            (set(|f| f.access_dropped = 5), "`log.buffer`"),
+        ] {
+            let now = Instant::now();
+            let mut memory = Memory::new(nothing(), now);
+            let warnings = memory.judge(figures.clone(), now);
+            assert_eq!(warnings.len(), 1, "{key}: {warnings:?}");
+            assert!(warnings[0].contains(key), "{warnings:?}");
+            assert!(memory.judge(figures, now + QUIET).is_empty(), "{key}: nothing new happened");
+        }
+        let few = set(|f| f.buffer_waits[Rank::Client as usize] = WAITS_LEAST - 1);
+        let harmless = set(|f| f.buffer_waits[Rank::Send as usize] = 99);
+        for figures in [few, harmless, nothing()] {
+            let now = Instant::now();
+            assert!(Memory::new(nothing(), now).judge(figures, now).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_warning_is_not_repeated_all_the_time() {
+        let now = Instant::now();
+        let mut memory = Memory::new(nothing(), now);
+        let mut figures = nothing();
+        let mut said = Vec::new();
+        for look in 0..300u32 {
+            figures.refusals[Refusal::QueueFull as usize] += 3;
+            figures.access_dropped += 2;
+            said.extend(memory.judge(figures.clone(), now + INTERVAL * look));
+        }
+        let lines: Vec<&String> = said.iter().filter(|text| text.contains("log.buffer")).collect();
+        // 25 minutes: the queue at 0, 10 and 20, the log at each minute, with all since the last.
+        assert_eq!((said.len() - lines.len(), lines.len()), (3, 25));
+        assert!(lines[0].contains("2 lines dropped") && lines[1].contains("24 lines dropped"));
+        let mut memory = Memory::new(leases(0, 0, 0), now);
+        let warned = |memory: &mut Memory, count| memory.judge(leases(count, 30, 10), now + QUIET);
+        assert_eq!(warned(&mut memory, 100).len(), 1);
+        assert!(warned(&mut memory, 900).is_empty(), "`connections` is named once");
     }
 }

@@ -93,8 +93,14 @@ impl Budget {
             .map_or(0, |spool| spool.limits.size.div_ceil(u64::from(limits::SPOOL_EXTENT)));
         let letter = size_of::<Letter<Detached>>() + size_of::<usize>();
         let row = |what, each: usize, count| Row { what, each: each as u64, count };
+        let line = settings.log.line;
+        let logged = [
+            row("notes for the access log", worker::account_bytes(line), records),
+            row("rings for the access log", settings.log.buffer as usize, workers),
+        ];
+        let logged = logged.into_iter().filter(|_| settings.log.access.is_some());
         Self {
-            rows: vec![
+            rows: [
                 row("buffers of the pools", settings.pool.buffer_bytes as usize, buffers),
                 Row { what: "their registers", each: REGISTER_BYTES, count: buffers },
                 row("clients", record.client + socket, records),
@@ -106,7 +112,10 @@ impl Budget {
                 Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
                 row("memory for the spool's disk", Desk::BYTES, spools),
                 row("extents of the spool", spool::LINK_BYTES, spools * extents),
-            ],
+            ]
+            .into_iter()
+            .chain(logged)
+            .collect(),
             clients,
             io: settings.io,
             spool: settings.spool.clone(),

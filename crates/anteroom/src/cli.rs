@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use driver::Address;
 use worker::AtLimit;
 
+use crate::log::{self, Destination, Format};
 use crate::quantity::{parse_duration, parse_size};
 use crate::resolve;
 
@@ -59,6 +60,7 @@ pub(crate) struct DemoArgs {
 }
 
 /// `anteroom proxy`.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ProxyArgs {
     /// Where clients come in; may repeat
@@ -134,6 +136,15 @@ pub(crate) struct ProxyArgs {
     /// Open a connection to the server for each request, and close it after the response
     #[arg(long)]
     pub(crate) not_persistent: bool,
+    /// Write a line for each exchange to stdout, stderr or a file [default: off]
+    #[arg(long, value_name = "DEST", value_parser = log::destination)]
+    pub(crate) access_log: Option<Destination>,
+    /// How a line of the access log looks
+    #[arg(long, value_name = "FORMAT", default_value = "json")]
+    pub(crate) log_format: Format,
+    /// Give each request an ID that client, server and log know it by (`X-Request-ID`)
+    #[arg(long)]
+    pub(crate) request_ids: bool,
     /// Give up root for this user once every address is bound
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<String>,
@@ -294,7 +305,8 @@ mod tests {
              --upstream 127.0.0.1:9001 --connections 2 --memory 32KiB --max-clients 7 --workers 1 \
              --io epoll --reuse-port --admin 127.0.0.1:0 --exchange-memory 1MiB --max-head 4KiB \
              --max-target 1KiB --max-body 10MiB --queue 5 --timeout head=300ms --timeout idle=1h \
-             --at-limit answer --reclaim-parked --buffer 512 --not-persistent --user web --group web",
+             --at-limit answer --reclaim-parked --buffer 512 --not-persistent --user web --group web \
+             --access-log ./access.log --log-format common --request-ids",
         );
         assert_eq!((args.listen.len(), args.upstream.len()), (2, 2));
         assert_eq!((args.memory, args.buffer), (Some(32 << 10), Some(512)));
@@ -302,6 +314,8 @@ mod tests {
         assert_eq!(args.timeout[0], (Timeout::Head, Duration::from_millis(300)));
         assert_eq!(args.timeout[1], (Timeout::Idle, Duration::from_hours(1)));
         assert!(args.reuse_port && args.reclaim_parked && args.not_persistent);
+        assert_eq!(args.access_log, Some(Destination::File("./access.log".into())));
+        assert!(args.log_format == Format::Common && args.request_ids);
     }
 
     #[test]
@@ -317,6 +331,8 @@ mod tests {
             ("--io kqueue", "epoll"),
             ("--listen 8080", "HOST:PORT"),
             ("--at-limit drop", "answer"),
+            ("--access-log stdot", "./access.log"),
+            ("--log-format xml", "common"),
             ("--conections 3", "--connections"),
             ("--group web", "--user"),
         ] {

@@ -13,9 +13,10 @@ use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
 use tokio::sync::mpsc::UnboundedSender;
-use worker::{Letter, Office, Plan, Worker, WorkerCounters};
+use worker::{AccessWriter, Letter, Office, Plan, Worker, WorkerCounters};
 
 use crate::cli::Io;
+use crate::log::AccessLog;
 use crate::settings::Settings;
 use crate::spooling::Spooling;
 
@@ -67,6 +68,8 @@ pub(crate) struct Crew {
     epoch: std::time::Instant,
     reports: UnboundedSender<Report>,
     spooling: Option<Spooling>,
+    /// Where the workers' records for the access log go, if there is one.
+    access: Option<AccessLog>,
     /// Orders that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
 }
@@ -93,11 +96,17 @@ impl Crew {
             epoch: clock(),
             undelivered: Vec::new(),
             spooling,
+            access: None,
             listeners,
             settings,
             wakers,
             reports,
         })
+    }
+
+    /// Has every worker that is started from now on write to the access log.
+    pub(crate) fn log_access(&mut self, access: AccessLog) {
+        self.access = Some(access);
     }
 
     /// Every worker's number.
@@ -154,6 +163,7 @@ impl Crew {
             counters: Arc::clone(&self.counters[id.index()]),
             epoch: self.epoch,
             io: self.settings.io,
+            access: self.access.as_ref().map(AccessLog::ring),
         }
     }
 
@@ -203,6 +213,7 @@ struct Birth {
     counters: Arc<WorkerCounters>,
     epoch: std::time::Instant,
     io: Io,
+    access: Option<(AccessWriter, u32)>,
 }
 
 /// A worker's whole life, on its own thread. A panic unwinds through everything it owned, so its
@@ -239,9 +250,15 @@ fn serve_on(
     birth: Birth,
     ready: impl FnOnce(),
 ) -> Result<(), String> {
-    let Birth { plan, office, shared, counters, .. } = birth;
+    let Birth { plan, office, shared, counters, access, .. } = birth;
+    let seed =
+        getrandom::u64().map_err(|error| format!("the system grants no randomness: {error}"))?;
+    let plan = Plan { seed, ..plan };
     let mut worker =
         Worker::new(plan, driver, shared, office, counters).map_err(|error| error.to_string())?;
+    if let Some((writer, line)) = access {
+        worker.log_access(writer, line);
+    }
     ready();
     worker.run();
     Ok(())

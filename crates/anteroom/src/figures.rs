@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::counter::{BOUNDS_MICROS, Counter, Histogram};
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
+use crate::log;
 use crate::upstreams::{ServerFigures, Upstreams};
 
 /// Whether the process lets clients in.
@@ -115,6 +116,8 @@ impl Panel {
             spool_waits: sum(|w| &w.spool_waits),
             spool_full: self.sums(|w| &w.spool_full),
             spool_failures: sum(|w| &w.spool_failures),
+            access_dropped: sum(|w| &w.access_dropped),
+            log_unwritten: log::unwritten(),
             trailer_bytes_dropped: sum(|w| &w.trailer_bytes_dropped),
             client_bytes_in: sum(|w| &w.client_bytes_in),
             client_bytes_out: sum(|w| &w.client_bytes_out),
@@ -169,6 +172,9 @@ pub(crate) struct Figures {
     pub(crate) spool_waits: u64,
     pub(crate) spool_full: [u64; spool::Full::ALL.len()],
     pub(crate) spool_failures: u64,
+    pub(crate) access_dropped: u64,
+    /// Lines that no log's destination took.
+    pub(crate) log_unwritten: u64,
     pub(crate) trailer_bytes_dropped: u64,
     pub(crate) client_bytes_in: u64,
     pub(crate) client_bytes_out: u64,

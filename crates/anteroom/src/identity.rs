@@ -1,6 +1,8 @@
 //! Who the process is once its addresses are bound: root is given up before the workers start.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::os::unix::fs::fchown;
 
 use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, initgroups, setgid, setuid};
 
@@ -79,6 +81,17 @@ impl Identity {
             return Err(self.failure("root could be had back; nothing is served"));
         }
         Ok(())
+    }
+
+    /// Gives a file to this user and group, if the process is root now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn give(&self, file: &File) -> std::io::Result<()> {
+        if !geteuid().is_root() {
+            return Ok(());
+        }
+        fchown(file, Some(self.user.as_raw()), Some(self.group.as_raw()))
     }
 
     fn failure(&self, why: &str) -> Failure {

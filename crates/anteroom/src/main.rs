@@ -39,6 +39,7 @@ use clap::Parser;
 use budget::Budget;
 use cli::{CheckArgs, Cli, Command, ProxyArgs, RunArgs};
 use failure::Failure;
+use log::Logs;
 use master::Master;
 use settings::{Machine, Settings};
 
@@ -84,14 +85,25 @@ async fn serve_file(args: &RunArgs) -> Result<(), Failure> {
     serve(configured.settings).await
 }
 
-/// Binds, gives up root if told to, and serves.
+/// Serves, with the logs open from before anything else to the end.
 async fn serve(settings: Settings) -> Result<(), Failure> {
+    let mut logs = Logs::open(&settings.log, settings.identity.as_ref())?;
+    logs.install();
+    let ended = serve_logged(settings, &mut logs).await;
+    logs.close(ended.as_ref().err());
+    ended
+}
+
+/// Binds, gives up root if told to, and serves.
+async fn serve_logged(settings: Settings, logs: &mut Logs) -> Result<(), Failure> {
     log::note(budget::line(&settings));
     let identity = settings.identity.clone();
-    let master = Master::open(settings)?;
+    let mut master = Master::open(settings)?;
     if let Some(identity) = identity {
         identity.assume()?;
     }
+    logs.start(master.names())?;
+    master.log_to(logs);
     master.run().await
 }
 

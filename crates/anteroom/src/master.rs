@@ -18,7 +18,7 @@ use crate::crew::{Crew, End, Report};
 use crate::failure::Failure;
 use crate::figures::{Panel, Stage};
 use crate::http::Door;
-use crate::log;
+use crate::log::{self, Logs};
 use crate::quantity::Length;
 use crate::settings::{Listen, Settings};
 use crate::spooling;
@@ -78,6 +78,8 @@ pub(crate) struct Master {
     setbacks: BTreeMap<WorkerId, Setback>,
     /// When workers that do not end are given up.
     give_up: Option<Instant>,
+    /// Opens the files of the logs anew.
+    reopen: Box<dyn Fn() + Send>,
 }
 
 /// When a worker failed last, and how long it stayed away then.
@@ -124,6 +126,7 @@ impl Master {
             reins,
             setbacks: BTreeMap::new(),
             give_up: None,
+            reopen: Box::new(|| ()),
             crew,
             reports,
             orders,
@@ -132,6 +135,23 @@ impl Master {
             frame,
             admin,
         })
+    }
+
+    /// What the access log calls listeners and servers.
+    pub(crate) fn names(&self) -> log::Names {
+        let servers = self.settings.servers();
+        log::Names {
+            listeners: self.frame.listeners.clone(),
+            servers: servers.map(|(group, at)| [group.name.to_string(), at.to_string()]).collect(),
+        }
+    }
+
+    /// Has the workers write to these logs, and their files opened anew on SIGUSR1.
+    pub(crate) fn log_to(&mut self, logs: &Logs) {
+        if let Some(access) = logs.access() {
+            self.crew.log_access(access.clone());
+        }
+        self.reopen = Box::new(logs.reopener());
     }
 
     /// Figures and orders, for whoever accompanies the process.
@@ -156,6 +176,8 @@ impl Master {
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let mut signals = Signals::new()
             .map_err(|error| Failure::Run(format!("signals cannot be received: {error}")))?;
+        let mut reopen = signal(SignalKind::user_defined1())
+            .map_err(|error| Failure::Run(format!("signals cannot be received: {error}")))?;
         let ready = self.ready_line();
         if let Some(door) = self.admin.take() {
             let (settings, reins) = (self.settings.clone(), self.reins.clone());
@@ -170,9 +192,10 @@ impl Master {
                 Some(report) = self.reports.recv() => self.hear(report, &ready)?,
                 Some(order) = self.orders.recv() => self.obey(order),
                 order = signals.next(stage) => self.obey(order),
+                _ = reopen.recv() => (self.reopen)(),
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
-                () = until(advisor.next()) => advisor.look(),
+                () = sleep_until(advisor.next()) => advisor.look(),
             }
         }
         Ok(())

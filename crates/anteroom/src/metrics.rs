@@ -74,6 +74,10 @@ impl Collector for Scrape {
         upstreams(&mut sheet, &figures.upstreams)?;
         let restarts = "Workers that failed and were started anew";
         sheet.count("worker_restarts", restarts, figures.restarts)?;
+        let dropped =
+            by("cause", ["buffer", "write"], [figures.access_dropped, figures.log_unwritten]);
+        let lost = "Lines of the logs that were lost: a full buffer, or a destination that failed";
+        sheet.counts("log_dropped", lost, dropped)?;
         times(&mut sheet, &figures)
     }
 }

@@ -103,6 +103,21 @@ pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_
 /// How long a server is given to end a connection after its last response.
 pub const PARTING: Duration = Duration::from_secs(1);
 
+/// Bytes of each worker's ring for the access log (`log.buffer`).
+pub const LOG_BUFFER: u32 = 256 << 10;
+/// Smallest and largest ring that can be configured.
+pub const LOG_BUFFER_RANGE: [u32; 2] = [64 << 10, 64 << 20];
+/// What is kept of one request's head for its line in the access log (`log.line`), bytes.
+pub const LOG_LINE: u32 = 512;
+/// Least and most of it that can be configured.
+pub const LOG_LINE_RANGE: [u32; 2] = [256, 16 << 10];
+/// How long the access log's lines are gathered before they are written.
+pub const LOG_PAUSE: Duration = Duration::from_millis(50);
+/// Notes and warnings that wait to be written at most.
+pub const EVENTS_WAITING: usize = 1024;
+/// How long the end of the process waits for each log whose reader is slow.
+pub const LOG_PARTING: Duration = Duration::from_secs(1);
+
 /// Longest time-out that can be configured; see [`crate::time::Tick`].
 pub const TIMEOUT_MAX: Duration = Duration::from_hours(7 * 24);
 
@@ -122,5 +137,8 @@ const _: () = {
     assert!(SPOOL_EXTENT.is_power_of_two() && SPOOL_SIZE_MAX / SPOOL_EXTENT as u64 <= 1 << 30);
     assert!(SPOOL_PER_EXCHANGE <= SPOOL_PER_ADDRESS && SPOOL_PER_ADDRESS <= SPOOL_SIZE);
     assert!(SPOOL_EXTENT <= RECEIVE_BUFFERS as u32 * BUFFER_BYTES, "one reading fits one receive");
+    assert!(LOG_BUFFER_RANGE[0] >= 2 * LOG_LINE_RANGE[1], "a ring holds the longest record");
+    assert!(LOG_BUFFER_RANGE[0] <= LOG_BUFFER && LOG_BUFFER <= LOG_BUFFER_RANGE[1]);
+    assert!(LOG_LINE_RANGE[0] <= LOG_LINE && LOG_LINE <= LOG_LINE_RANGE[1]);
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
 };

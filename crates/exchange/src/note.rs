@@ -47,6 +47,9 @@ pub struct Pieces {
 }
 
 impl Pieces {
+    /// Nothing.
+    pub const NONE: Self = Self { lengths: [0; Piece::COUNT], cut: 0, version: 0 };
+
     /// Bytes in which [`to_bytes`](Self::to_bytes) writes it.
     pub const BYTES: usize = 2 * Piece::COUNT + 2;
 

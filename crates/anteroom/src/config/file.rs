@@ -6,13 +6,15 @@ use toml::de::DeTable;
 use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
+use super::pages;
 use super::proxies;
-use super::schema::{FILE, LISTEN, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
+use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
 use crate::cli::{Io, Timeout};
+use crate::log::{self, Format};
 use crate::resolve;
 use crate::settings::{
-    CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, QUEUE_MOST,
-    SpoolDraft, Tongue,
+    CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, LogDraft,
+    QUEUE_MOST, SpoolDraft, Tongue,
 };
 
 /// Reads a file's text; the draft is whole only if nothing in it is an error.
@@ -65,7 +67,8 @@ impl File<'_> {
         let listeners = self.listeners(&fields, &groups);
         self.nobody_uses(&groups, &listeners);
         let spool = self.spool(&fields);
-        Draft { timeouts: self.timeouts(&fields), spool, listeners, groups, ..draft }
+        let log = self.log(&fields);
+        Draft { timeouts: self.timeouts(&fields), spool, listeners, groups, log, ..draft }
     }
 
     fn spool(&mut self, fields: &Fields<'_>) -> SpoolDraft {
@@ -93,6 +96,18 @@ impl File<'_> {
             }
         }
         timeouts
+    }
+
+    fn log(&mut self, fields: &Fields<'_>) -> LogDraft {
+        let out = &mut *self.complaints;
+        let Some(table) = fields.table("log", &LOG, out) else { return LogDraft::default() };
+        LogDraft {
+            access: table.parsed("access", log::destination, out),
+            events: table.parsed("events", log::destination, out),
+            format: table.choice("format", &FORMAT, out),
+            buffer: table.size("buffer", out),
+            line: table.size("line", out),
+        }
     }
 
     fn groups(&mut self, fields: &Fields<'_>) -> Vec<GroupDraft> {
@@ -172,6 +187,9 @@ impl File<'_> {
         let max_target = fields.size("max_target", out);
         let max_body = fields.size("max_body", out);
         let at_limit = fields.choice("at_limit", &AT_LIMIT, out);
+        let request_ids = fields.switch("request_ids", out).unwrap_or(false);
+        let error_pages = fields.table("error_pages", &ERROR_PAGES, out);
+        let error_pages = error_pages.map(|table| pages::read(&table, out)).unwrap_or_default();
         let group = self.group_of(fields, groups);
         Some(ListenDraft {
             address: address?,
@@ -180,6 +198,8 @@ impl File<'_> {
             max_target,
             max_body,
             at_limit,
+            request_ids,
+            error_pages,
         })
     }
 
@@ -223,6 +243,7 @@ impl File<'_> {
 }
 
 const IO: [(&str, Io); 3] = [("auto", Io::Auto), ("epoll", Io::Epoll), ("uring", Io::Uring)];
+const FORMAT: [(&str, Format); 2] = [("json", Format::Json), ("common", Format::Common)];
 const AT_LIMIT: [(&str, AtLimit); 2] = [("pause", AtLimit::Pause), ("answer", AtLimit::Answer)];
 
 /// A name that can stand in metrics and messages.

@@ -6,6 +6,7 @@
 mod defaults;
 mod fields;
 mod file;
+mod pages;
 mod proxies;
 mod schema;
 #[cfg(test)]

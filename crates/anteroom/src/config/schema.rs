@@ -101,7 +101,7 @@ pub(crate) static FILE: Section = Section {
             Table(&SPOOL),
             "Where exchanges go that outgrow `exchange_memory`; `false` for nowhere.",
         ),
-        key("log", Later("{ access = \"stdout\", format = \"json\" }"), "The access log."),
+        key("log", Table(&LOG), "The access log and events."),
         key(
             "timeouts",
             Table(&TIMEOUTS),
@@ -135,6 +135,38 @@ pub(crate) static SPOOL: Section = Section {
             "per_address",
             Default(|| size(limits::SPOOL_PER_ADDRESS)),
             "What lies there of one client address (of IPv6: one /64).",
+        ),
+    ],
+};
+
+/// `[log]`.
+pub(crate) static LOG: Section = Section {
+    title: "[log]",
+    keys: &[
+        key(
+            "access",
+            Unset { example: "\"stdout\"", means: "off" },
+            "A line for each exchange: to stdout, stderr or a file, opened anew on SIGUSR1.",
+        ),
+        key(
+            "format",
+            Default(|| quoted("json")),
+            "How lines look: json, or common, the combined log format.",
+        ),
+        key(
+            "events",
+            Default(|| quoted("stderr")),
+            "Notes, warnings and errors: to stderr, stdout or a file.",
+        ),
+        key(
+            "buffer",
+            Default(|| size(u64::from(limits::LOG_BUFFER))),
+            "What the access log may be behind, for each worker; lines beyond are dropped.",
+        ),
+        key(
+            "line",
+            Default(|| limits::LOG_LINE.to_string()),
+            "Bytes kept of method, target, host, user agent and referer together.",
         ),
     ],
 };
@@ -215,6 +247,16 @@ pub(crate) static LISTEN: Section = Section {
             Default(|| quoted("pause")),
             "What a client meets when `max_clients` are here: pause lets it wait, answer tells it 503.",
         ),
+        key(
+            "request_ids",
+            Default(|| false.to_string()),
+            "Whether each request has an ID (X-Request-ID), passed on to server, client and log.",
+        ),
+        key(
+            "error_pages",
+            Unset { example: "{ 502 = \"/etc/anteroom/502.html\" }", means: "two lines of text" },
+            "Files for answers of our own, by status: .html, .htm or .txt, at most 32 KiB.",
+        ),
     ],
 };
 
@@ -254,8 +296,33 @@ pub(crate) static QUEUE: Section = Section {
     )],
 };
 
-/// Every section.
-pub(crate) static SECTIONS: [&Section; 6] = [&FILE, &SPOOL, &TIMEOUTS, &LISTEN, &UPSTREAM, &QUEUE];
+/// `error_pages` of a `[[listen]]`: every status that we answer with.
+pub(crate) static ERROR_PAGES: Section = Section {
+    title: "error_pages",
+    keys: &[
+        page("400", "The request is malformed."),
+        page("408", "It did not arrive in time."),
+        page("413", "Its body is too large."),
+        page("414", "Its target is too long."),
+        page("421", "It is for another server."),
+        page("431", "Its head is too large."),
+        page("501", "Its method or coding is not supported."),
+        page("502", "The server cannot be reached, or gives no valid answer."),
+        page("503", "Too many requests wait, or too many clients are here."),
+        page("504", "The server does not answer in time."),
+        page("505", "Only HTTP/1.0 and HTTP/1.1 are spoken."),
+        page("507", "It fits neither into memory nor into the spool."),
+    ],
+};
+
+const fn page(status: &'static str, meaning: &'static str) -> Key {
+    let preset = Unset { example: "\"/etc/anteroom/error.html\"", means: "two lines of text" };
+    key(status, preset, meaning)
+}
+
+/// Every section whose keys have names of their own.
+pub(crate) static SECTIONS: [&Section; 7] =
+    [&FILE, &SPOOL, &LOG, &TIMEOUTS, &LISTEN, &UPSTREAM, &QUEUE];
 
 impl Section {
     /// The key of that name.

@@ -136,7 +136,29 @@ const CASES: &[Case] = &[
     top("spool = { size = \"1MiB\", per_address = 3 }", "1:40", &["per_address = 3 B", "64 KiB"]),
     top("spool = { sise = \"1MiB\" }", "1:11", &["did you mean `size`?"]),
     // What is not there yet.
-    top("log = { access = \"stdout\" }", "1:1", &["`log` is not available"]),
+    // Logs and pages.
+    top("log = { access = \"stdot\" }", "1:18", &["\"stdot\"", "write stdout, stderr or a file"]),
+    top("log = { access = true }", "1:18", &["takes a text in quotes", "access = \"stdout\""]),
+    top("log = \"stdout\"", "1:7", &["is a table", "log = { access = \"stdout\" }"]),
+    top("log = { acces = \"stdout\" }", "1:9", &["in [log]", "did you mean `access`?"]),
+    top("log = { format = \"xml\" }", "1:18", &["write json, common"]),
+    top("log = { access = \"/tmp/\" }", "1:18", &["log.access", "name a file in it"]),
+    top(
+        "log = { events = \"/no-such/a\" }",
+        "1:18",
+        &["log.events", "no directory /no-such: create"],
+    ),
+    top("log = { buffer = \"1KiB\" }", "1:18", &["log.buffer = 1024", "65536 to 67108864 bytes"]),
+    top("log = { line = 16 }", "1:16", &["log.line = 16", "256 to 16384 bytes"]),
+    listen("request_ids = 1", "4:15", &["takes true or false", "request_ids = false"]),
+    listen("error_pages = \"a.html\"", "4:15", &["is a table", "error_pages = { 400 = "]),
+    listen("error_pages = { 404 = \"/a.html\" }", "4:17", &["unknown key `404` in error_pages"]),
+    listen(
+        "error_pages = { 502 = \"/no-such.html\" }",
+        "4:23",
+        &["502 = \"/no-such.html\"", "no such file: create it"],
+    ),
+    listen("error_pages = { 502 = \"/etc/hosts\" }", "4:23", &["ends in .html, .htm or .txt"]),
     upstream("pinned = 5", "7:1", &["`pinned` is not available"]),
     upstream("warm = 2", "7:8", &["not available in this version: write warm = 0"]),
     listen("request = \"stream\"", "4:11", &["not available", "request = \"complete\""]),
@@ -331,6 +353,8 @@ fn what_the_defaults_leave_out_can_be_put_in() {
         match line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !later) {
             // The user and its group differ from machine to machine.
             Some(rest) if rest.starts_with("user") => content.push_str("user = \"root\""),
+            // And so do the files there are.
+            Some(rest) if rest.starts_with("error_pages") => content.push_str("error_pages = {}"),
             Some(rest) if rest.starts_with("group") => content.push_str("group = \"root\""),
             Some(rest) => content.push_str(&rest.replace("\"app\"", "\"upstream\"")),
             None => content.push_str(line),
@@ -381,11 +405,14 @@ fn every_key_is_documented_with_its_default() {
             }
             let example = key.example();
             assert!(printed.contains(&example), "{example} is not in --defaults");
-            let row = documentation.lines().find(|line| {
-                line.starts_with(&format!("| `{}` |", key.name))
-                    || line.starts_with(&format!("| `queue.{}` |", key.name))
-                    || line.starts_with(&format!("| `spool.{}` |", key.name))
-            });
+            let within = match section.title {
+                "queue" => "queue.",
+                "[spool]" => "spool.",
+                "[log]" => "log.",
+                _ => "",
+            };
+            let start = format!("| `{within}{}` |", key.name);
+            let row = documentation.lines().find(|line| line.starts_with(&start));
             let row = row.unwrap_or_else(|| panic!("{} is not documented", key.name));
             if let Preset::Default(value) = &key.preset {
                 let value = value();

@@ -14,6 +14,7 @@ use crate::cli::{DemoArgs, Io, Limit, ProxyArgs};
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::figures::Stage;
+use crate::log::Format;
 use crate::master::{Master, Order};
 use crate::settings::Settings;
 use crowd::Crowd;
@@ -117,6 +118,9 @@ fn before(args: &DemoArgs, server: &Address) -> ProxyArgs {
         reclaim_parked: false,
         buffer: None,
         not_persistent: false,
+        access_log: None,
+        log_format: Format::Json,
+        request_ids: false,
         user: None,
         group: None,
     }

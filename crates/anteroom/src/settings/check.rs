@@ -12,6 +12,7 @@ use super::{Group, Listen, Settings};
 use crate::cli::Io;
 use crate::descriptors::{self, Holders};
 use crate::identity::{Identity, Unknown};
+use crate::log::LogSettings;
 use crate::quantity::{Count, Size, counted};
 
 /// Smallest `max_head`: a request line and a few fields.
@@ -58,6 +59,7 @@ impl Desk<'_> {
         let workers = draft.workers.as_ref().map_or(cores, |given| given.value).max(1);
         let at_limit = self.at_limit();
         let identity = self.identity();
+        let log = self.log();
         let holders = self.holders(workers, at_limit);
         let max_clients = self.max_clients(machine.descriptors, holders);
         let pools = self.pools(workers)?;
@@ -81,6 +83,7 @@ impl Desk<'_> {
             reuse_port: draft.reuse_port,
             admin: draft.admin.as_ref().map(|given| given.value.clone()),
             identity,
+            log,
             descriptors: machine.descriptors,
         })
     }
@@ -150,6 +153,33 @@ impl Desk<'_> {
         };
         self.refuse(word, self.tongue.quoted(&given.value), Some(given), remedy);
         None
+    }
+
+    /// The logs. What keeps a file from being opened is found here as far as it can be seen, so
+    /// that it is told with its place.
+    fn log(&mut self) -> LogSettings {
+        let asked = &self.draft.log;
+        let otherwise = LogSettings::unasked(self.tongue);
+        for (word, given) in [(Word::ACCESS_LOG, &asked.access), (Word::EVENTS, &asked.events)] {
+            if let Some(given) = given
+                && let Some(remedy) = given.value.fault()
+            {
+                self.refuse(word, self.tongue.quoted(&given.value), Some(given), remedy);
+            }
+        }
+        let mut size = |word, given: &Option<Given<u64>>, range| {
+            given.as_ref().and_then(|given| self.within(word, given, range, ""))
+        };
+        let buffer = size(Word::LOG_BUFFER, &asked.buffer, limits::LOG_BUFFER_RANGE);
+        let line = size(Word::LOG_LINE, &asked.line, limits::LOG_LINE_RANGE);
+        LogSettings {
+            access: asked.access.as_ref().map(|given| given.value.clone()),
+            events: asked.events.as_ref().map_or(otherwise.events, |given| given.value.clone()),
+            format: asked.format.as_ref().map_or(otherwise.format, |given| given.value),
+            buffer: buffer.unwrap_or(otherwise.buffer),
+            line: line.unwrap_or(otherwise.line),
+            tongue: self.tongue,
+        }
     }
 
     fn holders(&self, workers: u32, at_limit: AtLimit) -> Holders {
@@ -255,6 +285,8 @@ impl Desk<'_> {
             max_head,
             max_target: self.max_target(listener, max_head)?,
             max_body: listener.max_body.as_ref().map_or(limits::MAX_BODY, |given| given.value),
+            request_ids: listener.request_ids,
+            error_pages: listener.error_pages.clone(),
         })
     }
 

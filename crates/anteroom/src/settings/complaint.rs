@@ -44,6 +44,10 @@ impl Word {
         Self::new("--spool-per-address", "spool.per_address");
     pub(crate) const USER: Self = Self::new("--user", "user");
     pub(crate) const GROUP: Self = Self::new("--group", "group");
+    pub(crate) const ACCESS_LOG: Self = Self::new("--access-log", "log.access");
+    pub(crate) const EVENTS: Self = Self::new("--events", "log.events");
+    pub(crate) const LOG_BUFFER: Self = Self::new("--log-buffer", "log.buffer");
+    pub(crate) const LOG_LINE: Self = Self::new("--log-line", "log.line");
 }
 
 impl Tongue {

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use base::id::GroupId;
 use driver::Address;
+use exchange::ErrorPages;
 use worker::{AtLimit, Timeouts};
 
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
 use crate::cli::{Io, ProxyArgs, Timeout};
+use crate::log::{Destination, Format};
 
 /// The name of the group of servers that the command line makes.
 pub(crate) const GROUP: &str = "upstream";
@@ -39,6 +41,17 @@ pub(crate) struct Draft {
     pub(crate) admin: Option<Given<Address>>,
     pub(crate) user: Option<Given<String>>,
     pub(crate) group: Option<Given<String>>,
+    pub(crate) log: LogDraft,
+}
+
+/// The logs as they are asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LogDraft {
+    pub(crate) access: Option<Given<Destination>>,
+    pub(crate) events: Option<Given<Destination>>,
+    pub(crate) format: Option<Given<Format>>,
+    pub(crate) buffer: Option<Given<u64>>,
+    pub(crate) line: Option<Given<u64>>,
 }
 
 /// A listener as it is asked for.
@@ -51,6 +64,9 @@ pub(crate) struct ListenDraft {
     pub(crate) max_target: Option<Given<u64>>,
     pub(crate) max_body: Option<Given<u64>>,
     pub(crate) at_limit: Option<Given<AtLimit>>,
+    pub(crate) request_ids: bool,
+    /// Read already.
+    pub(crate) error_pages: ErrorPages,
 }
 
 /// A group of servers as it is asked for.
@@ -85,6 +101,7 @@ impl Draft {
             admin: None,
             user: None,
             group: None,
+            log: LogDraft::default(),
         }
     }
 }
@@ -98,6 +115,8 @@ impl From<&ProxyArgs> for Draft {
             max_target: args.max_target.map(Given::by_flag),
             max_body: args.max_body.map(Given::by_flag),
             at_limit: Some(Given::by_flag(args.at_limit.into())),
+            request_ids: args.request_ids,
+            error_pages: ErrorPages::default(),
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),
@@ -122,6 +141,11 @@ impl From<&ProxyArgs> for Draft {
             admin: args.admin.clone().map(Given::by_flag),
             user: args.user.clone().map(Given::by_flag),
             group: args.group.clone().map(Given::by_flag),
+            log: LogDraft {
+                access: args.access_log.clone().map(Given::by_flag),
+                format: Some(Given::by_flag(args.log_format)),
+                ..LogDraft::default()
+            },
             ..Self::empty(Tongue::Flags)
         }
     }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, ServerConfig};
 use driver::Address;
+use exchange::ErrorPages;
 use pool::PoolConfig;
 use worker::{AtLimit, ListenerPlan, Plan, Timeouts};
 
@@ -21,12 +22,12 @@ use crate::cli::{Io, ProxyArgs};
 use crate::descriptors::Holders;
 use crate::failure::Failure;
 use crate::identity::Identity;
-use crate::log;
+use crate::log::{self, LogSettings};
 
 pub(crate) use check::{Machine, check};
-pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue};
+pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue, Word};
 pub(crate) use draft::{
-    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, QUEUE_MOST,
+    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, LogDraft, QUEUE_MOST,
 };
 pub(crate) use spool::{Spool, SpoolDraft};
 
@@ -51,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<Address>,
     /// Whom to become once everything is bound.
     pub(crate) identity: Option<Identity>,
+    pub(crate) log: LogSettings,
     /// The limit of open files these settings were checked against.
     pub(crate) descriptors: u64,
 }
@@ -64,6 +66,8 @@ pub(crate) struct Listen {
     pub(crate) max_head: u32,
     pub(crate) max_target: u32,
     pub(crate) max_body: u64,
+    pub(crate) request_ids: bool,
+    pub(crate) error_pages: ErrorPages,
 }
 
 /// A group of servers.
@@ -100,6 +104,8 @@ impl Settings {
     pub(crate) fn plan(&self, worker: WorkerId) -> Plan {
         Plan {
             worker,
+            // Whoever starts a worker gives each start one of its own.
+            seed: 0,
             pool: self.pool,
             max_clients: self.max_clients,
             exchange_memory: self.exchange_memory,
@@ -169,6 +175,8 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         max_head: listen.max_head,
         max_target: listen.max_target,
         max_body: listen.max_body,
+        request_ids: listen.request_ids,
+        error_pages: listen.error_pages.clone(),
     }
 }
 

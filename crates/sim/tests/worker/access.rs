@@ -49,7 +49,7 @@ impl From<&AccessRecord<'_>> for Told {
             closed: record.closed,
             id: text(record.request_id),
             detail: text(record.detail),
-            at: record.time.duration_since(UNIX_EPOCH).unwrap() - BEGINNING,
+            at: record.time.duration_since(UNIX_EPOCH + BEGINNING).unwrap_or_default(),
             peer: record.peer,
             listener: record.listener,
         }
@@ -379,5 +379,5 @@ fn refusals_wear_the_operators_page() {
 fn id_in(message: &str) -> String {
     let lines = message.lines().filter_map(|line| line.split_once(": "));
     let mut found = lines.filter(|(name, _)| name.eq_ignore_ascii_case("x-request-id"));
-    found.next().map(|(_, id)| id.to_owned()).unwrap_or_else(|| panic!("no ID in {message}"))
+    found.next().map_or_else(|| panic!("no ID in {message}"), |(_, id)| id.to_owned())
 }
