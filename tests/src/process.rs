@@ -23,6 +23,17 @@ impl Process {
     /// # Panics
     /// When the program cannot be started.
     pub fn start(command: &mut Command) -> Self {
+        let mut process = Self::start_unread(command);
+        collect(process.child.stdout.take(), &process.output);
+        process
+    }
+
+    /// Starts a program whose standard output is a pipe that nobody reads; what it writes to
+    /// standard error is collected.
+    ///
+    /// # Panics
+    /// When the program cannot be started.
+    pub fn start_unread(command: &mut Command) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::null())
@@ -31,7 +42,6 @@ impl Process {
             .spawn()
             .unwrap_or_else(|e| panic!("{name} cannot be started ({e}): run `cargo xtask test`"));
         let output = Arc::new(Mutex::new(String::new()));
-        collect(child.stdout.take(), &output);
         collect(child.stderr.take(), &output);
         Self { child, name, output }
     }
@@ -39,6 +49,11 @@ impl Process {
     /// Everything it wrote so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Closes the pipe that nobody reads.
+    pub fn hang_up(&mut self) {
+        drop(self.child.stdout.take());
     }
 
     /// Waits for a line that begins with `start`; gives the rest of it.

@@ -137,9 +137,17 @@ impl Anteroom {
         Self::start(&mut command(&["run", file]))
     }
 
+    /// The same, with a standard output that nobody reads.
+    pub fn run_unread(file: &str) -> Self {
+        Self::ready(Process::start_unread(&mut command(&["run", file])))
+    }
+
     /// Starts it and waits until it is ready.
     fn start(command: &mut Command) -> Self {
-        let mut process = Process::start(command);
+        Self::ready(Process::start(command))
+    }
+
+    fn ready(mut process: Process) -> Self {
         let line = process.line("anteroom ready: ");
         let words = line.split([' ', ',']).filter(|word| !word.is_empty());
         let (admin, addresses): (Vec<&str>, Vec<&str>) =
@@ -274,6 +282,16 @@ impl Anteroom {
             assert!(std::time::Instant::now() < deadline, "never quiet: {}", left.join(", "));
             crate::wait::pause(20);
         }
+    }
+
+    /// Everything it wrote so far.
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Sends the signal that drains.
