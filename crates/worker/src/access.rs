@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base::id::{ListenerId, ServerId};
+use base::limits;
 use driver::Wake;
 use exchange::{Piece, Pieces, REQUEST_ID_MAX, Refusal};
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -59,8 +60,12 @@ pub struct AccessRecord<'r> {
 const LENGTH: usize = 4;
 const FIXED: usize = 6 * 8 + 2 * 4 + 17 + 2 + 6 + Pieces::BYTES;
 const DETAIL_MAX: usize = 255;
-/// What a record takes at most, beside the pieces of its head.
-pub(crate) const RECORD_BYTES: usize = LENGTH + FIXED + REQUEST_ID_MAX + DETAIL_MAX;
+
+// The longest record fits into the smallest ring.
+const _: () = {
+    let longest = LENGTH + FIXED + REQUEST_ID_MAX + DETAIL_MAX + limits::LOG_LINE_RANGE[1] as usize;
+    assert!(longest <= limits::LOG_BUFFER_RANGE[0] as usize);
+};
 
 impl AccessRecord<'_> {
     /// A piece of the request's head, and whether it is only the beginning of it.

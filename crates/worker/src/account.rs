@@ -9,7 +9,7 @@ use driver::Driver;
 use exchange::{Exchange, Note, Phase, Pieces, Refusal};
 use wire::http1::Fault;
 
-use crate::access::{AccessRecord, AccessWriter, RECORD_BYTES, detail};
+use crate::access::{AccessRecord, AccessWriter, detail};
 use crate::client::Client;
 use crate::counters::CloseReason;
 use crate::turn::Worker;
@@ -18,11 +18,6 @@ use crate::turn::Worker;
 /// have `line` bytes.
 pub const fn account_bytes(line: u32) -> usize {
     size_of::<Account>() + line as usize
-}
-
-/// Bytes that the longest record takes in the ring.
-pub const fn record_bytes(line: u32) -> usize {
-    RECORD_BYTES + line as usize
 }
 
 /// The status of a request whose client left before there was any other, as nginx has it.

@@ -34,7 +34,7 @@ mod turn;
 mod upstream;
 
 pub use access::{AccessReader, AccessRecord, AccessWriter, access_ring};
-pub use account::{account_bytes, record_bytes};
+pub use account::account_bytes;
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use office::{Letter, Office};
 pub use orders::Life;

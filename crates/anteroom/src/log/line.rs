@@ -240,10 +240,15 @@ const fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\'
 }
 
+/// Whether all bytes may. Without a way out in the middle, so that many are looked at at once.
+fn all_plain(text: &[u8]) -> bool {
+    text.iter().fold(true, |plain, byte| plain & is_plain(*byte))
+}
+
 /// The inside of a JSON string (RFC 8259 §7). What is no UTF-8 becomes U+FFFD; of a text that
 /// was cut within a character, that character is left out.
 fn json_text(text: &[u8], cut: bool, out: &mut Vec<u8>) {
-    if text.iter().all(|byte| is_plain(*byte)) {
+    if all_plain(text) {
         return out.extend_from_slice(text);
     }
     let whole = match std::str::from_utf8(text) {
@@ -277,6 +282,9 @@ fn quoted((text, cut): (&[u8], bool), out: &mut Vec<u8>) {
 
 /// Escapes what could end the quotes or the line, and what is no printable ASCII, as nginx does.
 fn escape(text: &[u8], out: &mut Vec<u8>) {
+    if all_plain(text) {
+        return out.extend_from_slice(text);
+    }
     for &byte in text {
         if is_plain(byte) {
             out.push(byte);
