@@ -378,6 +378,20 @@ fn a_failure_is_told_in_the_events_file_and_on_standard_error() {
 }
 
 #[test]
+fn events_that_their_file_does_not_take_are_told_on_standard_error() {
+    let (pages, folder) = (Upstream::pages(), Folder::new());
+    let mut proxy = Anteroom::run(&file(&folder, &pages, "events = \"/dev/full\""));
+    assert_eq!(proxy.client().get("/").status, 200);
+    proxy.quiet();
+    proxy.terminate();
+    assert_eq!(proxy.wait(Duration::from_secs(10)).code(), Some(0));
+    pause(50);
+    let output = proxy.output();
+    assert_eq!(output.matches("events to /dev/full: No space left").count(), 1, "{output}");
+    assert!(output.contains("worst case") && output.contains("draining"), "{output}");
+}
+
+#[test]
 fn after_root_is_given_up_files_can_still_be_turned() {
     if !rustix::process::geteuid().is_root() {
         eprintln!("left out: only root can give root up");

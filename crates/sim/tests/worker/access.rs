@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base::id::{ListenerId, ServerId};
 use exchange::{ErrorPages, PageType, Piece, Refusal};
-use sim::BEGINNING;
+use sim::{BEGINNING, Peer};
 use worker::{AccessRecord, CloseReason, Letter};
 
 use crate::house::{GET, House, LINE, OK, Setting, status, text};
@@ -311,6 +311,53 @@ fn a_full_ring_drops_records_whole_and_counts_them() {
     house.server().write_all(OK);
     house.settle();
     assert_eq!(one(&mut house).status, 200, "there is room again");
+}
+
+/// Writes all of it, as the window allows.
+fn write(house: &mut House, peer: &Peer, mut bytes: &[u8]) {
+    for _ in 0..10_000 {
+        bytes = &bytes[peer.write(bytes)..];
+        house.settle();
+        if bytes.is_empty() {
+            return;
+        }
+    }
+    panic!("{} bytes are not taken", bytes.len());
+}
+
+#[test]
+fn what_goes_through_the_spool_counts_like_the_rest() {
+    let limits = spool::Limits { size: 8 << 20, per_exchange: 4 << 20, per_address: 8 << 20 };
+    let mut house = House::new(&Setting {
+        buffers: 256,
+        exchange_memory: 32 << 10,
+        spool: Some(limits),
+        ..logged()
+    });
+    let client = house.client();
+    let head = "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n";
+    write(&mut house, &client, head.as_bytes());
+    write(&mut house, &client, &[b'x'; 200_000]);
+    let server = house.server();
+    let mut seen = 0;
+    while seen < 200_000 {
+        seen += server.read().len();
+        house.settle();
+    }
+    write(&mut house, &server, b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
+    write(&mut house, &server, &[b'y'; 300_000]);
+    assert!(house.sum(|c| c.spooled.get()) >= 2, "both went there");
+    assert!(told(&mut house).is_empty(), "the client has not taken it");
+    let mut taken = 0;
+    for _ in 0..1000 {
+        taken += client.read().len() as u64;
+        house.settle();
+    }
+    let told = one(&mut house);
+    assert_eq!((told.status, told.closed), (200, None));
+    assert_eq!((told.received, told.sent), (head.len() as u64 + 200_000, taken));
+    assert!(taken > 300_000);
+    house.assert_quiet();
 }
 
 #[test]
