@@ -24,7 +24,8 @@ pub(super) fn refuse(
     room: &mut Room<'_>,
 ) -> bool {
     debug_assert!(exchange.lease().is_none(), "the worker ends the lease first");
-    let keep = refusal.keeps_framing() && keeps(exchange, room);
+    let read = refusal.keeps_framing() && exchange.upload.is_none();
+    let keep = read && keeps(exchange, room);
     exchange.give_up(room.pool);
     let request_id = exchange.request_id;
     let mut text = RefusalText {
@@ -43,7 +44,7 @@ pub(super) fn refuse(
         output = write_output(room, |writer| write_refusal(writer, &text));
     }
     let Some(output) = output else { return false };
-    let then = match (keep, refusal.keeps_framing()) {
+    let then = match (keep, read) {
         (true, _) => Then::Park,
         (false, true) => Then::Close,
         (false, false) => Then::Linger,

@@ -14,3 +14,4 @@ mod samples;
 mod shortage;
 mod source;
 mod trailers;
+mod uploads;
