@@ -37,6 +37,8 @@ pub const HEADROOM: u16 = 256;
 
 /// Most leases to each server (`connections`).
 pub const CONNECTIONS: u32 = 8;
+/// Most pinned connections to each server (`pinned`).
+pub const PINNED: u32 = 10_000;
 /// Most requests in one group's ready queue (`queue.length`), over all workers' shares.
 pub const QUEUE_LENGTH: u32 = 10_000;
 /// Most worker threads.
@@ -96,6 +98,8 @@ pub const SPOOL_ADDRESSES: u32 = 16 << 10;
 pub const SPOOL_ERRANDS: u32 = 16;
 /// For how long nothing is put into a spool on which a read or write failed.
 pub const SPOOL_REST: Duration = Duration::from_secs(10);
+/// How long an event stream may be silent in a drain before it ends.
+pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 /// First pause before a failed server is tried again; doubles up to the last.
 pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];

@@ -34,6 +34,11 @@ impl Shared {
 }
 
 impl Bus {
+    /// Connections pinned by this worker that are not really closed.
+    pub const fn pinned_here(&self) -> u32 {
+        self.pinned
+    }
+
     /// A leased connection will be its client's for long. Its permit goes back: the next
     /// [`decide`](Self::decide) uses it or tells others.
     ///

@@ -69,6 +69,11 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn free_place(&mut self) {
         self.counters.clients_leaving.increment();
         self.count_here();
+        self.tell_of_places();
+    }
+
+    /// Wakes whoever waits for a place, as one may be free.
+    pub(crate) fn tell_of_places(&mut self) {
         self.resume_below_limit();
         for other in self.office.crowd.waiting(self.plan.worker) {
             // A full mailbox wakes its worker all the same, and each turn looks for a place.

@@ -93,11 +93,13 @@ pub(crate) enum Patience {
     Queue,
     Write,
     Linger,
+    /// During an event stream, by a client that holds a buffer.
+    Stream,
 }
 
 impl Patience {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Idle, Self::Head, Self::Body, Self::Queue, Self::Write, Self::Linger];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Idle, Self::Head, Self::Body, Self::Queue, Self::Write, Self::Linger, Self::Stream];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -122,7 +124,7 @@ impl Timed for Table<'_> {
 impl Clients {
     pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
         let lengths = Patience::ALL.map(|patience| match patience {
-            Patience::Idle => timeouts.idle,
+            Patience::Idle | Patience::Stream => timeouts.idle,
             Patience::Head => timeouts.head,
             Patience::Body => timeouts.body_progress,
             Patience::Queue => timeouts.queue,

@@ -73,7 +73,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Gives the exchange up and closes its client.
-    fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
+    pub(crate) fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
         self.leave_queues(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         if let Some(lease) = exchange.give_up(&mut self.pool) {
@@ -139,11 +139,18 @@ impl<D: Driver> Worker<D> {
             (Patience::Idle, _) => self.close_client(id, CloseReason::Drain),
             (Patience::Linger, _) => self.close_lingering(id),
             (Patience::Queue, Some(ClientState::Active(exchange))) => self.queue_over(exchange),
+            (Patience::Body, Some(ClientState::Active(exchange))) if self.uploads(exchange) => {
+                self.mishap(exchange, Mishap::UploadSlow, CloseReason::Timeout);
+            }
             (_, Some(ClientState::Active(exchange))) => {
                 self.mishap(exchange, Mishap::ClientSlow, CloseReason::Timeout);
             }
             _ => debug_assert!(false, "{patience:?} of a client without an exchange"),
         }
+    }
+
+    fn uploads(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id.0).is_some_and(exchange::Exchange::uploads)
     }
 
     /// Waited too long for a lease, or for a first buffer.

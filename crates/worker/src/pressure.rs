@@ -117,6 +117,7 @@ impl<D: Driver> Worker<D> {
             (one, other) => one.or(other),
         };
         let slow = arriving.or_else(|| self.longest(Patience::Write, may_yield));
+        let slow = slow.or_else(|| self.longest(Patience::Stream, may_yield));
         let stuck =
             || if self.is_stuck() { self.longest(Patience::Queue, may_yield) } else { None };
         slow.or_else(stuck).map(|(_, id)| id)
@@ -200,7 +201,7 @@ impl<D: Driver> Worker<D> {
 fn may_yield(exchange: &Exchange) -> bool {
     let idle = match exchange.phase() {
         Some(Phase::Arriving | Phase::Collecting | Phase::Delivering) => true,
-        Some(Phase::Draining) => exchange.sending,
+        Some(Phase::Draining) => exchange.sending || !exchange.rest.is_empty(),
         _ => false,
     };
     idle && exchange.holds_buffers()

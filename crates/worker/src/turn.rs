@@ -100,6 +100,7 @@ impl<D: Driver> Worker<D> {
             max_head: listener.max_head,
             max_target: listener.max_target,
             max_body: listener.max_body.min(most),
+            stream: listener.stream.then_some(listener.max_body),
             default_host: listener.default_host.clone(),
             upstream_persistent: plan.groups[listener.group.index()].persistent,
             request_ids: false,
@@ -187,6 +188,11 @@ impl<D: Driver> Worker<D> {
                 Party::Upstream(id) => self.upstream_readable(id),
                 Party::Nobody => {}
             },
+            Completion::Ended { owner } => {
+                if let Party::Client(id) = Party::of(owner) {
+                    self.client_ended(id);
+                }
+            }
             Completion::Sent { owner, bytes } => match Party::of(owner) {
                 Party::Client(id) => self.client_took(id, bytes),
                 Party::Upstream(id) => self.upstream_took(id, bytes),

@@ -157,7 +157,7 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
         request_id: request_id.get(),
     };
     let facts = facts(&head);
-    write_canonical(&mut writer, &head, &forwarding, room.rules.stream)
+    write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
         .map_err(|Full| Fault::HeadTooLarge)?;
     Ok(Plan { facts, request_id, framing: head.framing, canonical: writer.len() })
 }

@@ -170,8 +170,10 @@ fn interim_is_there(
 }
 
 /// What a final head turned out to say.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 struct Final {
     event_stream: bool,
+    /// Only the end of the client's connection tells its end.
     ends_with_connection: bool,
     /// Length of the canonical head in the scratch space.
     canonical: usize,

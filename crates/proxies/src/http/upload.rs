@@ -4,7 +4,6 @@
 use core::mem;
 
 use exchange::{Collected, Exchange, Facts, Refusal, RequestBody, Room, State};
-use pool::Pool;
 use wire::http1::{ChunkReader, Keep, RequestFraming};
 
 use super::body::decode;
@@ -23,7 +22,12 @@ pub(super) fn is_streamed(
         RequestFraming::Length(length) => length > u64::from(behind),
         RequestFraming::Chunked => true,
     };
-    goes_on && room.rules.stream && !facts.final_recipient
+    goes_on && room.rules.stream.is_some() && !facts.final_recipient
+}
+
+/// Whether a body is larger than may be streamed.
+fn is_too_large(length: u64, room: &Room<'_>) -> bool {
+    room.rules.stream.is_some_and(|most| length > most)
 }
 
 /// The head's end is in the chain and its canonical form, `canonical` bytes of it, in the scratch
@@ -40,7 +44,7 @@ pub(super) fn begin(
         RequestFraming::Chunked => RequestBody::Chunked(ChunkReader::new(Keep::Chunks)),
     };
     if let RequestBody::Length(length) = reader
-        && length > room.rules.max_body
+        && is_too_large(length, room)
     {
         return Collected::Refused(Refusal::BodyTooLarge, None);
     }
@@ -81,7 +85,7 @@ pub(super) fn body_grew(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>
                 Err(fault) => return refused(fault),
             };
             let announced = chunks.data_len().saturating_add(chunks.remaining_in_chunk());
-            if announced > room.rules.max_body {
+            if is_too_large(announced, room) {
                 return Collected::Refused(Refusal::BodyTooLarge, None);
             }
             let Some(excess) = done else {
@@ -106,13 +110,12 @@ fn keep_excess(exchange: &mut Exchange, excess: u32, room: &mut Room<'_>) {
     if excess == 0 {
         return;
     }
-    let pool: &mut Pool = room.pool;
+    let pool = &mut *room.pool;
     let at = request.len() - excess;
-    match pool.split(request, at, room.rank) {
-        Ok(behind) => pool.join(&mut exchange.rest, behind),
-        Err(_) => {
-            pool.truncate(request, at);
-            exchange.facts.persistent = false;
-        }
+    if let Ok(behind) = pool.split(request, at, room.rank) {
+        pool.join(&mut exchange.rest, behind);
+    } else {
+        pool.truncate(request, at);
+        exchange.facts.persistent = false;
     }
 }

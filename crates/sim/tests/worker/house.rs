@@ -18,6 +18,10 @@ pub(crate) struct Setting {
     pub(crate) buffers: u32,
     pub(crate) max_clients: u32,
     pub(crate) connections: u32,
+    pub(crate) pinned: u32,
+    /// Pinned connections that take no client's place.
+    pub(crate) pinned_free: u32,
+    pub(crate) stream: bool,
     pub(crate) queue_length: u32,
     pub(crate) exchange_memory: u32,
     pub(crate) spool: Option<spool::Limits>,
@@ -36,6 +40,9 @@ impl Default for Setting {
             buffers: 64,
             max_clients: 64,
             connections: 2,
+            pinned: 16,
+            pinned_free: 16,
+            stream: false,
             queue_length: 64,
             exchange_memory: 64 << 10,
             spool: None,
@@ -64,7 +71,11 @@ impl House {
         let groups = vec![GroupConfig {
             name: "app".into(),
             servers: (0..setting.world.servers)
-                .map(|id| ServerConfig { id: ServerId(id), connections: setting.connections })
+                .map(|id| ServerConfig {
+                    id: ServerId(id),
+                    connections: setting.connections,
+                    pinned: setting.pinned,
+                })
                 .collect(),
             queue_length: setting.queue_length,
             persistent: setting.persistent,
@@ -84,6 +95,7 @@ impl House {
                     max_head: 8 << 10,
                     max_target: 1 << 10,
                     max_body: setting.max_body,
+                    stream: setting.stream,
                 })
                 .collect(),
             groups: groups.clone(),
@@ -94,7 +106,7 @@ impl House {
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
-        let office = Office::new(wakers, 64, setting.max_clients);
+        let office = Office::new(wakers, 64, setting.max_clients, setting.pinned_free);
         let shared = Shared::new(setting.workers, &groups);
         let counters: Vec<_> =
             drivers.iter().map(|_| Arc::new(WorkerCounters::default())).collect();

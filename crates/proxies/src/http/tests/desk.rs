@@ -69,7 +69,7 @@ impl Desk {
                 max_head: 32 << 10,
                 max_target: 8 << 10,
                 max_body: 256 << 10,
-                stream: false,
+                stream: None,
                 default_host: "fallback".into(),
                 upstream_persistent: true,
                 request_ids: false,

@@ -17,7 +17,8 @@ const CHUNKED: &str = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\
 
 fn streaming() -> Desk {
     let mut desk = Desk::roomy();
-    desk.rules.stream = true;
+    desk.rules.stream = Some(1 << 20);
+    desk.rules.max_body = 4096;
     desk
 }
 
@@ -134,7 +135,7 @@ fn what_is_wrong_with_a_body_is_found_on_the_way() {
         ("0\r\nA : b\r\n", Refusal::Malformed, Some(Fault::BadTrailer)),
     ] {
         let mut desk = streaming();
-        desk.rules.max_body = 10_000;
+        desk.rules.stream = Some(10_000);
         let mut exchange = Desk::begin(Chain::new());
         let sent = [CHUNKED, sent].concat();
         let mut source = Source::cut(sent.as_bytes(), &[CHUNKED.len()]);
@@ -143,7 +144,7 @@ fn what_is_wrong_with_a_body_is_found_on_the_way() {
         desk.end(exchange);
     }
     let mut desk = streaming();
-    desk.rules.max_body = 10;
+    desk.rules.stream = Some(10);
     let mut exchange = Desk::begin(Chain::new());
     let sent = std::format!("{LENGTH}11\r\n\r\n");
     let came = desk.take_request(&mut exchange, &mut Source::whole(sent.as_bytes()));
