@@ -137,9 +137,8 @@ const CASES: &[Case] = &[
     top("spool = { sise = \"1MiB\" }", "1:11", &["did you mean `size`?"]),
     // What is not there yet.
     top("log = { access = \"stdout\" }", "1:1", &["`log` is not available"]),
-    upstream("pinned = 5", "7:1", &["`pinned` is not available"]),
+    upstream("pinned = -5", "7:10", &["0 to 1048576"]),
     upstream("warm = 2", "7:8", &["not available in this version: write warm = 0"]),
-    listen("request = \"stream\"", "4:11", &["not available", "request = \"complete\""]),
     listen("request = \"streamed\"", "4:11", &["did you mean `stream`?"]),
     listen("proxy = \"mail\"", "4:9", &["`mail` is not available", "proxy = \"http\""]),
     listen("proxy = \"htpp\"", "4:9", &["there is no proxy `htpp`", "did you mean `http`?"]),

@@ -255,6 +255,7 @@ impl Desk<'_> {
             max_head,
             max_target: self.max_target(listener, max_head)?,
             max_body: listener.max_body.as_ref().map_or(limits::MAX_BODY, |given| given.value),
+            stream: listener.stream,
         })
     }
 
@@ -336,6 +337,7 @@ fn group(draft: &GroupDraft) -> Group {
         name: draft.name.value.as_str().into(),
         servers,
         connections: connections(draft),
+        pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
         persistent: draft.persistent,
     }

@@ -64,7 +64,9 @@ fn streams_leave_the_lease_to_others_and_hold_no_buffer() {
     for (number, (client, server)) in streams.iter().enumerate() {
         assert_eq!(client.is_closed() && server.is_closed(), number >= 4, "{number}");
     }
-    streams.iter().for_each(|(client, _)| client.reset());
+    for (client, _) in &streams {
+        client.reset();
+    }
     house.assert_quiet();
 }
 
@@ -191,7 +193,9 @@ fn a_pipelining_client_of_a_stream_yields_when_buffers_are_short() {
     assert!(closed(&house, CloseReason::Pressure) > 0);
     assert!(text(&house.server()).ends_with(&body));
     client.reset();
-    streams.iter().for_each(|(client, _)| client.reset());
+    for (client, _) in &streams {
+        client.reset();
+    }
     house.assert_quiet();
 }
 
@@ -223,7 +227,9 @@ fn an_event_is_passed_on_when_the_pool_is_short_for_a_while() {
     pair.1.write_all(b"3\r\nabc\r\n");
     house.pass(Duration::from_secs(1));
     assert_eq!(text(&pair.0), "3\r\nabc\r\n");
-    holders.iter().for_each(|(client, _)| client.reset());
+    for (client, _) in &holders {
+        client.reset();
+    }
     uploads.iter().for_each(Peer::reset);
     pair.0.reset();
     house.assert_quiet();
@@ -318,7 +324,9 @@ fn streams_beyond_the_spare_descriptors_take_places() {
     house.settle();
     assert_eq!(status(&text(&late)), 200);
     late.reset();
-    streams.iter().for_each(|(client, _)| client.reset());
+    for (client, _) in &streams {
+        client.reset();
+    }
     house.assert_quiet();
 }
 
