@@ -59,6 +59,10 @@ pub const TURNS_PER_POLL: u32 = 16;
 /// How long accepting pauses when the system runs out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a new client that has not spoken yet is spared when parked ones are closed for others
+/// (`reclaim_parked`).
+pub const NEWCOMER_GRACE: Duration = Duration::from_secs(1);
+
 /// Clients whose closing lingers at one time, over all workers and beyond `max_clients`; the
 /// longest-lingering yields.
 pub const LINGERING_MAX: u32 = 256;

@@ -70,7 +70,8 @@ pub enum State {
     },
     /// A lease.
     Ready {
-        /// The whole request in canonical form, or what of it is not in the spool.
+        /// The whole request in canonical form, or what of it is not in the spool; of a streamed
+        /// one, what came of it.
         request: Chain,
     },
     /// That the server takes the request.

@@ -201,7 +201,9 @@ impl<D: Driver> Worker<D> {
     /// The exchange needs the connection no more: the response is whole, or never will be.
     /// `reusable` tells whether the connection may carry another exchange.
     pub(crate) fn end_lease(&mut self, lease: &Lease, whole: bool, reusable: bool) {
-        self.counters.upstream_seconds.observe(self.now.since(lease.since));
+        if !lease.pinned {
+            self.counters.upstream_seconds.observe(self.now.since(lease.since));
+        }
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
         upstream.exchange = None;
         let socket = upstream.socket;

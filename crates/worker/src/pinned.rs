@@ -22,7 +22,10 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return false };
         let client = exchange.client;
         let Some(lease) = exchange.lease_mut() else { return false };
-        let connection = lease.connection;
+        let (connection, since) = (lease.connection, lease.since);
+        if !self.office.crowd.may_pin() && self.plan.reclaim_parked {
+            self.reclaim_one();
+        }
         if !self.office.crowd.may_pin() || self.bus.pin(connection).is_err() {
             if begun {
                 self.counters.refusals[Refusal::PinnedFull as usize].increment();
@@ -32,7 +35,12 @@ impl<D: Driver> Worker<D> {
             }
             return false;
         }
-        lease.pinned = true;
+        if let Some(lease) = self.exchanges.get_mut(id.0).and_then(Exchange::lease_mut) {
+            lease.pinned = true;
+        }
+        self.streams += 1;
+        // As a lease it has ended.
+        self.counters.upstream_seconds.observe(self.now.since(since));
         self.keep_no_promise(id);
         self.count_pinned();
         // It may have taken the last place of a client.
@@ -94,6 +102,7 @@ impl<D: Driver> Worker<D> {
 
     /// The stream is over, or its connection. True if that is idle now.
     pub(crate) fn unpin(&mut self, id: ConnectionId, reusable: bool) -> bool {
+        self.streams -= 1;
         let idle = self.bus.unpin(id, reusable);
         if idle {
             self.count_pinned();

@@ -53,6 +53,8 @@ pub struct Worker<D: Driver> {
     pub(crate) stalls_at: Instant,
     /// What one response may keep in the pool, bytes: all leases together half of it.
     pub(crate) response_memory: u32,
+    /// Exchanges with a pinned connection.
+    pub(crate) streams: u32,
     /// Accepting is paused because `max_clients` are here.
     pub(crate) full: bool,
     /// When accepting is tried again after the system ran out of something.
@@ -119,6 +121,7 @@ impl<D: Driver> Worker<D> {
             date: DateCache::new(),
             life: Life::Serving,
             full: false,
+            streams: 0,
             pipelined: VecDeque::with_capacity(records as usize),
             favoured: None,
             relieve_at: now,
@@ -136,6 +139,7 @@ impl<D: Driver> Worker<D> {
             now,
         };
         worker.office.crowd.set(worker.plan.worker, 0);
+        worker.office.crowd.set_pinned(worker.plan.worker, 0);
         worker.office.crowd.set_waiting(worker.plan.worker, false);
         worker.listen_everywhere();
         Ok(worker)

@@ -118,7 +118,8 @@ impl<D: Driver> Worker<D> {
         // It may answer early.
         self.driver.arm(socket);
         if behind > 0 {
-            self.upstreams.arm(connection, Progress::Response, self.now);
+            // What still arrives is no progress of the server's.
+            self.upstreams.arm_anew(connection, Progress::Response, self.now);
         } else {
             self.upstreams.disarm(connection);
         }

@@ -144,6 +144,13 @@ impl Upstreams {
         self.deadlines.arm(&mut self.table, id.0, progress as usize, now.tick());
     }
 
+    /// Arms it unless something is awaited of it already.
+    pub(crate) fn arm_anew(&mut self, id: ConnectionId, progress: Progress, now: Instant) {
+        if self.get(id).is_some_and(|upstream| upstream.class == ClassMark::NONE) {
+            self.arm(id, progress, now);
+        }
+    }
+
     pub(crate) fn disarm(&mut self, id: ConnectionId) {
         self.deadlines.disarm(&mut self.table, id.0);
     }

@@ -346,3 +346,96 @@ fn a_refused_stream_behind_half_a_hint_is_cut() {
     assert!(client.is_closed() && server.is_closed());
     house.assert_quiet();
 }
+
+/// Requests that block each other for want of buffers: one of them yields, whatever streams there
+/// are, as those free nothing.
+#[test]
+fn silent_streams_do_not_hide_that_requests_block_each_other() {
+    let mut house = House::new(&Setting { buffers: 16, ..Setting::default() });
+    let pair = stream(&mut house);
+    let uploads: Vec<_> = (0..3)
+        .map(|_| {
+            let client = house.client();
+            let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n";
+            house.exchange(&client, &format!("{head}{}", "x".repeat(9_000)));
+            client
+        })
+        .collect();
+    for client in &uploads {
+        client.write_all(&[b'x'; 11_000]);
+    }
+    let mut answered = 0;
+    for _ in 0..200 {
+        house.pass(Duration::from_millis(50));
+        while let Some(server) = house.world.accept(ServerId(0)) {
+            server.write_all(OK);
+            house.settle();
+            server.close();
+        }
+        answered = uploads.iter().filter(|client| client.unread() > 0).count();
+    }
+    assert_eq!(answered, uploads.len(), "within ten seconds, long before `queue` is over");
+    assert!(!pair.1.is_closed());
+    for client in uploads {
+        client.reset();
+    }
+    pair.0.reset();
+    house.assert_quiet();
+}
+
+/// A stream behind a slow client holds no lease that others wait for.
+#[test]
+fn a_stream_that_stalls_is_not_given_up_for_others() {
+    let mut house = House::new(&Setting { connections: 1, ..Setting::default() });
+    let pair = stream(&mut house);
+    pair.0.set_window(0);
+    for _ in 0..200 {
+        pair.1.write(format!("400\r\n{}\r\n", "e".repeat(0x400)).as_bytes());
+        house.settle();
+    }
+    let (busy, waiting) = (house.client(), house.client());
+    house.exchange(&busy, GET);
+    house.exchange(&waiting, GET);
+    house.pass(Duration::from_secs(10));
+    assert!(!pair.0.is_closed());
+    for client in [&busy, &waiting, &pair.0] {
+        client.reset();
+    }
+    house.assert_quiet();
+}
+
+/// As a lease, it ended when it was pinned: hours of silence are no answer's time.
+#[test]
+fn a_stream_counts_as_a_lease_up_to_its_head() {
+    let mut house = House::new(&Setting::default());
+    let pair = stream(&mut house);
+    house.pass(MINUTE);
+    pair.1.write_all(b"0\r\n\r\n");
+    house.settle();
+    assert_eq!(house.counters[0].upstream_seconds.buckets().iter().sum::<u64>(), 1);
+    assert!(house.counters[0].upstream_seconds.sum_seconds() < 1.0);
+    pair.0.close();
+    house.assert_quiet();
+}
+
+#[test]
+fn a_parked_client_gives_its_place_to_a_stream_if_it_may() {
+    for reclaim_parked in [false, true] {
+        let setting =
+            Setting { max_clients: 4, pinned_free: 0, reclaim_parked, ..Setting::default() };
+        let mut house = House::new(&setting);
+        let parked = house.client();
+        let first = stream(&mut house);
+        let second = house.client();
+        house.exchange(&second, GET);
+        let server = house.server();
+        server.write_all(format!("{HEAD}{CHUNKED}").as_bytes());
+        house.settle();
+        assert_eq!(status(&text(&second)), if reclaim_parked { 200 } else { 503 });
+        assert_eq!(parked.is_closed(), reclaim_parked);
+        for client in [&first.0, &second, &parked] {
+            client.reset();
+        }
+        house.assert_quiet();
+    }
+}

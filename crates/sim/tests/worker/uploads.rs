@@ -156,9 +156,9 @@ fn a_client_that_leaves_within_its_body_takes_the_servers_connection_along() {
             house.exchange(&client, &format!("{LENGTH}9\r\n\r\nabc"));
             let server = leased.then(|| house.server());
             if reset {
-                client.reset()
+                client.reset();
             } else {
-                client.end()
+                client.end();
             }
             house.settle();
             assert_eq!(closed(&house, CloseReason::Aborted), 1);
@@ -313,7 +313,7 @@ fn an_upload_with_a_lease_goes_on_while_others_hold_the_pool() {
     house.settle();
     assert_eq!(status(&text(&client)), 200);
     slow.reset();
-    waiting.into_iter().for_each(|waiting| waiting.reset());
+    waiting.iter().for_each(Peer::reset);
     house.assert_quiet();
 }
 
@@ -336,4 +336,29 @@ fn a_drain_lets_an_upload_end_and_a_stop_does_not() {
         }
         assert!(house.is_over());
     }
+}
+
+/// A client that sends on, byte by byte, does not make a server move that takes nothing.
+#[test]
+fn a_dribbling_client_does_not_extend_a_servers_deadline() {
+    let world = WorldConfig { pipe_bytes: 1000, ..WorldConfig::default() };
+    let mut house = House::new(&Setting { world, ..streaming() });
+    let client = house.client();
+    house.exchange(&client, &format!("{LENGTH}100000\r\n\r\n"));
+    let server = house.server();
+    for _ in 0..5 {
+        client.write(&[b'x'; 1000]);
+        house.settle();
+    }
+    for _ in 0..6 {
+        house.pass(Duration::from_secs(9));
+        client.write(b"x");
+        house.settle();
+    }
+    assert!(!server.is_closed());
+    house.pass(Duration::from_secs(7));
+    assert_eq!(status(&text(&client)), 504);
+    assert!(server.is_closed());
+    client.close();
+    house.assert_quiet();
 }
