@@ -166,11 +166,19 @@ server.listen(Number(port), host);
 /// # Panics
 /// When Node is not installed.
 pub fn node(idle: u32) -> Server {
+    node_with(SCRIPT, &[&idle.to_string()])
+}
+
+/// Node with a script that listens at its first argument, `IP:PORT`.
+///
+/// # Panics
+/// When Node is not installed.
+pub fn node_with(script: &str, arguments: &[&str]) -> Server {
     let folder = Folder::new();
     let address = free_address();
-    let script = folder.write("server.js", SCRIPT);
+    let script = folder.write("server.js", script);
     let mut command = Command::new("node");
-    command.args([&script, &address, &idle.to_string()]);
+    command.args([&script, &address]).args(arguments);
     Server::start(&mut command, &address, folder)
 }
 

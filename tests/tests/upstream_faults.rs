@@ -1,6 +1,6 @@
 //! Servers that refuse, die, come back, answer early, too much, too little or garbage.
 
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
 use blackbox::client::{get, post};
@@ -124,6 +124,26 @@ fn a_truncated_body_is_never_passed_off_as_whole() {
         }
         proxy.finish();
     }
+}
+
+/// Of a body that only the end delimits, half must not look like all of it.
+#[test]
+fn a_body_until_close_that_is_cut_ends_with_a_reset() {
+    let upstream = Upstream::http(|request, _, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nsome of it")?;
+        pause(100);
+        Ok(if request.target() == "/cut" { Next::Reset } else { Next::Close })
+    });
+    let proxy = Anteroom::before(upstream.address());
+    for (target, cut) in [("/cut", true), ("/whole", false)] {
+        let mut client = proxy.client();
+        client.send(format!("GET {target} HTTP/1.0\r\n\r\n"));
+        let mut got = Vec::new();
+        let end = client.stream().read_to_end(&mut got).map_err(|error| error.kind());
+        assert!(got.ends_with(b"\r\n\r\nsome of it"), "{}", String::from_utf8_lossy(&got));
+        assert_eq!(end.err(), cut.then_some(ErrorKind::ConnectionReset), "{target}");
+    }
+    proxy.finish();
 }
 
 #[test]

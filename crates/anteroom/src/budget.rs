@@ -71,6 +71,8 @@ pub(crate) struct Budget {
     spool: Option<Spool>,
     others: u64,
     limit: u64,
+    /// Most pinned connections, and how many of them have descriptors beside all clients.
+    pinned: [u64; 2],
 }
 
 impl Budget {
@@ -91,6 +93,8 @@ impl Budget {
             .spool
             .as_ref()
             .map_or(0, |spool| spool.limits.size.div_ceil(u64::from(limits::SPOOL_EXTENT)));
+        // And one event stream for each of its clients.
+        let pinned = workers * u64::from(settings.plan(WorkerId(0)).pinned());
         let letter = size_of::<Letter<Detached>>() + size_of::<usize>();
         let row = |what, each: usize, count| Row { what, each: each as u64, count };
         let line = settings.log.line;
@@ -108,6 +112,7 @@ impl Budget {
                 row("places in the ready queues", bus::WAITER_BYTES, records),
                 Row { what: "places in the queues for buffers", each: WAIT_BYTES, count: records },
                 row("upstream connections", upstream, connections),
+                row("pinned upstream connections", upstream, pinned),
                 row("letters between workers", letter, workers * mailbox_capacity(settings) as u64),
                 Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
                 row("memory for the spool's disk", Desk::BYTES, spools),
@@ -121,6 +126,7 @@ impl Budget {
             spool: settings.spool.clone(),
             others: settings.holders().sum(),
             limit: settings.descriptors,
+            pinned: [settings.pinned(), u64::from(settings.pinned_free())],
         }
     }
 
@@ -166,6 +172,16 @@ impl fmt::Display for Budget {
             Count(self.clients),
             Count(self.others),
             Count(self.limit)
+        )?;
+        let [pinned, free] = self.pinned;
+        if pinned <= free {
+            return Ok(());
+        }
+        writeln!(
+            f,
+            "event streams: each takes one more descriptor; beside all clients there are {}, and \
+             each stream beyond takes the place of a client",
+            Count(free)
         )
     }
 }
@@ -199,6 +215,14 @@ mod tests {
             shown.contains("(1,000 for clients, ") && shown.contains("limit is 20,000"),
             "{shown}"
         );
+    }
+
+    #[test]
+    fn streams_that_take_the_places_of_clients_are_explained() {
+        let shown = |flags: &str| Budget::of(&settings(flags).unwrap()).to_string();
+        assert!(!shown(FLAGS).contains("event streams:"), "all of them fit beside 1,000 clients");
+        let many = shown("--listen :0 --upstream :9 --max-clients 18000");
+        assert!(many.contains("place of a client") && many.contains("pinned"), "{many}");
     }
 
     #[test]

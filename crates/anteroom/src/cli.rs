@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what it is for: a server of its own, the proxy before it, and a crowd on request
+    /// When what it is for: a server of its own, the proxy before it, and a crowd on request
     Demo(DemoArgs),
     /// Stand before one group of servers: everything in one line, no file
     Proxy(Box<ProxyArgs>),
@@ -72,6 +72,12 @@ pub(crate) struct ProxyArgs {
     /// Most connections that work for a client at one time, to each server
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS, value_parser = RangedU64ValueParser::<u32>::new().range(1..=65_536))]
     pub(crate) connections: u32,
+    /// Most event streams at one time, from each server
+    #[arg(long, value_name = "N", default_value_t = limits::PINNED, value_parser = RangedU64ValueParser::<u32>::new().range(..=1_048_576))]
+    pub(crate) pinned: u32,
+    /// When the server meets a request: complete, or as it arrives
+    #[arg(long, value_name = "WHEN", default_value = "complete")]
+    pub(crate) request: When,
     /// The buffer pools of all workers together [default: 64MiB]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) memory: Option<u64>,
@@ -205,6 +211,15 @@ impl Io {
     }
 }
 
+/// `--request`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum When {
+    /// When its last byte has come
+    Complete,
+    /// When its head has come
+    Stream,
+}
+
 /// `--at-limit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Limit {
@@ -293,7 +308,8 @@ mod tests {
         let args = proxy("anteroom proxy --listen :8080 --upstream unix:/run/app.sock");
         assert_eq!(args.listen.len(), 1);
         assert_eq!(args.upstream[0].to_string(), "unix:/run/app.sock");
-        assert_eq!((args.connections, args.queue), (8, 10_000));
+        assert_eq!((args.connections, args.pinned, args.queue), (8, 10_000, 10_000));
+        assert_eq!(args.request, When::Complete);
         assert_eq!((args.io, args.at_limit), (Io::Auto, Limit::Pause));
         assert!(args.memory.is_none() && args.admin.is_none() && args.timeout.is_empty());
     }
@@ -306,8 +322,10 @@ mod tests {
              --io epoll --reuse-port --admin 127.0.0.1:0 --exchange-memory 1MiB --max-head 4KiB \
              --max-target 1KiB --max-body 10MiB --queue 5 --timeout head=300ms --timeout idle=1h \
              --at-limit answer --reclaim-parked --buffer 512 --not-persistent --user web --group web \
-             --access-log ./access.log --log-format common --request-ids",
+             --access-log ./access.log --log-format common --request-ids \
+             --pinned 0 --request stream",
         );
+        assert_eq!((args.pinned, args.request), (0, When::Stream));
         assert_eq!((args.listen.len(), args.upstream.len()), (2, 2));
         assert_eq!((args.memory, args.buffer), (Some(32 << 10), Some(512)));
         assert_eq!((args.max_clients, args.workers, args.queue), (Some(7), Some(1), 5));
@@ -327,6 +345,8 @@ mod tests {
             ("--timeout haed=1s", "body_progress"),
             ("--timeout head=1", "300ms"),
             ("--connections 0", "1..=65536"),
+            ("--pinned 1048577", "0..=1048576"),
+            ("--request streamed", "complete"),
             ("--workers 65", "1..=64"),
             ("--io kqueue", "epoll"),
             ("--listen 8080", "HOST:PORT"),

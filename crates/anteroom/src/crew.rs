@@ -90,7 +90,12 @@ impl Crew {
             ids.clone().map(|_| Waker::new().map(Arc::new)).collect::<Result<_, _>>()?;
         let wakes = wakers.iter().map(|waker| Arc::clone(waker) as Arc<dyn Wake>).collect();
         Ok(Self {
-            office: Office::new(wakes, mailbox_capacity(&settings), settings.max_clients),
+            office: Office::new(
+                wakes,
+                mailbox_capacity(&settings),
+                settings.max_clients,
+                settings.pinned_free(),
+            ),
             shared: bus::Shared::new(settings.workers, &settings.plan(WorkerId(0)).groups),
             counters: ids.map(|_| Arc::default()).collect(),
             epoch: clock(),

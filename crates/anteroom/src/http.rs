@@ -1,11 +1,14 @@
 //! HTTP for what is not the data path: the admin endpoints, their client, the demo's server.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::middleware::{self, Next};
 use driver::{Address, BindError, BindOptions, Listener};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -15,7 +18,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// How long a connection may stay without a complete request head.
 const HEAD_PATIENCE: Duration = Duration::from_secs(5);
@@ -84,7 +87,9 @@ impl Door {
         })
     }
 
-    /// Serves `router` until the future is dropped, to at most `most` connections at a time.
+    /// Serves `router` until the future is dropped, to at most `most` connections at a time: one
+    /// beyond takes the place of the one that is here longest without a request to be answered,
+    /// so that nobody keeps others out by saying nothing, or half of something.
     /// Each connection holds what `guest` makes for as long as it lasts.
     pub(crate) async fn serve<G: Send + 'static>(
         self,
@@ -92,24 +97,80 @@ impl Door {
         most: usize,
         guest: impl Fn() -> G,
     ) {
-        let places = Arc::new(Semaphore::new(most));
+        let mut visits = Visits::new(most);
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
             let Ok(stream) = self.accept().await else {
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             };
+            visits.make_room().await;
             let (router, guest) = (router.clone(), guest());
-            tokio::spawn(async move {
-                converse(stream, router).await;
-                drop((guest, place));
+            visits.begin(|answering| async move {
+                converse(stream, router, answering).await;
+                drop(guest);
             });
         }
     }
 }
 
+/// The connections of a door, the oldest first.
+struct Visits {
+    /// The tasks end with this.
+    tasks: JoinSet<()>,
+    all: VecDeque<Visit>,
+    most: usize,
+}
+
+/// One connection.
+struct Visit {
+    task: AbortHandle,
+    /// Whether a whole request is being answered.
+    answering: Arc<AtomicBool>,
+}
+
+impl Visits {
+    fn new(most: usize) -> Self {
+        Self { tasks: JoinSet::new(), all: VecDeque::with_capacity(most), most }
+    }
+
+    /// Waits until there is room for one more, at most as long as an answer takes.
+    async fn make_room(&mut self) {
+        loop {
+            while self.tasks.try_join_next().is_some() {}
+            self.all.retain(|visit| !visit.task.is_finished());
+            if self.all.len() < self.most {
+                return;
+            }
+            let silent = |visit: &Visit| !visit.answering.load(Ordering::Relaxed);
+            if let Some(oldest) = self.all.iter().position(silent) {
+                self.all[oldest].task.abort();
+            }
+            // It is gone when its task is.
+            let _ = self.tasks.join_next().await;
+        }
+    }
+
+    fn begin<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        converse: impl FnOnce(Arc<AtomicBool>) -> F,
+    ) {
+        let answering = Arc::new(AtomicBool::new(false));
+        let task = self.tasks.spawn(converse(Arc::clone(&answering)));
+        self.all.push_back(Visit { task, answering });
+    }
+}
+
 /// One connection, to its end. Its failures are the peer's matter.
-async fn converse(stream: Box<dyn Stream>, router: Router) {
+async fn converse(stream: Box<dyn Stream>, router: Router, answering: Arc<AtomicBool>) {
+    let router = router.layer(middleware::from_fn(move |request, next: Next| {
+        let answering = Arc::clone(&answering);
+        async move {
+            answering.store(true, Ordering::Relaxed);
+            let response = next.run(request).await;
+            answering.store(false, Ordering::Relaxed);
+            response
+        }
+    }));
     let service = TowerToHyperService::new(router);
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())

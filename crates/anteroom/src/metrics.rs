@@ -187,6 +187,8 @@ fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
     };
     let most = "Most connections that work for clients at one time (`connections`)";
     sheet.gauges("upstream_connections_max", most, each(|server| server.connections))?;
+    let most = "Most connections that one client each keeps for long (`pinned`)";
+    sheet.gauges("upstream_pinned_max", most, each(|server| server.pinned_max))?;
     let connects = "Connections opened to servers";
     sheet.counts("upstream_connects", connects, each(|server| server.connects))?;
     let failures = "Attempts to reach a server, and fresh connections to it, that failed";

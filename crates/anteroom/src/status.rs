@@ -68,6 +68,7 @@ impl Frame {
                     address: server.address.to_string(),
                     connections: server.connections,
                     leased: server.leased,
+                    pinned: server.pinned,
                     idle: server.idle,
                     connecting: server.connecting,
                     connects: server.connects,
@@ -241,6 +242,8 @@ pub(crate) struct Server {
     /// Most leases at one time.
     pub(crate) connections: u64,
     pub(crate) leased: u64,
+    /// By event streams; they count against no lease.
+    pub(crate) pinned: u64,
     pub(crate) idle: u64,
     pub(crate) connecting: u64,
     /// Opened so far.
@@ -336,13 +339,15 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {}: {} leased, {} idle, {} connecting, at most {}; {} opened, {} failed",
+            "{} of {}: {} leased, {} idle, {} connecting, at most {}; {} pinned; {} opened, {} \
+             failed",
             self.address,
             self.upstream,
             self.leased,
             self.idle,
             self.connecting,
             self.connections,
+            Count(self.pinned),
             Count(self.connects),
             Count(self.failures)
         )
@@ -388,6 +393,7 @@ mod tests {
             "7 with 2xx",
             "half ≤ 2.5ms",
             "127.0.0.1:9000 of upstream: 0 leased",
+            "at most 8; 0 pinned;",
         ] {
             assert!(table.contains(part), "no `{part}` in\n{table}");
         }

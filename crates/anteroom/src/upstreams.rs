@@ -24,6 +24,8 @@ struct Server {
     address: Arc<str>,
     /// Most leases to it.
     connections: u64,
+    /// Most pinned connections to it.
+    pinned_max: u64,
 }
 
 impl Upstreams {
@@ -33,6 +35,7 @@ impl Upstreams {
             group: Arc::clone(&group.name),
             address: address.to_string().into(),
             connections: u64::from(group.connections),
+            pinned_max: u64::from(group.pinned),
         };
         Self { servers: settings.servers().map(server).collect(), shared }
     }
@@ -53,7 +56,9 @@ impl Upstreams {
             address: Arc::clone(&server.address),
             connections: server.connections,
             idle: shares.iter().map(|share| u64::from(share.idle())).sum(),
+            pinned_max: server.pinned_max,
             leased: sum(|share| &share.leased),
+            pinned: sum(|share| &share.pinned),
             connecting: sum(|share| &share.connecting),
             connects: sum(|share| &share.connects),
             failures: sum(|share| &share.failures),
@@ -70,8 +75,11 @@ pub(crate) struct ServerFigures {
     pub(crate) address: Arc<str>,
     /// Most leases at one time.
     pub(crate) connections: u64,
+    /// Most pinned connections at one time.
+    pub(crate) pinned_max: u64,
     pub(crate) idle: u64,
     pub(crate) leased: u64,
+    pub(crate) pinned: u64,
     pub(crate) connecting: u64,
     /// Connections opened so far.
     pub(crate) connects: u64,
@@ -82,12 +90,12 @@ pub(crate) struct ServerFigures {
 }
 
 impl ServerFigures {
-    /// The connections by the label `state`. Nothing pins a connection in this version.
+    /// The connections by the label `state`.
     pub(crate) const fn states(&self) -> [(&'static str, u64); 4] {
         [
             ("idle", self.idle),
             ("leased", self.leased),
-            ("pinned", 0),
+            ("pinned", self.pinned),
             ("connecting", self.connecting),
         ]
     }

@@ -37,6 +37,8 @@ pub const HEADROOM: u16 = 256;
 
 /// Most leases to each server (`connections`).
 pub const CONNECTIONS: u32 = 8;
+/// Most pinned connections to each server (`pinned`).
+pub const PINNED: u32 = 10_000;
 /// Most requests in one group's ready queue (`queue.length`), over all workers' shares.
 pub const QUEUE_LENGTH: u32 = 10_000;
 /// Most worker threads.
@@ -56,6 +58,10 @@ pub const RECEIVE_BUFFERS: u16 = 32;
 pub const TURNS_PER_POLL: u32 = 16;
 /// How long accepting pauses when the system runs out of descriptors or memory.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a new client that has not spoken yet is spared when parked ones are closed for others
+/// (`reclaim_parked`).
+pub const NEWCOMER_GRACE: Duration = Duration::from_secs(1);
 
 /// Clients whose closing lingers at one time, over all workers and beyond `max_clients`; the
 /// longest-lingering yields.
@@ -96,6 +102,8 @@ pub const SPOOL_ADDRESSES: u32 = 16 << 10;
 pub const SPOOL_ERRANDS: u32 = 16;
 /// For how long nothing is put into a spool on which a read or write failed.
 pub const SPOOL_REST: Duration = Duration::from_secs(10);
+/// How long an event stream may be silent in a drain before it ends.
+pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 /// First pause before a failed server is tried again; doubles up to the last.
 pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];

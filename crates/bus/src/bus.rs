@@ -24,6 +24,9 @@ pub struct Bus {
     pub(crate) groups: Vec<Group>,
     pub(crate) waiters: Waiters,
     pub(crate) connections: Slab<Connection>,
+    /// How many of them count as pinned, and most that may.
+    pub(crate) pinned: u32,
+    pub(crate) pinned_capacity: u32,
     /// Indexed by server.
     pub(crate) servers: Vec<Server>,
     /// Connections the worker must close, and workers it must wake.
@@ -63,7 +66,10 @@ impl Bus {
     ) -> Self {
         shared.forget(worker);
         let configs = groups.iter().flat_map(|group| &group.servers);
-        let capacity: u32 = configs.clone().map(|server| server.connections).sum();
+        let leases: u32 = configs.clone().map(|server| server.connections).sum();
+        // Who pins a connection is an exchange.
+        let pinned = configs.clone().fold(0u32, |sum, server| sum.saturating_add(server.pinned));
+        let pinned_capacity = pinned.min(exchanges);
         let servers = configs.map(|server| Server {
             idle: Vec::with_capacity(server.connections as usize),
             ..Server::default()
@@ -73,8 +79,10 @@ impl Bus {
             servers: servers.collect(),
             groups: groups.iter().map(|group| Group::new(group, workers)).collect(),
             waiters: Waiters::new(exchanges),
-            connections: Slab::new(capacity),
-            outbox: VecDeque::with_capacity(capacity as usize + workers),
+            connections: Slab::new(leases + pinned_capacity),
+            pinned: 0,
+            pinned_capacity,
+            outbox: VecDeque::with_capacity(leases as usize + workers),
             first: 0,
             look_again: LOOK_AGAIN,
             shared,
@@ -84,7 +92,8 @@ impl Bus {
         bus
     }
 
-    /// Most connections this worker can have: all that are allowed to all servers.
+    /// Most connections this worker can have: all that are allowed to all servers, but no more
+    /// pinned ones than it has exchanges.
     pub fn capacity(&self) -> u32 {
         self.connections.capacity()
     }
@@ -228,6 +237,7 @@ impl Bus {
         self.outbox.retain(|decision| *decision != Decision::Close { connection: id });
         let Some(connection) = self.connections.remove(id.0) else { return };
         let group = self.shared.group_of(connection.server());
+        self.pinned -= u32::from(connection.permit.is_pinned());
         drop::<Connection>(connection);
         self.groups[group.index()].freed_here();
     }

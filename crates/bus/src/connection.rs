@@ -28,6 +28,8 @@ pub(crate) enum State {
     Idle,
     /// The end of its lease.
     Leased,
+    /// The end of what its client keeps it for.
+    Pinned,
     /// That the worker takes it out, for another worker.
     Leaving,
     /// That it is really closed.
@@ -58,6 +60,11 @@ impl Server {
 impl Connection {
     pub(crate) fn server(&self) -> ServerId {
         self.permit.server()
+    }
+
+    /// 1 if another connection may be opened once it is closed: not for one that was pinned.
+    fn frees_a_lease(&self) -> u32 {
+        u32::from(!self.permit.is_pinned())
     }
 }
 
@@ -103,7 +110,8 @@ impl Bus {
                 self.shared.idle_changed(id_of_server, self.worker, server.idle.len());
             }
             State::Leased => share.leased.increment(),
-            State::Closing => server.closing += 1,
+            State::Pinned => share.pinned.increment(),
+            State::Closing => server.closing += connection.frees_a_lease(),
             State::Leaving => {}
         }
     }
@@ -127,7 +135,8 @@ impl Bus {
                 self.shared.idle_changed(id_of_server, self.worker, server.idle.len());
             }
             State::Leased => share.leased.sub(1),
-            State::Closing => server.closing -= 1,
+            State::Pinned => share.pinned.sub(1),
+            State::Closing => server.closing -= connection.frees_a_lease(),
             State::Leaving => {}
         }
     }

@@ -28,8 +28,10 @@ pub struct GroupConfig {
 pub struct ServerConfig {
     /// Its number, counted over all groups.
     pub id: ServerId,
-    /// Most connections to it at one time, of all workers.
+    /// Most connections to it at one time, of all workers, but for the pinned ones.
     pub connections: u32,
+    /// Most pinned connections to it at one time, of all workers.
+    pub pinned: u32,
 }
 
 /// One worker's state of a group.

@@ -11,7 +11,8 @@
 //! - `health`: servers that failed are left alone for a while;
 //! - `decide`: the choice;
 //! - `others`: what workers owe each other, so that the oldest request of all is served;
-//! - `handover`: idle connections that change workers.
+//! - `handover`: idle connections that change workers;
+//! - `pinned`: connections that one client keeps for long.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -28,6 +29,7 @@ mod health;
 #[cfg(test)]
 mod model;
 mod others;
+mod pinned;
 mod queue;
 mod shared;
 #[cfg(test)]
@@ -37,6 +39,7 @@ pub use bus::{Bus, Failure, QueueFull};
 pub use decide::Decision;
 pub use group::{GroupConfig, ServerConfig};
 pub use handover::Travelling;
+pub use pinned::PinnedFull;
 pub use shared::{GroupShare, Permit, ServerShare, Shared};
 
 /// Bytes of one place in the ready queues, for the memory budget.

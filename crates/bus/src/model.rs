@@ -3,6 +3,7 @@
 //! says. What is checked stands in `checks`, the runs in `runs`.
 
 mod checks;
+mod pins;
 mod runs;
 mod threads;
 
@@ -68,6 +69,7 @@ struct Faults {
     breaks: u64,
     lost_letters: u64,
     no_buffers: u64,
+    pins: u64,
     crashes: u64,
     withdrawals: u64,
 }
@@ -79,6 +81,8 @@ enum Event {
     Withdraws { serial: u64 },
     ConnectEnds { serial: u64 },
     LeaseEnds { serial: u64 },
+    Pins { serial: u64 },
+    PinEnds { serial: u64 },
     IdleEnds { serial: u64 },
     Noticed { serial: u64 },
     ReallyClosed { serial: u64 },
@@ -113,6 +117,7 @@ enum Doing {
     Connecting { since: Instant },
     Idle,
     Leased(ExchangeId),
+    Pinned(ExchangeId),
     Closing,
 }
 
@@ -306,6 +311,8 @@ impl World {
             Event::Withdraws { serial } => self.withdraw(worker, serial),
             Event::ConnectEnds { serial } => self.connect_ends(worker, serial),
             Event::LeaseEnds { serial } => self.lease_ends(worker, serial),
+            Event::Pins { serial } => self.pins(worker, serial),
+            Event::PinEnds { serial } => self.pin_ends(worker, serial),
             Event::IdleEnds { serial } => self.idle_ends(worker, serial),
             Event::Noticed { serial } => self.noticed(worker, serial),
             Event::ReallyClosed { serial } => self.really_closed(worker, serial),
@@ -585,7 +592,9 @@ impl World {
             self.after(worker, after, Event::Buffers);
         }
         let time = self.some_time(self.pace.lease);
-        self.after(worker, time, Event::LeaseEnds { serial });
+        let pins = self.dice.percent(self.faults.pins);
+        let then = if pins { Event::Pins { serial } } else { Event::LeaseEnds { serial } };
+        self.after(worker, time, then);
     }
 
     fn open(&mut self, worker: u32, id: ConnectionId, server: ServerId) {

@@ -50,10 +50,12 @@ impl Want {
 }
 
 #[derive(Debug)]
-struct Server {
+pub(crate) struct Server {
     group: GroupId,
     bound: u32,
     taken: AtomicU32,
+    pub(crate) pinned_bound: u32,
+    pub(crate) pinned: AtomicU32,
     shares: Box<[ServerShare]>,
 }
 
@@ -72,6 +74,8 @@ pub struct ServerShare {
     pub connecting: Counter,
     /// Connections leased now.
     pub leased: Counter,
+    /// Connections pinned now.
+    pub pinned: Counter,
     /// Connections opened.
     pub connects: Counter,
     /// Attempts and fresh connections that failed.
@@ -114,6 +118,8 @@ impl Shared {
                     group: GroupId(group),
                     bound: server.connections,
                     taken: AtomicU32::new(0),
+                    pinned_bound: server.pinned,
+                    pinned: AtomicU32::new(0),
                     shares: (0..workers).map(|_| ServerShare::default()).collect(),
                 }
             })
@@ -140,9 +146,14 @@ impl Shared {
         &self.groups[group.index()].shares
     }
 
-    /// Connections to a server that are not really closed, of all workers.
+    /// Connections to a server that are not really closed, of all workers, but for the pinned
+    /// ones.
     pub fn taken(&self, server: ServerId) -> u32 {
         self.servers[server.index()].taken.load(SeqCst)
+    }
+
+    pub(crate) fn server_entry(&self, server: ServerId) -> &Server {
+        &self.servers[server.index()]
     }
 
     pub(crate) fn group_of(&self, server: ServerId) -> GroupId {
@@ -177,7 +188,7 @@ impl Shared {
         let entry = &self.servers[server.index()];
         let more = |taken| (taken < entry.bound).then_some(taken + 1);
         entry.taken.fetch_update(SeqCst, SeqCst, more).ok()?;
-        Some(Permit { shared: Arc::clone(self), server })
+        Some(Permit::new(self, server, false))
     }
 
     /// Leases and connects under way at a server, of all workers: an estimate, as the counts
@@ -232,6 +243,7 @@ impl Shared {
             share.idle.store(0, SeqCst);
             share.connecting.set(0);
             share.leased.set(0);
+            share.pinned.set(0);
         }
     }
 }
@@ -241,9 +253,19 @@ impl Shared {
 pub struct Permit {
     shared: Arc<Shared>,
     server: ServerId,
+    /// It is counted among the pinned ones.
+    pinned: bool,
 }
 
 impl Permit {
+    pub(crate) fn new(shared: &Arc<Shared>, server: ServerId, pinned: bool) -> Self {
+        Self { shared: Arc::clone(shared), server, pinned }
+    }
+
+    pub(crate) const fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
     /// For which server.
     pub fn server(&self) -> ServerId {
         self.server
@@ -252,7 +274,9 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let taken = self.shared.servers[self.server.index()].taken.fetch_sub(1, SeqCst);
+        let server = self.shared.server_entry(self.server);
+        let count = if self.pinned { &server.pinned } else { &server.taken };
+        let taken = count.fetch_sub(1, SeqCst);
         debug_assert!(taken > 0, "a permit went back twice");
     }
 }
@@ -272,7 +296,7 @@ mod tests {
     use std::vec::Vec;
 
     fn shared(workers: u32, connections: u32) -> Arc<Shared> {
-        let servers = vec![ServerConfig { id: ServerId(0), connections }];
+        let servers = vec![ServerConfig { id: ServerId(0), connections, pinned: 0 }];
         let group = GroupConfig { name: "app".into(), servers, queue_length: 8, persistent: true };
         Shared::new(workers, &[group])
     }

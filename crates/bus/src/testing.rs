@@ -23,7 +23,8 @@ pub(crate) fn at(millis: u64) -> Instant {
 /// A group of servers numbered from `first`, each with its bound.
 pub(crate) fn group(first: u32, bounds: &[u32]) -> GroupConfig {
     let servers = (first..).zip(bounds);
-    let servers = servers.map(|(id, &connections)| ServerConfig { id: ServerId(id), connections });
+    let servers =
+        servers.map(|(id, &connections)| ServerConfig { id: ServerId(id), connections, pinned: 0 });
     GroupConfig {
         name: "app".into(),
         servers: servers.collect(),

@@ -54,6 +54,11 @@ pub enum Completion {
         /// Whose socket.
         owner: Owner,
     },
+    /// The peer ended its direction, as [`crate::Driver::await_end`] asked to be told.
+    Ended {
+        /// Whose socket.
+        owner: Owner,
+    },
     /// A send that returned [`Sent::Later`] was accepted as far as `bytes` says; 0 means that
     /// there is room now: send again.
     Sent {

@@ -99,8 +99,14 @@ pub trait Driver {
     /// received. Costs nothing while nothing arrives: this is what a parked client is.
     fn arm(&mut self, socket: Socket);
 
-    /// Takes [`arm`](Self::arm) back. A completion already queued may still come.
+    /// Takes [`arm`](Self::arm) and [`await_end`](Self::await_end) back. A completion already
+    /// queued may still come.
     fn disarm(&mut self, socket: Socket);
+
+    /// Asks for one [`Completion::Ended`] as soon as the peer has ended its direction, whatever
+    /// bytes stand before that end unreceived: of them nothing is told, so that they cost nothing.
+    /// [`arm`](Self::arm) takes it back.
+    fn await_end(&mut self, socket: Socket);
 
     /// Whether nothing (data, end, failure) is known to have arrived: the test of an idle
     /// connection before it is used again.
@@ -157,6 +163,10 @@ pub trait Driver {
     /// Closes. [`Completion::Closed`] follows when nothing refers to the socket any more; an
     /// accepted socket that never had an owner goes without a word.
     fn close(&mut self, socket: Socket);
+
+    /// Closes so that a TCP peer meets a reset, not an orderly end: what it has is not all. A Unix
+    /// socket knows no such end and is just closed. Otherwise as [`close`](Self::close).
+    fn reset(&mut self, socket: Socket);
 
     /// The next thing that happened.
     fn next(&mut self) -> Option<Completion>;

@@ -38,6 +38,7 @@ impl Exchange {
             sending: false,
             rest: Chain::new(),
             granted: None,
+            upload: None,
             state: State::Arriving { input, scanner: HeadScanner::request(), end: None },
             spooled: None,
             counted: None,
@@ -61,7 +62,7 @@ impl Exchange {
         let State::Ready { request } = mem::replace(&mut self.state, State::Over) else {
             unreachable!("only a complete request is given a lease");
         };
-        lease.kept = self.facts.may_go_again() && !lease.fresh;
+        lease.kept = self.facts.may_go_again() && !lease.fresh && self.upload.is_none();
         if let Some(spooled) = &mut self.spooled {
             spooled.reel.keep(lease.kept);
         }
@@ -70,7 +71,8 @@ impl Exchange {
     }
 
     /// The server's transport accepted `bytes` of the request; buffers that need not be kept go
-    /// back at once. Returns whether that was all: then the response's head is awaited.
+    /// back at once. Returns whether that was all, and all has come: then the response's head is
+    /// awaited.
     pub fn request_written(&mut self, bytes: u32, pool: &mut Pool) -> bool {
         let State::Leased { lease, request, unsent, .. } = &mut self.state else {
             return false;
@@ -80,13 +82,15 @@ impl Exchange {
         if head > 0 {
             if lease.kept {
                 pool.advance(unsent, bytes);
+            } else if let Some(upload) = &mut self.upload {
+                upload.consume(request, bytes, pool);
             } else {
                 pool.consume(request, bytes);
             }
         } else {
             self.consume_front(bytes, pool);
         }
-        if self.next_unsent(pool) != Next::Nothing {
+        if self.next_unsent(pool) != Next::Nothing || self.upload.is_some() {
             return false;
         }
         if let State::Leased { lease, request, reply, .. } =
@@ -160,6 +164,8 @@ impl Exchange {
         };
         pool.release(request);
         pool.release(reply.input);
+        // An early one: the rest of the body is nobody's any more.
+        self.stop_upload(pool);
         // Interim responses that the client has not yet taken come first.
         let mut early = reply.early;
         pool.join(&mut early, output);
@@ -212,6 +218,7 @@ impl Exchange {
     /// ended with it.
     pub fn give_up(&mut self, pool: &mut Pool) -> Option<Lease> {
         settle(&mut self.granted, pool);
+        self.stop_upload(pool);
         let mut release = |chains: [Chain; 2]| chains.into_iter().for_each(|c| pool.release(c));
         let mut lease = match mem::replace(&mut self.state, State::Over) {
             State::Arriving { input, .. } => {
@@ -258,7 +265,7 @@ fn release_staged(reader: ResponseBody, pool: &mut Pool) {
 }
 
 /// Gives a promise back that is not needed any more.
-fn settle(promise: &mut Option<Promise>, pool: &mut Pool) {
+pub(crate) fn settle(promise: &mut Option<Promise>, pool: &mut Pool) {
     if let Some(promise) = promise.take() {
         pool.forgive(promise);
     }

@@ -18,6 +18,10 @@ pub struct Facts {
     pub expects_continue: bool,
     /// The request has met a connection closed while idle, and goes again.
     pub again: bool,
+    /// The response is a stream of events, which may be silent for as long as nothing happens.
+    pub event_stream: bool,
+    /// Only the end of the client's connection tells where the response ends.
+    pub ends_with_connection: bool,
     /// Status of the response, once it has a head; 0 before.
     pub status: u16,
     /// We are the request's final recipient and answer it once it is complete: OPTIONS that may

@@ -23,6 +23,7 @@ mod request_id;
 mod room;
 mod spooled;
 mod state;
+mod upload;
 
 pub use facts::{Facts, Then};
 pub use note::{Note, Piece, Pieces};
@@ -35,3 +36,4 @@ pub use request_id::{REQUEST_ID_MAX, RequestId, RequestIds};
 pub use room::{Room, Rules, Scratch};
 pub use spooled::{Next, Reading, Spooled};
 pub use state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
+pub use upload::Upload;

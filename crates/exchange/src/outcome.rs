@@ -8,6 +8,11 @@ use crate::refusal::Refusal;
 pub enum Mishap {
     /// The client ended its direction (FIN).
     ClientEnded,
+    /// The client ended its direction while its event stream runs, or within a body that is
+    /// streamed.
+    ClientLeft,
+    /// `body_progress` ran out while the server waits for the rest of a streamed body.
+    UploadSlow,
     /// The client's connection broke (RST).
     ClientBroke,
     /// The deadline of the client's side ran out: `head`, `body_progress`, `write_progress`.
@@ -36,8 +41,10 @@ pub enum Mishap {
 
 impl Mishap {
     /// Every mishap.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ClientEnded,
+        Self::ClientLeft,
+        Self::UploadSlow,
         Self::ClientBroke,
         Self::ClientSlow,
         Self::QueueOver,
@@ -83,6 +90,12 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         // After a complete request we do not listen to the client until it is answered.
         (_, M::ClientEnded) => GoOn,
         (_, M::ClientBroke) => Close,
+
+        // A body that will never be whole; an event stream that nobody reads.
+        (P::Ready | P::Leased | P::Draining, M::ClientLeft) => Close,
+        (P::Leased, M::UploadSlow) => Answer(Refusal::Slow),
+        // Elsewhere nothing is streamed, either way, or nobody waits for it.
+        (_, M::ClientLeft | M::UploadSlow) => Impossible,
 
         (P::Arriving | P::Collecting, M::ClientSlow) => Answer(Refusal::Slow),
         // While the server is awaited, it can be behind with interim responses only.

@@ -13,7 +13,7 @@ use crate::state::Exchange;
 /// `fresh` 0, once a buffer can be granted.
 pub trait Proxy {
     /// `fresh` more bytes of the request stand at the end of the exchange's chain
-    /// (`Arriving`, `Collecting`). Moves the exchange on as far as they reach; at
+    /// (`Arriving`, `Collecting`; `Ready`, `Leased` while it [`uploads`](Exchange::uploads)). Moves the exchange on as far as they reach; at
     /// [`Collected::Complete`] it is `Ready`, at [`Collected::Answered`] `Delivering`.
     fn collect(&self, exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected;
 

@@ -39,11 +39,13 @@ pub enum Refusal {
     Silent,
     /// 507: the request does not fit into memory, and the spool is full or fails.
     Storage,
+    /// 503: the response is an event stream, and as many as may be run already.
+    PinnedFull,
 }
 
 impl Refusal {
     /// Every refusal, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Version,
         Self::Unsupported,
@@ -61,6 +63,7 @@ impl Refusal {
         Self::Stopping,
         Self::Silent,
         Self::Storage,
+        Self::PinnedFull,
     ];
 
     /// The status code (RFC 9110 §15).
@@ -74,7 +77,11 @@ impl Refusal {
             Self::HeadTooLarge => 431,
             Self::Unsupported => 501,
             Self::Unreachable | Self::BadResponse => 502,
-            Self::QueueFull | Self::QueueTimeout | Self::Crowded | Self::Stopping => 503,
+            Self::QueueFull
+            | Self::QueueTimeout
+            | Self::Crowded
+            | Self::Stopping
+            | Self::PinnedFull => 503,
             Self::Silent => 504,
             Self::Version => 505,
             Self::Storage => 507,
@@ -101,6 +108,7 @@ impl Refusal {
             Self::Stopping => "stopping",
             Self::Silent => "silent",
             Self::Storage => "storage",
+            Self::PinnedFull => "pinned_full",
         }
     }
 
@@ -124,6 +132,7 @@ impl Refusal {
             Self::Stopping => "the proxy is stopping",
             Self::Silent => "the server did not answer in time",
             Self::Storage => "there is no room to store the request",
+            Self::PinnedFull => "too many event streams are running",
         }
     }
 
@@ -145,6 +154,7 @@ impl Refusal {
                 | Self::QueueFull
                 | Self::QueueTimeout
                 | Self::Silent
+                | Self::PinnedFull
         )
     }
 }

@@ -20,6 +20,9 @@ pub struct Rules {
     pub max_target: u32,
     /// Largest request body, bytes: never more than pool and spool may keep of one exchange.
     pub max_body: u64,
+    /// Largest request body that the server is shown as it arrives; `None` if a request is
+    /// complete first.
+    pub stream: Option<u64>,
     /// The host an HTTP/1.0 request without `Host` is for (RFC 9112 §3.3).
     pub default_host: Box<str>,
     /// Whether connections to the servers are kept after a response.

@@ -9,6 +9,7 @@ use crate::facts::{Facts, Then};
 use crate::phase::Phase;
 use crate::request_id::RequestId;
 use crate::spooled::Spooled;
+use crate::upload::Upload;
 
 /// One request and its response (the invention's connection state 410).
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Exchange {
     pub rest: Chain,
     /// A promise granted after waiting, to be spent by the receive that follows.
     pub granted: Option<Promise>,
+    /// The rest of a body that is streamed.
+    pub upload: Option<Upload>,
     /// By what name logs know the request; empty until its head was read, and where
     /// [`Rules::request_ids`](crate::Rules::request_ids) is off.
     pub request_id: RequestId,
@@ -67,7 +70,8 @@ pub enum State {
     },
     /// A lease.
     Ready {
-        /// The whole request in canonical form, or what of it is not in the spool.
+        /// The whole request in canonical form, or what of it is not in the spool; of a streamed
+        /// one, what came of it.
         request: Chain,
     },
     /// That the server takes the request.
@@ -122,6 +126,9 @@ pub struct Lease {
     pub begun: bool,
     /// Whether the server keeps the connection after this response.
     pub reusable: bool,
+    /// The connection is pinned: an event stream's. Then there is no promise, as it may be silent
+    /// for long; what comes waits for a buffer at its rank.
+    pub pinned: bool,
     /// When it began.
     pub since: Instant,
     /// The output buffer promised with it (law 5); spent when the first one is lent, promised
@@ -213,7 +220,7 @@ impl Lease {
     /// The last one becomes the promise again, so that the exchange can finish whoever waits for
     /// a buffer (law 5).
     pub fn consume(&mut self, chain: &mut Chain, bytes: u32, pool: &mut Pool) {
-        if self.promise.is_some() {
+        if self.promise.is_some() || self.pinned {
             pool.consume(chain, bytes);
         } else {
             self.promise = pool.consume_to_promise(chain, bytes);

@@ -268,6 +268,7 @@ impl Driver for MemoryDriver {
         self.station(|station| {
             if let Some((entry, _)) = station.get(socket) {
                 entry.armed = true;
+                entry.awaits_end = false;
                 station.note_state(socket.index);
             }
         });
@@ -277,6 +278,16 @@ impl Driver for MemoryDriver {
         self.station(|station| {
             if let Some((entry, _)) = station.get(socket) {
                 entry.armed = false;
+                entry.awaits_end = false;
+                station.note_state(socket.index);
+            }
+        });
+    }
+
+    fn await_end(&mut self, socket: Socket) {
+        self.station(|station| {
+            if let Some((entry, _)) = station.get(socket) {
+                entry.awaits_end = true;
                 station.note_state(socket.index);
             }
         });
@@ -392,6 +403,16 @@ impl Driver for MemoryDriver {
             None => Note::Left { index },
         });
         net.driver_close(id);
+    }
+
+    fn reset(&mut self, socket: Socket) {
+        {
+            let mut net = self.net.borrow_mut();
+            if let Some((_, id)) = net.stations[self.worker].get(socket) {
+                net.connections[id].reset_peer();
+            }
+        }
+        self.close(socket);
     }
 
     fn next(&mut self) -> Option<Completion> {

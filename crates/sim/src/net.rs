@@ -293,7 +293,7 @@ impl Net {
 
 impl Connection {
     /// The reset reaches the peer before the bytes that it has not read.
-    fn reset_peer(&mut self) {
+    pub(crate) fn reset_peer(&mut self) {
         self.peer_reset = true;
         self.to_peer.bytes = VecDeque::new();
     }

@@ -21,6 +21,8 @@ pub(crate) struct Entry {
     pub(crate) owner: Option<Owner>,
     generation: u32,
     pub(crate) armed: bool,
+    pub(crate) awaits_end: bool,
+    pub(crate) ended: bool,
     pub(crate) readable: bool,
     pub(crate) waiting: bool,
     pub(crate) writable: bool,
@@ -37,6 +39,7 @@ pub(crate) enum Note {
     Connected { index: u32 },
     ConnectFailed { index: u32, fault: ConnectFault },
     Readable { index: u32 },
+    Ended { index: u32 },
     Writable { index: u32 },
     Failed { index: u32 },
     Closed { index: u32, owner: Owner },
@@ -128,6 +131,8 @@ impl Station {
             owner,
             generation,
             armed: false,
+            awaits_end: false,
+            ended: false,
             readable: false,
             waiting: false,
             writable: true,
@@ -178,6 +183,7 @@ impl Station {
             entry.connecting = false;
         }
         entry.readable = connection.is_readable() || entry.fault.is_some();
+        entry.ended = connection.to_driver.ended;
         entry.writable = connection.is_writable();
         entry.fault = entry.fault.or(connection.driver_fault);
         self.note_state(index);
@@ -188,6 +194,9 @@ impl Station {
         let Some(entry) = self.entries.get(index as usize) else { return };
         if entry.armed && entry.readable && !entry.connecting {
             self.notes.push_back(Note::Readable { index });
+        }
+        if entry.awaits_end && entry.ended {
+            self.notes.push_back(Note::Ended { index });
         }
         if entry.waiting && entry.writable {
             self.notes.push_back(Note::Writable { index });
@@ -228,6 +237,7 @@ impl Station {
                 Some(Completion::ConnectFailed { owner, fault })
             }
             Note::Readable { index } => self.entry(index).and_then(Entry::tell_readable),
+            Note::Ended { index } => self.entry(index).and_then(Entry::tell_ended),
             Note::Writable { index } => self.entry(index).and_then(Entry::tell_writable),
             Note::Failed { index } => self.entry(index).and_then(Entry::tell_failed),
             Note::Closed { index, owner } => {
@@ -254,6 +264,14 @@ impl Entry {
         }
         self.armed = false;
         Some(Completion::Readable { owner: self.owner? })
+    }
+
+    fn tell_ended(&mut self) -> Option<Completion> {
+        if !(self.awaits_end && self.ended) {
+            return None;
+        }
+        self.awaits_end = false;
+        Some(Completion::Ended { owner: self.owner? })
     }
 
     fn tell_writable(&mut self) -> Option<Completion> {

@@ -42,6 +42,7 @@ impl<D: Driver> Worker<D> {
             return;
         }
         self.park(id);
+        self.clients.arm(id, Patience::New, self.now);
         self.pause_at_limit();
     }
 
@@ -69,6 +70,11 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn free_place(&mut self) {
         self.counters.clients_leaving.increment();
         self.count_here();
+        self.tell_of_places();
+    }
+
+    /// Wakes whoever waits for a place, as one may be free.
+    pub(crate) fn tell_of_places(&mut self) {
         self.resume_below_limit();
         for other in self.office.crowd.waiting(self.plan.worker) {
             // A full mailbox wakes its worker all the same, and each turn looks for a place.
@@ -122,9 +128,17 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Closes the client parked longest.
-    fn reclaim_one(&mut self) {
-        if let Some(id) = self.clients.first(Patience::Idle) {
+    /// Closes the client parked longest. One that has just come and has not spoken yet is spared as
+    /// long as there is another: in a burst all would lose their connections before their word.
+    pub(crate) fn reclaim_one(&mut self) {
+        let mut longest = |patience| {
+            let id = self.clients.first(patience)?;
+            Some((self.clients.armed_for(patience, id, self.now), id))
+        };
+        let (served, new) = (longest(Patience::Idle), longest(Patience::New));
+        let grace = limits::NEWCOMER_GRACE.as_millis();
+        let waited = new.filter(|&(millis, _)| u128::from(millis) >= grace);
+        if let Some((_, id)) = served.max(waited).or(new) {
             self.close_client(id, CloseReason::Reclaimed);
         }
     }

@@ -87,17 +87,29 @@ pub(crate) struct Clients {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
     Idle,
+    /// Idle, and without a word so far.
+    New,
     Head,
     Body,
     /// In the ready queue, or waiting for a first buffer.
     Queue,
     Write,
     Linger,
+    /// During an event stream, by a client that holds a buffer.
+    Stream,
 }
 
 impl Patience {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Idle, Self::Head, Self::Body, Self::Queue, Self::Write, Self::Linger];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Idle,
+        Self::New,
+        Self::Head,
+        Self::Body,
+        Self::Queue,
+        Self::Write,
+        Self::Linger,
+        Self::Stream,
+    ];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -122,7 +134,7 @@ impl Timed for Table<'_> {
 impl Clients {
     pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
         let lengths = Patience::ALL.map(|patience| match patience {
-            Patience::Idle => timeouts.idle,
+            Patience::Idle | Patience::New | Patience::Stream => timeouts.idle,
             Patience::Head => timeouts.head,
             Patience::Body => timeouts.body_progress,
             Patience::Queue => timeouts.queue,
@@ -179,7 +191,9 @@ impl Clients {
 
     /// Shortens how long parked clients are kept.
     pub(crate) fn set_idle(&mut self, length: std::time::Duration) {
-        self.deadlines.set_length(Patience::Idle as usize, &mut Table(&mut self.table), length);
+        for patience in [Patience::Idle, Patience::New] {
+            self.deadlines.set_length(patience as usize, &mut Table(&mut self.table), length);
+        }
     }
 }
 
@@ -220,6 +234,13 @@ impl Party {
 mod tests {
     use super::*;
     use base::id::ConnectionId;
+
+    #[test]
+    fn every_deadline_stands_at_its_own_place() {
+        for (index, patience) in Patience::ALL.into_iter().enumerate() {
+            assert_eq!(patience as usize, index, "{patience:?}");
+        }
+    }
 
     #[test]
     fn owners_name_their_party() {

@@ -23,8 +23,7 @@ impl<D: Driver> Worker<D> {
                 Next::Nothing if matches!(exchange.state, State::Delivering { .. }) => {
                     return self.finish(id);
                 }
-                // All that came is delivered: the client is not to blame for a pause.
-                Next::Nothing => return self.clients.disarm(client),
+                Next::Nothing => return self.caught_up(id),
             };
             let Some(record) = self.clients.get(client) else { return };
             match self.driver.send(record.socket, &self.pool, &unsent, false) {
@@ -72,6 +71,8 @@ impl<D: Driver> Worker<D> {
         self.counters.request_seconds.observe(self.now.since(exchange.began));
         let rest = exchange.rest.take();
         self.ledger.served(id, rest.len());
+        // The server answered before the end of a streamed body.
+        let cut_short = exchange.upload.is_some();
         self.end_exchange(id);
         match then {
             Then::Park if rest.is_empty() => self.park(client),
@@ -88,7 +89,7 @@ impl<D: Driver> Worker<D> {
                 let socket = self.clients.get(client).map(|client| client.socket);
                 if unread || socket.is_some_and(|socket| !self.driver.is_quiet(socket)) {
                     let reason = match then {
-                        Then::Linger => CloseReason::Refused,
+                        Then::Linger if !cut_short => CloseReason::Refused,
                         _ => CloseReason::Done,
                     };
                     self.linger(client, reason);

@@ -2,7 +2,7 @@
 
 use base::id::{ClientId, ExchangeId};
 use base::limits;
-use driver::{Driver, Received};
+use driver::{Driver, Received, Socket};
 use exchange::{Mishap, Outcome, Phase, Proxy, Refusal, Room, outcome};
 use wire::http1::Fault;
 
@@ -81,15 +81,20 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Gives the exchange up and closes its client.
-    fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
+    pub(crate) fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
         self.ledger.cut(id, reason);
         self.leave_queues(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let begun = matches!(exchange.phase(), Some(Phase::Draining | Phase::Delivering));
+        let looks_whole = begun && exchange.facts.ends_with_connection;
         if let Some(lease) = exchange.give_up(&mut self.pool) {
             self.end_lease(&lease, false, false);
         }
-        if let Some(client) = self.end_exchange(id) {
-            self.close_client(client, reason);
+        match self.end_exchange(id) {
+            // An orderly end would tell that the client has all.
+            Some(client) if looks_whole => self.reset_client(client, reason),
+            Some(client) => self.close_client(client, reason),
+            None => {}
         }
     }
 
@@ -142,17 +147,24 @@ impl<D: Driver> Worker<D> {
     /// A deadline on the client's side ran out.
     pub(crate) fn client_late(&mut self, id: ClientId, patience: Patience) {
         match (patience, self.clients.get(id).map(|client| client.state)) {
-            (Patience::Idle, _) if self.life == Life::Serving => {
+            (Patience::Idle | Patience::New, _) if self.life == Life::Serving => {
                 self.close_client(id, CloseReason::Idle);
             }
-            (Patience::Idle, _) => self.close_client(id, CloseReason::Drain),
+            (Patience::Idle | Patience::New, _) => self.close_client(id, CloseReason::Drain),
             (Patience::Linger, _) => self.close_lingering(id),
             (Patience::Queue, Some(ClientState::Active(exchange))) => self.queue_over(exchange),
+            (Patience::Body, Some(ClientState::Active(exchange))) if self.uploads(exchange) => {
+                self.mishap(exchange, Mishap::UploadSlow, CloseReason::Timeout);
+            }
             (_, Some(ClientState::Active(exchange))) => {
                 self.mishap(exchange, Mishap::ClientSlow, CloseReason::Timeout);
             }
             _ => debug_assert!(false, "{patience:?} of a client without an exchange"),
         }
+    }
+
+    fn uploads(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id.0).is_some_and(exchange::Exchange::uploads)
     }
 
     /// Waited too long for a lease, or for a first buffer.
@@ -166,15 +178,27 @@ impl<D: Driver> Worker<D> {
 
     /// Closes a client. Its record stays until the driver's last word.
     pub(crate) fn close_client(&mut self, id: ClientId, reason: CloseReason) {
-        let Some(client) = self.clients.get(id) else { return };
-        let socket = client.socket;
+        if let Some(socket) = self.begin_closing(id, reason) {
+            self.driver.close(socket);
+        }
+    }
+
+    /// Closes a client in a way that tells it that something is missing.
+    fn reset_client(&mut self, id: ClientId, reason: CloseReason) {
+        if let Some(socket) = self.begin_closing(id, reason) {
+            self.driver.reset(socket);
+        }
+    }
+
+    fn begin_closing(&mut self, id: ClientId, reason: CloseReason) -> Option<Socket> {
+        let socket = self.clients.get(id)?.socket;
         if self.leave(id) {
             self.counters.closed(reason);
             self.free_place();
         }
         self.clients.set_state(id, ClientState::Closing);
         self.counters.clients_closing.increment();
-        self.driver.close(socket);
+        Some(socket)
     }
 
     /// Ends what a client was counted in as. False if that was done before.

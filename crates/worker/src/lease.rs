@@ -93,8 +93,13 @@ impl<D: Driver> Worker<D> {
     }
 
     pub(crate) fn upstream_closed(&mut self, id: ConnectionId) {
+        let pinned = self.bus.pinned_here();
         self.upstreams.remove(id);
         self.bus.closed(id);
+        if self.bus.pinned_here() < pinned {
+            self.count_pinned();
+            self.tell_of_places();
+        }
     }
 
     /// Gives a complete request a connection and a promised output buffer (laws 4 and 5).
@@ -116,6 +121,7 @@ impl<D: Driver> Worker<D> {
                 kept: false,
                 begun: false,
                 reusable: false,
+                pinned: false,
                 since: self.now,
                 promise,
             },
@@ -130,6 +136,7 @@ impl<D: Driver> Worker<D> {
         }
         self.upstreams.arm(connection, Progress::Response, self.now);
         self.note_phase(id);
+        self.advise_upload(id);
         self.write_request(id);
     }
 
@@ -140,7 +147,7 @@ impl<D: Driver> Worker<D> {
             let unsent = match exchange.next_unsent(&self.pool) {
                 Next::Bytes(unsent) => unsent,
                 Next::Spooled => return self.read_back(id),
-                Next::Nothing => return,
+                Next::Nothing => return self.await_upload(id),
             };
             let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
             let Some(upstream) = self.upstreams.get(connection) else { return };
@@ -160,7 +167,7 @@ impl<D: Driver> Worker<D> {
                     upstream.sending = true;
                     // The server may answer before it has taken everything.
                     self.driver.arm(socket);
-                    return;
+                    return self.await_upload(id);
                 }
                 // It may have answered before it broke.
                 Sent::Failed(_) => return self.receive_response(id),
@@ -176,10 +183,11 @@ impl<D: Driver> Worker<D> {
             return;
         };
         let stalled = upstream.stalled;
-        let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
         if !stalled {
-            self.upstreams.arm(id, Progress::Response, self.now);
+            let progress = self.awaits_of(exchange);
+            self.upstreams.arm(id, progress, self.now);
         }
+        let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
         let written = bytes > 0 && record.request_written(bytes, &mut self.pool);
         self.settle_front(exchange);
         if written {
@@ -193,7 +201,9 @@ impl<D: Driver> Worker<D> {
     /// The exchange needs the connection no more: the response is whole, or never will be.
     /// `reusable` tells whether the connection may carry another exchange.
     pub(crate) fn end_lease(&mut self, lease: &Lease, whole: bool, reusable: bool) {
-        self.counters.upstream_seconds.observe(self.now.since(lease.since));
+        if !lease.pinned {
+            self.counters.upstream_seconds.observe(self.now.since(lease.since));
+        }
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
         upstream.exchange = None;
         let socket = upstream.socket;
@@ -202,7 +212,12 @@ impl<D: Driver> Worker<D> {
             upstream.ending = Ending::Parting;
         }
         self.upstreams.disarm(lease.connection);
-        self.bus.release(lease.connection, reusable, self.now);
+        let reusable = if lease.pinned {
+            self.unpin(lease.connection, reusable)
+        } else {
+            self.bus.release(lease.connection, reusable, self.now);
+            reusable
+        };
         if reusable {
             self.driver.arm(socket);
         }

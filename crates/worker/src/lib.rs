@@ -8,8 +8,9 @@
 //! Where to look: `turn.rs` for the loop, `admit.rs` for new clients, `request.rs` up to the
 //! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
-//! `spool.rs` for what goes to disk, `pressure.rs` for a pool that runs short, `account.rs` for what
-//! the access log is told, `orders.rs` for drain and stop.
+//! `upload.rs` and `pinned.rs` for what is streamed, there and back, `spool.rs` for what goes to
+//! disk, `pressure.rs` for a pool that runs short, `account.rs` for what the access log is told,
+//! `orders.rs` for drain and stop.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -25,12 +26,14 @@ mod ending;
 mod lease;
 mod office;
 mod orders;
+mod pinned;
 mod plan;
 mod pressure;
 mod request;
 mod response;
 mod spool;
 mod turn;
+mod upload;
 mod upstream;
 
 pub use access::{AccessReader, AccessRecord, AccessWriter, access_ring};

@@ -45,9 +45,15 @@ pub struct Office<T> {
 
 impl<T> Office<T> {
     /// Mailboxes for the workers whose wakers these are, with room for `capacity` letters each;
-    /// together they hold at most `max_clients`.
-    pub fn new(wakers: Vec<Arc<dyn Wake>>, capacity: usize, max_clients: u32) -> Arc<Self> {
-        let crowd = Crowd::new(wakers.len(), max_clients);
+    /// together they hold at most `max_clients`. Of their pinned connections, `pinned_free` take
+    /// no client's place.
+    pub fn new(
+        wakers: Vec<Arc<dyn Wake>>,
+        capacity: usize,
+        max_clients: u32,
+        pinned_free: u32,
+    ) -> Arc<Self> {
+        let crowd = Crowd::new(wakers.len(), max_clients, pinned_free);
         let mailboxes = wakers
             .into_iter()
             .map(|waker| Mailbox { queue: ArrayQueue::new(capacity), waker })

@@ -56,6 +56,7 @@ impl<D: Driver> Worker<D> {
             self.driver.stop_listening(listener);
         }
         self.clients.set_idle(limits::DRAIN_GRACE.min(self.plan.timeouts.idle));
+        self.end_silent_streams();
     }
 
     /// When the drain's time is over, if it has begun.

@@ -80,6 +80,8 @@ pub struct ListenerPlan {
     pub request_ids: bool,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
+    /// Whether servers are shown a request's body as it arrives (`request = "stream"`).
+    pub stream: bool,
 }
 
 /// What a client meets when `max_clients` are there (`at_limit`).
@@ -140,13 +142,17 @@ impl Plan {
     }
 
     /// Sockets the driver must hold: clients, refused ones, upstream connections of the worker
-    /// and those on their way from others.
+    /// and those on their way from others, pinned ones.
     pub fn sockets(&self) -> u32 {
-        let upstream: u32 = self
-            .groups
-            .iter()
-            .flat_map(|group| group.servers.iter().map(|server| server.connections))
-            .sum();
-        self.client_records() + 2 * upstream
+        let servers = || self.groups.iter().flat_map(|group| &group.servers);
+        let upstream: u32 = servers().map(|server| server.connections).sum();
+        self.client_records() + 2 * upstream + self.pinned()
+    }
+
+    /// Most pinned connections of the worker: all that are allowed, but one a client.
+    pub fn pinned(&self) -> u32 {
+        let servers = self.groups.iter().flat_map(|group| &group.servers);
+        let all = servers.fold(0u32, |sum, server| sum.saturating_add(server.pinned));
+        all.min(self.client_records())
     }
 }

@@ -117,6 +117,7 @@ impl<D: Driver> Worker<D> {
             (one, other) => one.or(other),
         };
         let slow = arriving.or_else(|| self.longest(Patience::Write, may_yield));
+        let slow = slow.or_else(|| self.longest(Patience::Stream, may_yield));
         let stuck =
             || if self.is_stuck() { self.longest(Patience::Queue, may_yield) } else { None };
         slow.or_else(stuck).map(|(_, id)| id)
@@ -125,7 +126,9 @@ impl<D: Driver> Worker<D> {
     /// Whether no exchange is in a state that ends without another buffer for a request.
     fn is_stuck(&self) -> bool {
         let moving = [Phase::Ready, Phase::Leased, Phase::Pending, Phase::Draining];
-        moving.iter().all(|&phase| self.counters.exchanges[phase as usize].get() == 0)
+        let moving = moving.iter().map(|&phase| self.counters.exchanges[phase as usize].get());
+        // Event streams may be silent for as long as they like.
+        moving.sum::<u64>() <= u64::from(self.streams)
     }
 
     /// The first of a class that may be made to yield, and for how many milliseconds it has not
@@ -178,6 +181,8 @@ impl<D: Driver> Worker<D> {
         while let Some(client) = at {
             let exchange = self.clients.get(client).and_then(Client::exchange);
             let lease = exchange.and_then(|id| self.exchanges.get(id.0)?.lease());
+            // An event stream keeps no lease from anybody.
+            let lease = lease.filter(|lease| !lease.pinned);
             let connection = lease.map(|lease| lease.connection);
             if connection.and_then(|id| self.upstreams.get(id)).is_some_and(|up| up.stalled) {
                 return Some(client);
@@ -200,7 +205,7 @@ impl<D: Driver> Worker<D> {
 fn may_yield(exchange: &Exchange) -> bool {
     let idle = match exchange.phase() {
         Some(Phase::Arriving | Phase::Collecting | Phase::Delivering) => true,
-        Some(Phase::Draining) => exchange.sending,
+        Some(Phase::Draining) => exchange.sending || !exchange.rest.is_empty(),
         _ => false,
     };
     idle && exchange.holds_buffers()

@@ -21,7 +21,10 @@ impl<D: Driver> Worker<D> {
                     self.receive_request(exchange);
                 }
             }
-            Some(ClientState::Active(exchange)) => self.receive_request(exchange),
+            Some(ClientState::Active(exchange)) => match self.exchanges.get(exchange.0) {
+                Some(record) if record.uploads() => self.receive_upload(exchange),
+                _ => self.receive_request(exchange),
+            },
             Some(ClientState::Lingering { .. }) => self.discard_more(id),
             Some(ClientState::Closing) | None => {}
         }
@@ -242,7 +245,10 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let (group, client) = (exchange.group, exchange.client);
         match self.bus.enqueue(group, id, self.now, false) {
-            Ok(()) => self.clients.arm(client, Patience::Queue, self.now),
+            Ok(()) => {
+                self.clients.arm(client, Patience::Queue, self.now);
+                self.await_upload(id);
+            }
             Err(_full) => self.refuse(id, Refusal::QueueFull, None),
         }
     }

@@ -33,9 +33,11 @@ impl<D: Driver> Worker<D> {
         let Some(upstream) = self.upstreams.get(connection) else { return };
         let socket = upstream.socket;
         let received = self.driver.receive(socket, &mut self.pool, chain, fill, promise);
+        self.keep_no_promise(id);
         match received {
             Received::Bytes(bytes) => {
-                self.upstreams.arm(connection, Progress::Response, self.now);
+                let progress = self.awaits_of(id);
+                self.upstreams.arm(connection, progress, self.now);
                 self.respond(id, Some(bytes), Rank::Upstream);
             }
             Received::Nothing => self.driver.arm(socket),
@@ -61,6 +63,7 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(record) = self.clients.get(exchange.client) else { return };
         let was_draining = matches!(exchange.state, State::Draining { .. });
+        let begun = exchange.has_begun_to_deliver();
         let mut room = Room {
             pool: &mut self.pool,
             scratch: &mut self.scratch,
@@ -78,10 +81,15 @@ impl<D: Driver> Worker<D> {
         };
         let connection = exchange.lease().map(|lease| lease.connection);
         if !was_draining && let State::Draining { lease, .. } = &exchange.state {
+            let pins = exchange.facts.event_stream && responded == Responded::Incomplete;
             self.bus.answered(lease.connection);
             // Of the request nothing is needed any more.
             self.unspool(id);
             self.note_phase(id);
+            self.stop_upload(id);
+            if pins && !self.pin(id, begun) {
+                return;
+            }
         }
         match responded {
             Responded::Incomplete => {
@@ -120,7 +128,8 @@ impl<D: Driver> Worker<D> {
         let most = self.response_memory;
         let behind = self.spill_response(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
-        let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
+        let Some(lease) = exchange.lease() else { return };
+        let (connection, pinned) = (lease.connection, lease.pinned);
         let Some(upstream) = self.upstreams.get(connection) else { return };
         upstream.stalled = behind >= most;
         if upstream.stalled {
@@ -129,6 +138,10 @@ impl<D: Driver> Worker<D> {
         } else {
             let socket = upstream.socket;
             self.driver.arm(socket);
+            if pinned {
+                let progress = self.awaits_of(id);
+                self.upstreams.arm(connection, progress, self.now);
+            }
         }
     }
 
@@ -148,7 +161,8 @@ impl<D: Driver> Worker<D> {
         let spooled = exchange.spooled.is_some();
         let stalled = self.upstreams.get(connection).is_some_and(|upstream| upstream.stalled);
         if stalled && (spooled || behind <= self.response_memory / 2) {
-            self.upstreams.arm(connection, Progress::Response, self.now);
+            let progress = self.awaits_of(id);
+            self.upstreams.arm(connection, progress, self.now);
             self.receive_more(id);
         }
     }
@@ -185,10 +199,13 @@ impl<D: Driver> Worker<D> {
         match (progress, upstream.exchange) {
             (Progress::Parting, _) => self.close_upstream(id),
             (Progress::Connect, _) => self.connect_failed(id, ConnectFault::TimedOut),
-            (Progress::FirstByte | Progress::Response, Some(exchange)) => {
+            (Progress::Event, Some(exchange)) if self.life != Life::Serving => {
+                self.mishap(exchange, Mishap::ServerSilent, CloseReason::Drain);
+            }
+            (Progress::FirstByte | Progress::Response | Progress::Event, Some(exchange)) => {
                 self.mishap(exchange, Mishap::ServerSilent, CloseReason::Upstream);
             }
-            (Progress::FirstByte | Progress::Response, None) => {
+            (Progress::FirstByte | Progress::Response | Progress::Event, None) => {
                 debug_assert!(false, "an idle connection has no deadline");
             }
         }

@@ -55,6 +55,8 @@ pub struct Worker<D: Driver> {
     pub(crate) stalls_at: Instant,
     /// What one response may keep in the pool, bytes: all leases together half of it.
     pub(crate) response_memory: u32,
+    /// Exchanges with a pinned connection.
+    pub(crate) streams: u32,
     /// Accepting is paused because `max_clients` are here.
     pub(crate) full: bool,
     /// When accepting is tried again after the system ran out of something.
@@ -102,6 +104,7 @@ impl<D: Driver> Worker<D> {
             max_head: listener.max_head,
             max_target: listener.max_target,
             max_body: listener.max_body.min(most),
+            stream: listener.stream.then_some(listener.max_body),
             default_host: listener.default_host.clone(),
             upstream_persistent: plan.groups[listener.group.index()].persistent,
             request_ids: listener.request_ids,
@@ -121,6 +124,7 @@ impl<D: Driver> Worker<D> {
             date: DateCache::new(),
             life: Life::Serving,
             full: false,
+            streams: 0,
             pipelined: VecDeque::with_capacity(records as usize),
             favoured: None,
             relieve_at: now,
@@ -138,6 +142,7 @@ impl<D: Driver> Worker<D> {
             now,
         };
         worker.office.crowd.set(worker.plan.worker, 0);
+        worker.office.crowd.set_pinned(worker.plan.worker, 0);
         worker.office.crowd.set_waiting(worker.plan.worker, false);
         worker.listen_everywhere();
         Ok(worker)
@@ -190,6 +195,11 @@ impl<D: Driver> Worker<D> {
                 Party::Upstream(id) => self.upstream_readable(id),
                 Party::Nobody => {}
             },
+            Completion::Ended { owner } => {
+                if let Party::Client(id) = Party::of(owner) {
+                    self.client_ended(id);
+                }
+            }
             Completion::Sent { owner, bytes } => match Party::of(owner) {
                 Party::Client(id) => self.client_took(id, bytes),
                 Party::Upstream(id) => self.upstream_took(id, bytes),

@@ -53,13 +53,15 @@ pub(crate) enum Progress {
     Connect,
     FirstByte,
     Response,
+    /// The next event of a pinned connection.
+    Event,
     /// Until the server ends a connection that is not used any more.
     Parting,
 }
 
 impl Progress {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::Connect, Self::FirstByte, Self::Response, Self::Parting];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Connect, Self::FirstByte, Self::Response, Self::Event, Self::Parting];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -100,18 +102,21 @@ impl Upstreams {
             Progress::Connect => timeouts.connect,
             Progress::FirstByte => timeouts.first_byte,
             Progress::Response => timeouts.response,
+            Progress::Event => timeouts.idle,
             Progress::Parting => base::limits::PARTING,
         });
-        let mut table = Vec::with_capacity(capacity as usize);
-        table.resize_with(capacity as usize, || None);
-        Self { table: Table(table), deadlines: Deadlines::new(lengths) }
+        // Touched only as far as there ever were connections: pinned ones may be many.
+        let table = Table(Vec::with_capacity(capacity as usize));
+        Self { table, deadlines: Deadlines::new(lengths) }
     }
 
     pub(crate) fn insert(&mut self, id: ConnectionId, socket: Socket) {
-        let Some(place) = self.table.0.get_mut(id.index()) else {
-            debug_assert!(false, "the bus numbers connections within its table");
-            return;
-        };
+        let table = &mut self.table.0;
+        debug_assert!(id.index() < table.capacity(), "the bus numbers them within its table");
+        if table.len() <= id.index() {
+            table.resize_with(id.index() + 1, || None);
+        }
+        let place = &mut table[id.index()];
         debug_assert!(place.is_none(), "a number is given again only after Closed");
         *place = Some(Upstream {
             socket,
@@ -139,8 +144,20 @@ impl Upstreams {
         self.deadlines.arm(&mut self.table, id.0, progress as usize, now.tick());
     }
 
+    /// Arms it unless something is awaited of it already.
+    pub(crate) fn arm_anew(&mut self, id: ConnectionId, progress: Progress, now: Instant) {
+        if self.get(id).is_some_and(|upstream| upstream.class == ClassMark::NONE) {
+            self.arm(id, progress, now);
+        }
+    }
+
     pub(crate) fn disarm(&mut self, id: ConnectionId) {
         self.deadlines.disarm(&mut self.table, id.0);
+    }
+
+    /// Changes the length of a class, for those that wait in it too.
+    pub(crate) fn set_length(&mut self, progress: Progress, length: Duration) {
+        self.deadlines.set_length(progress as usize, &mut self.table, length);
     }
 
     pub(crate) fn expired(&mut self, now: Instant) -> Option<(Progress, ConnectionId)> {

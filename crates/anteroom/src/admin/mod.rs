@@ -211,6 +211,35 @@ mod tests {
         assert_eq!(orders.try_recv(), Ok(Order::Drain));
     }
 
+    /// Whoever says half of something keeps nobody out.
+    #[tokio::test]
+    async fn half_sent_requests_do_not_keep_others_out() {
+        let (address, panel, _orders) = start();
+        panel.enter(Stage::Accepting);
+        let mut halves = Vec::new();
+        for _ in 0..2 * CONNECTIONS {
+            let mut stream = connect(&address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost").await.unwrap();
+            halves.push(stream);
+        }
+        let ask = async {
+            let mut visitor = Visitor::connect(&address).await.unwrap();
+            visitor.ask("GET", "/readyz").await.unwrap().0
+        };
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(2), ask).await;
+        assert_eq!(answer, Ok(StatusCode::OK));
+        // The oldest have yielded, the latest are waited for still.
+        let mut end = [0; 1];
+        assert_eq!(halves[0].read(&mut end).await.unwrap_or(0), 0);
+        let mut last = halves.pop().unwrap();
+        last.write_all(format!(": {address}\r\nConnection: close\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        last.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+
     #[tokio::test]
     async fn an_address_that_is_taken_is_named() {
         let (address, _, _orders) = start();

@@ -14,6 +14,7 @@ use crate::log::{self, Format};
 use crate::resolve;
 use crate::settings::{
     CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, LogDraft,
+    PINNED_MOST,
     QUEUE_MOST, SpoolDraft, Tongue,
 };
 
@@ -145,6 +146,7 @@ impl File<'_> {
             fields.missing("servers", out);
         }
         let connections = fields.count("connections", 1..=CONNECTIONS_MOST, out);
+        let pinned = fields.count("pinned", 0..=PINNED_MOST, out);
         let persistent = fields.switch("persistent", out).unwrap_or(true);
         let queue = fields.table("queue", &QUEUE, out);
         let queue = queue.and_then(|queue| queue.count("length", 1..=QUEUE_MOST, out));
@@ -155,7 +157,7 @@ impl File<'_> {
                         version: write warm = 0";
             out.error(warm.span, text);
         }
-        GroupDraft { name, servers, connections, queue, persistent }
+        GroupDraft { name, servers, connections, pinned, queue, persistent }
     }
 
     fn listeners(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Vec<ListenDraft> {
@@ -177,12 +179,7 @@ impl File<'_> {
         if let Some(address) = address.as_ref().filter(|_| proxy.is_some() == fields.has("proxy")) {
             proxies::check(address, proxy.as_ref(), out);
         }
-        let complete = fields.choice("request", &[("complete", true), ("stream", false)], out);
-        if let Some(request) = complete.filter(|complete| !complete.value) {
-            let text = "streaming requests is not available in this version: write request = \
-                        \"complete\"";
-            out.error(request.span, text);
-        }
+        let stream = fields.choice("request", &REQUEST, out).is_some_and(|given| given.value);
         let max_head = fields.size("max_head", out);
         let max_target = fields.size("max_target", out);
         let max_body = fields.size("max_body", out);
@@ -200,6 +197,7 @@ impl File<'_> {
             at_limit,
             request_ids,
             error_pages,
+            stream,
         })
     }
 
@@ -244,6 +242,8 @@ impl File<'_> {
 
 const IO: [(&str, Io); 3] = [("auto", Io::Auto), ("epoll", Io::Epoll), ("uring", Io::Uring)];
 const FORMAT: [(&str, Format); 2] = [("json", Format::Json), ("common", Format::Common)];
+/// Whether the server is shown it as it arrives.
+const REQUEST: [(&str, bool); 2] = [("complete", false), ("stream", true)];
 const AT_LIMIT: [(&str, AtLimit); 2] = [("pause", AtLimit::Pause), ("answer", AtLimit::Answer)];
 
 /// A name that can stand in metrics and messages.

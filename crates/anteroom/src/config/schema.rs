@@ -229,7 +229,7 @@ pub(crate) static LISTEN: Section = Section {
         key(
             "request",
             Default(|| quoted("complete")),
-            "When the server meets a request: complete.",
+            "When the server meets a request: complete, or stream: as it arrives.",
         ),
         key(
             "max_head",
@@ -282,7 +282,11 @@ pub(crate) static UPSTREAM: Section = Section {
         ),
         key("queue", Table(&QUEUE), "Requests that wait for a server."),
         key("warm", Default(|| 0.to_string()), "Connections opened at start and held open: 0."),
-        key("pinned", Later("10000"), "Most pinned connections to each server."),
+        key(
+            "pinned",
+            Default(|| limits::PINNED.to_string()),
+            "Most event streams from each server at one time, beside `connections`.",
+        ),
     ],
 };
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base::limits;
 use driver::Address;
 
-use crate::cli::{DemoArgs, Io, Limit, ProxyArgs};
+use crate::cli::{DemoArgs, Io, Limit, ProxyArgs, When};
 use crate::descriptors;
 use crate::failure::Failure;
 use crate::figures::Stage;
@@ -99,6 +99,8 @@ fn before(args: &DemoArgs, server: &Address) -> ProxyArgs {
         upstream: vec![server.clone()],
         admin: Some(args.admin.clone()),
         connections: CONNECTIONS,
+        pinned: limits::PINNED,
+        request: When::Complete,
         memory: None,
         max_clients: None,
         workers: None,

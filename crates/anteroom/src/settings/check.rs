@@ -287,6 +287,7 @@ impl Desk<'_> {
             max_body: listener.max_body.as_ref().map_or(limits::MAX_BODY, |given| given.value),
             request_ids: listener.request_ids,
             error_pages: listener.error_pages.clone(),
+            stream: listener.stream,
         })
     }
 
@@ -368,6 +369,7 @@ fn group(draft: &GroupDraft) -> Group {
         name: draft.name.value.as_str().into(),
         servers,
         connections: connections(draft),
+        pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
         persistent: draft.persistent,
     }

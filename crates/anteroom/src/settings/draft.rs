@@ -9,7 +9,7 @@ use worker::{AtLimit, Timeouts};
 
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
-use crate::cli::{Io, ProxyArgs, Timeout};
+use crate::cli::{Io, ProxyArgs, Timeout, When};
 use crate::log::{Destination, Format};
 
 /// The name of the group of servers that the command line makes.
@@ -17,6 +17,8 @@ pub(crate) const GROUP: &str = "upstream";
 
 /// Most connections to one server.
 pub(crate) const CONNECTIONS_MOST: u32 = 65_536;
+/// Most pinned connections to one server.
+pub(crate) const PINNED_MOST: u32 = 1_048_576;
 /// Most clients.
 pub(crate) const CLIENTS_MOST: u32 = 16_777_216;
 /// Longest ready queue.
@@ -67,6 +69,8 @@ pub(crate) struct ListenDraft {
     pub(crate) request_ids: bool,
     /// Read already.
     pub(crate) error_pages: ErrorPages,
+    /// Whether servers are shown a request as it arrives.
+    pub(crate) stream: bool,
 }
 
 /// A group of servers as it is asked for.
@@ -76,6 +80,8 @@ pub(crate) struct GroupDraft {
     pub(crate) servers: Vec<Given<Address>>,
     /// Most leases to each server.
     pub(crate) connections: Option<Given<u32>>,
+    /// Most pinned connections to each server.
+    pub(crate) pinned: Option<Given<u32>>,
     /// Most waiting requests, over all workers.
     pub(crate) queue: Option<Given<u32>>,
     pub(crate) persistent: bool,
@@ -117,11 +123,13 @@ impl From<&ProxyArgs> for Draft {
             at_limit: Some(Given::by_flag(args.at_limit.into())),
             request_ids: args.request_ids,
             error_pages: ErrorPages::default(),
+            stream: args.request == When::Stream,
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),
             servers: args.upstream.iter().cloned().map(Given::by_flag).collect(),
             connections: Some(Given::by_flag(args.connections)),
+            pinned: Some(Given::by_flag(args.pinned)),
             queue: Some(Given::by_flag(args.queue)),
             persistent: !args.not_persistent,
         };

@@ -27,7 +27,8 @@ use crate::log::{self, LogSettings};
 pub(crate) use check::{Machine, check};
 pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue, Word};
 pub(crate) use draft::{
-    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, LogDraft, QUEUE_MOST,
+    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, LogDraft, PINNED_MOST,
+    QUEUE_MOST,
 };
 pub(crate) use spool::{Spool, SpoolDraft};
 
@@ -68,6 +69,8 @@ pub(crate) struct Listen {
     pub(crate) max_body: u64,
     pub(crate) request_ids: bool,
     pub(crate) error_pages: ErrorPages,
+    /// Whether servers are shown a request as it arrives.
+    pub(crate) stream: bool,
 }
 
 /// A group of servers.
@@ -77,6 +80,8 @@ pub(crate) struct Group {
     pub(crate) servers: Vec<Address>,
     /// Most leases to each server.
     pub(crate) connections: u32,
+    /// Most pinned connections to each server.
+    pub(crate) pinned: u32,
     /// Most waiting requests, over all workers.
     pub(crate) queue: u32,
     pub(crate) persistent: bool,
@@ -129,7 +134,7 @@ impl Settings {
             servers: ids
                 .by_ref()
                 .take(group.servers.len())
-                .map(|id| ServerConfig { id, connections: group.connections })
+                .map(|id| ServerConfig { id, connections: group.connections, pinned: group.pinned })
                 .collect(),
             queue_length: share(group.queue, self.workers, worker).max(1),
             persistent: group.persistent,
@@ -157,6 +162,18 @@ impl Settings {
         self.servers().map(|(group, _)| u64::from(group.connections)).sum()
     }
 
+    /// Pinned connections for which there are descriptors beside all the clients; each beyond takes
+    /// the place of one.
+    pub(crate) fn pinned_free(&self) -> u32 {
+        let taken = self.holders().sum() + u64::from(self.max_clients);
+        u32::try_from(self.descriptors.saturating_sub(taken)).unwrap_or(u32::MAX)
+    }
+
+    /// Most pinned connections to all servers together.
+    pub(crate) fn pinned(&self) -> u64 {
+        self.servers().map(|(group, _)| u64::from(group.pinned)).sum()
+    }
+
     /// Bytes of all pools together.
     pub(crate) fn pool_bytes(&self) -> u64 {
         u64::from(self.workers) * u64::from(self.pool.buffers) * u64::from(self.pool.buffer_bytes)
@@ -177,6 +194,7 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         max_body: listen.max_body,
         request_ids: listen.request_ids,
         error_pages: listen.error_pages.clone(),
+        stream: listen.stream,
     }
 }
 
@@ -236,6 +254,17 @@ pub(crate) mod tests {
         assert_eq!(plans.iter().map(|plan| plan.max_clients).collect::<Vec<_>>(), [10; 4]);
         assert_eq!(plans[3].groups[0].queue_length, 1);
         assert_eq!(plans[1].listeners[0].default_host.as_ref(), "127.0.0.1:0");
+    }
+
+    /// However many may be pinned, the limit of open files holds: they take places of clients.
+    #[test]
+    fn pinned_connections_get_the_descriptors_that_are_left() {
+        let unasked = settings(BASE).unwrap();
+        assert_eq!((unasked.pinned(), unasked.pinned_free()), (10_000, 0));
+        let asked = settings(&format!("{BASE} --max-clients 18000 --pinned 100000")).unwrap();
+        let others = asked.holders().sum();
+        assert_eq!(u64::from(asked.pinned_free()), 20_000 - 18_000 - others);
+        assert_eq!(asked.plan(WorkerId(0)).pinned(), asked.plan(WorkerId(0)).client_records());
     }
 
     #[test]

@@ -10,9 +10,10 @@ impl World {
         for (config, &open) in
             self.configs.iter().flat_map(|config| &config.servers).zip(&self.open)
         {
-            let taken = self.shared.taken(config.id);
+            let (taken, pinned) = (self.shared.taken(config.id), self.shared.pinned(config.id));
             assert!(taken <= config.connections, "more permits than allowed");
-            assert_eq!(taken, open, "permits and connections differ");
+            assert!(pinned <= config.pinned, "more pinned than allowed");
+            assert_eq!(taken + pinned, open, "permits and connections differ");
         }
         self.check_progress();
         assert!(self.nudges < 20 * (self.happened + 20), "they only nudge each other");
@@ -77,12 +78,14 @@ impl World {
                         .filter(|socket| socket.server == server.id.0 && socket.what == Doing::Idle)
                         .count();
                     assert_eq!(share.idle() as usize, idle);
-                    assert_eq!((share.leased.get(), share.connecting.get()), (0, 0));
+                    let others = [&share.leased, &share.pinned, &share.connecting];
+                    assert!(others.iter().all(|count| count.get() == 0));
                     assert!(idle == 0 || config.persistent, "it keeps what it may not keep");
                     assert!(worker.sockets.values().all(|socket| socket.used), "kept unused");
                 }
                 let idle: u32 = shares.iter().map(crate::ServerShare::idle).sum();
                 assert_eq!(self.shared.taken(server.id), idle, "a permit is lost");
+                assert_eq!(self.shared.pinned(server.id), 0, "a pinned permit is lost");
             }
             for share in self.shared.group(GroupId(u32::try_from(group).unwrap())) {
                 assert_eq!(share.queued.get(), 0);

@@ -11,7 +11,8 @@ use super::{Dice, Event, Faults, MICRO, MILLI, Pace, QUEUE, World};
 use crate::group::{GroupConfig, ServerConfig};
 
 fn group(servers: core::ops::Range<u32>, connections: u32, persistent: bool) -> GroupConfig {
-    let servers = servers.map(|id| ServerConfig { id: ServerId(id), connections }).collect();
+    let server = |id| ServerConfig { id: ServerId(id), connections, pinned: 0 };
+    let servers = servers.map(server).collect();
     GroupConfig { name: "app".into(), servers, queue_length: QUEUE, persistent }
 }
 
@@ -25,6 +26,7 @@ fn any_faults(dice: &mut Dice) -> Faults {
         breaks: some(40),
         lost_letters: some(30),
         no_buffers: some(30),
+        pins: some(50),
         crashes: some(3),
         withdrawals: some(40),
     }
@@ -40,6 +42,10 @@ fn storm(seed: u64) {
     let mut configs = vec![group(0..servers, connections, persistent)];
     if dice.percent(30) {
         configs.push(group(servers..servers + 1, connections, true));
+    }
+    let pinned = dice.number(4);
+    for server in configs.iter_mut().flat_map(|config| &mut config.servers) {
+        server.pinned = pinned;
     }
     let pace = Pace {
         connect: dice.one_of([50 * MICRO, 3 * MILLI, 40 * MILLI]),

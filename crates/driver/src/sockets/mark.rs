@@ -35,6 +35,7 @@ pub(crate) fn mark(
     }
     mark_open(entry, events);
     notes.readable(index, entry);
+    notes.ended(index, entry);
     notes.writable(index, entry);
     notes.failed(index, entry);
 }

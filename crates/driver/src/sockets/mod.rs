@@ -20,7 +20,7 @@ mod watcher;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use base::id::{ListenerId, ServerId};
 use base::limits::LISTENERS_MAX;
@@ -28,7 +28,7 @@ use base::time::Instant;
 use pool::{Chain, Cursor, Fill, Pool, Promise};
 use rustix::event::Timespec;
 use rustix::io::Errno;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, shutdown, sockopt};
 use spool::Piece;
 
 use crate::{
@@ -133,6 +133,7 @@ impl<W> SocketDriver<W> {
                 Some(Completion::ConnectFailed { owner, fault })
             }
             Note::Readable { index } => self.open_place(index).and_then(tell_readable),
+            Note::Ended { index } => self.open_place(index).and_then(tell_ended),
             Note::Writable { index } => self.open_place(index).and_then(tell_writable),
             Note::Failed { index } => self.open_place(index).and_then(tell_failed),
             Note::Closed { index } => {
@@ -161,6 +162,15 @@ fn tell_readable(entry: &mut Entry) -> Option<Completion> {
     }
     entry.flags.clear(Flags::ARMED);
     Some(Completion::Readable { owner: Owner(entry.owner) })
+}
+
+fn tell_ended(entry: &mut Entry) -> Option<Completion> {
+    entry.flags.clear(Flags::NOTED_ENDED);
+    if !entry.flags.all(Flags::AWAITS_END.and(Flags::ENDED)) {
+        return None;
+    }
+    entry.flags.clear(Flags::AWAITS_END);
+    Some(Completion::Ended { owner: Owner(entry.owner) })
 }
 
 fn tell_writable(entry: &mut Entry) -> Option<Completion> {
@@ -300,6 +310,7 @@ impl<W: Watcher> Driver for SocketDriver<W> {
 
     fn arm(&mut self, socket: Socket) {
         if let Some(entry) = self.table.get(socket) {
+            entry.flags.clear(Flags::AWAITS_END);
             entry.flags.set(Flags::ARMED);
             self.notes.readable(socket.index, entry);
         }
@@ -307,8 +318,15 @@ impl<W: Watcher> Driver for SocketDriver<W> {
 
     fn disarm(&mut self, socket: Socket) {
         if let Some(entry) = self.table.get(socket) {
-            entry.flags.clear(Flags::ARMED);
+            entry.flags.clear(Flags::ARMED.and(Flags::AWAITS_END));
             self.notes.failed(socket.index, entry);
+        }
+    }
+
+    fn await_end(&mut self, socket: Socket) {
+        if let Some(entry) = self.table.get(socket) {
+            entry.flags.set(Flags::AWAITS_END);
+            self.notes.ended(socket.index, entry);
         }
     }
 
@@ -407,6 +425,14 @@ impl<W: Watcher> Driver for SocketDriver<W> {
             self.watcher.close(socket.index, entry, descriptor);
         }
         self.leave(socket.index);
+    }
+
+    fn reset(&mut self, socket: Socket) {
+        if let Some(descriptor) = self.table.get(socket).and_then(|entry| entry.descriptor()) {
+            // Where it cannot be set, the connection is closed all the same.
+            let _ = sockopt::set_socket_linger(descriptor, Some(Duration::ZERO));
+        }
+        self.close(socket);
     }
 
     fn next(&mut self) -> Option<Completion> {

@@ -12,8 +12,9 @@ use base::id::ListenerId;
 use super::table::{Entry, Flags};
 use crate::{AcceptFault, ConnectFault};
 
-/// Most notes one socket can have queued: how it began, readable, writable, failed, closed.
-const PER_SOCKET: usize = 5;
+/// Most notes one socket can have queued: how it began, readable, ended, writable, failed,
+/// closed.
+const PER_SOCKET: usize = 6;
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,8 @@ pub(crate) enum Note {
     ConnectFailed { index: u32, fault: ConnectFault },
     /// Something can be received.
     Readable { index: u32 },
+    /// The peer has ended its direction.
+    Ended { index: u32 },
     /// There is room again.
     Writable { index: u32 },
     /// The connection broke.
@@ -92,6 +95,16 @@ impl Notes {
         {
             entry.flags.set(Flags::NOTED_READABLE);
             self.push(Note::Readable { index });
+        }
+    }
+
+    /// Notes that the peer of place `index` has ended, if its owner waits for that.
+    pub(crate) fn ended(&mut self, index: u32, entry: &mut Entry) {
+        if entry.flags.all(Flags::AWAITS_END.and(Flags::ENDED))
+            && !entry.flags.any(Flags::NOTED_ENDED)
+        {
+            entry.flags.set(Flags::NOTED_ENDED);
+            self.push(Note::Ended { index });
         }
     }
 

@@ -53,6 +53,11 @@ impl Flags {
     /// The descriptor is gone; the place goes when the kernel names it no more.
     pub(crate) const LEAVING: Self = Self(1 << 16);
 
+    /// The owner waits for the peer's end; stays set until that is delivered.
+    pub(crate) const AWAITS_END: Self = Self(1 << 17);
+    /// A note of that kind is queued.
+    pub(crate) const NOTED_ENDED: Self = Self(1 << 18);
+
     /// Nothing known.
     pub(crate) const NONE: Self = Self(0);
 

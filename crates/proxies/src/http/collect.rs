@@ -8,14 +8,15 @@ use exchange::{
 use pool::Chain;
 use wire::http1::{
     ChunkReader, Fault, FieldKind, Forwarding, Full, HeadScanner, Keep, Method, RequestFraming,
-    RequestHead, Scheme, Version, Writer, finish_request, parse_request, write_request,
+    RequestHead, Scheme, Version, Writer, finish_chunked_request, finish_request, parse_request,
+    write_request,
 };
 
 use super::body::decode;
 use super::head::{find_end, raw_head, replace_head, take_head};
 use super::note::note_head;
 use super::refuse::answer_options;
-use super::{PSEUDONYM, limits};
+use super::{PSEUDONYM, limits, upload};
 
 /// See [`exchange::Proxy::collect`].
 pub(super) fn collect(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
@@ -44,6 +45,7 @@ fn collect_more(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Col
             }
         }
         State::Collecting { .. } => body_grew(exchange, fresh, room),
+        State::Ready { .. } | State::Leased { .. } => upload::body_grew(exchange, fresh, room),
         _ => {
             debug_assert!(false, "the request is complete already");
             Collected::Incomplete { advise: false }
@@ -51,7 +53,7 @@ fn collect_more(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Col
     }
 }
 
-fn refused(fault: Fault) -> Collected {
+pub(super) fn refused(fault: Fault) -> Collected {
     Collected::Refused(Refusal::from(fault), Some(fault))
 }
 
@@ -88,6 +90,9 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
     exchange.facts = plan.facts;
     exchange.request_id = plan.request_id;
     let behind_head = input.len() - end;
+    if upload::is_streamed(plan.framing, &plan.facts, behind_head, room) {
+        return upload::begin(exchange, (end, plan.canonical), plan.framing, room);
+    }
     let body = match plan.framing {
         RequestFraming::None => 0,
         RequestFraming::Length(length) => {
@@ -156,7 +161,8 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
         request_id: request_id.get(),
     };
     let facts = facts(&head);
-    write_canonical(&mut writer, &head, &forwarding).map_err(|Full| Fault::HeadTooLarge)?;
+    write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
+        .map_err(|Full| Fault::HeadTooLarge)?;
     Ok(Plan { facts, request_id, framing: head.framing, canonical: writer.len() })
 }
 
@@ -191,11 +197,15 @@ fn write_canonical(
     writer: &mut Writer<'_>,
     head: &RequestHead<'_>,
     forwarding: &Forwarding<'_>,
+    stream: bool,
 ) -> Result<(), Full> {
     write_request(writer, head, forwarding)?;
     match head.framing {
         RequestFraming::None => finish_request(writer, None),
         RequestFraming::Length(length) => finish_request(writer, Some(length)),
+        RequestFraming::Chunked if stream && !is_final_recipient(head) => {
+            finish_chunked_request(writer)
+        }
         RequestFraming::Chunked => Ok(()),
     }
 }
@@ -207,9 +217,14 @@ fn facts(head: &RequestHead<'_>) -> Facts {
         persistent: head.persistent,
         idempotent: head.method.is_idempotent(),
         expects_continue: head.expects_continue,
-        final_recipient: head.method == Method::Options && head.max_forwards == Some(0),
+        final_recipient: is_final_recipient(head),
         ..Facts::default()
     }
+}
+
+/// Whether the request may go no further (RFC 9110 §7.6.2).
+fn is_final_recipient(head: &RequestHead<'_>) -> bool {
+    head.method == Method::Options && head.max_forwards == Some(0)
 }
 
 /// Refuses a body that is larger than `max_body`.

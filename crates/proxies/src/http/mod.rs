@@ -13,6 +13,7 @@ mod refuse;
 mod respond;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 use exchange::{Collected, Exchange, Proxy, Refusal, Responded, Room};
 use wire::http1::{Fault, Limits, MAX_FIELDS};

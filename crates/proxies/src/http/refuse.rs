@@ -28,7 +28,8 @@ pub(super) fn refuse(
     if let Some(note) = &mut room.note {
         note_line(exchange, room.pool, note);
     }
-    let keep = refusal.keeps_framing() && keeps(exchange, room);
+    let read = refusal.keeps_framing() && exchange.upload.is_none();
+    let keep = read && keeps(exchange, room);
     exchange.give_up(room.pool);
     let request_id = exchange.request_id;
     let mut text = RefusalText {
@@ -47,7 +48,7 @@ pub(super) fn refuse(
         output = write_output(room, |writer| write_refusal(writer, &text));
     }
     let Some(output) = output else { return false };
-    let then = match (keep, refusal.keeps_framing()) {
+    let then = match (keep, read) {
         (true, _) => Then::Park,
         (false, true) => Then::Close,
         (false, false) => Then::Linger,

@@ -103,7 +103,9 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         return interim_is_there(exchange, end, canonical, room);
     }
     let body = Body::of(head.framing, facts.old_version);
-    let keep = facts.persistent && !room.draining && !body.ends_with_connection;
+    // Of an upload that goes on, the rest is not read: the connection ends with the response.
+    let uploads = exchange.upload.is_some();
+    let keep = facts.persistent && !room.draining && !body.ends_with_connection && !uploads;
     let delivery = Delivery {
         date: room.date,
         connection: connection_field(keep, facts.old_version),
@@ -117,6 +119,8 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         return Head::Broken(Fault::HeadTooLarge);
     }
     let found = Final {
+        event_stream: head.is_event_stream(),
+        ends_with_connection: body.ends_with_connection,
         canonical: writer.len(),
         status: head.status,
         persistent: head.persistent,
@@ -166,7 +170,11 @@ fn interim_is_there(
 }
 
 /// What a final head turned out to say.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 struct Final {
+    event_stream: bool,
+    /// Only the end of the client's connection tells its end.
+    ends_with_connection: bool,
     /// Length of the canonical head in the scratch space.
     canonical: usize,
     status: u16,
@@ -192,8 +200,10 @@ fn final_is_there(exchange: &mut Exchange, end: u32, found: Final, room: &mut Ro
     }
     lease.reusable = found.persistent && request_taken;
     exchange.facts.status = found.status;
+    exchange.facts.event_stream = found.event_stream;
+    exchange.facts.ends_with_connection = found.ends_with_connection;
     if !found.keep {
-        exchange.then = Then::Close;
+        exchange.then = if exchange.upload.is_some() { Then::Linger } else { Then::Close };
     }
     let output = mem::take(&mut reply.input);
     let reader = match found.reader {

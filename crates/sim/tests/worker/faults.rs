@@ -51,6 +51,36 @@ fn deadlines_of_the_server() {
     house.assert_quiet();
 }
 
+/// Of a body that only the connection's end delimits, a cut part must not look like all of it.
+#[test]
+fn a_cut_response_until_close_ends_with_a_reset() {
+    for (request, framing, reset) in [
+        ("GET / HTTP/1.0\r\n\r\n", "\r\n", true),
+        ("GET / HTTP/1.0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n4\r\n", true),
+        ("GET / HTTP/1.0\r\n\r\n", "Content-Length: 9\r\n\r\n", false),
+        (GET, "\r\n", false),
+        (GET, "Transfer-Encoding: chunked\r\n\r\n4\r\n", false),
+    ] {
+        for taken in [true, false] {
+            let mut house = House::new(&Setting::default());
+            let client = house.client();
+            if !taken {
+                client.set_window(5);
+            }
+            house.exchange(&client, request);
+            let server = house.server();
+            server.write_all(format!("HTTP/1.1 200 OK\r\n{framing}half").as_bytes());
+            house.settle();
+            assert!(text(&client).ends_with("half") || !taken);
+            server.reset();
+            house.settle();
+            assert!(client.is_closed());
+            assert_eq!(client.is_reset(), reset, "{request:?} {framing:?}");
+            house.assert_quiet();
+        }
+    }
+}
+
 #[test]
 fn a_client_that_takes_nothing_is_given_up() {
     let mut house = House::new(&Setting::default());

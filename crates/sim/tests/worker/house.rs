@@ -25,6 +25,10 @@ pub(crate) struct Setting {
     pub(crate) buffers: u32,
     pub(crate) max_clients: u32,
     pub(crate) connections: u32,
+    pub(crate) pinned: u32,
+    /// Pinned connections that take no client's place.
+    pub(crate) pinned_free: u32,
+    pub(crate) stream: bool,
     pub(crate) queue_length: u32,
     pub(crate) exchange_memory: u32,
     pub(crate) spool: Option<spool::Limits>,
@@ -47,6 +51,9 @@ impl Default for Setting {
             buffers: 64,
             max_clients: 64,
             connections: 2,
+            pinned: 16,
+            pinned_free: 16,
+            stream: false,
             queue_length: 64,
             exchange_memory: 64 << 10,
             spool: None,
@@ -80,7 +87,11 @@ impl House {
         let groups = vec![GroupConfig {
             name: "app".into(),
             servers: (0..setting.world.servers)
-                .map(|id| ServerConfig { id: ServerId(id), connections: setting.connections })
+                .map(|id| ServerConfig {
+                    id: ServerId(id),
+                    connections: setting.connections,
+                    pinned: setting.pinned,
+                })
                 .collect(),
             queue_length: setting.queue_length,
             persistent: setting.persistent,
@@ -103,6 +114,7 @@ impl House {
                     max_body: setting.max_body,
                     request_ids: setting.request_ids,
                     error_pages: setting.error_pages.clone(),
+                    stream: setting.stream,
                 })
                 .collect(),
             groups: groups.clone(),
@@ -113,7 +125,7 @@ impl House {
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
-        let office = Office::new(wakers, 64, setting.max_clients);
+        let office = Office::new(wakers, 64, setting.max_clients, setting.pinned_free);
         let shared = Shared::new(setting.workers, &groups);
         let counters: Vec<_> =
             drivers.iter().map(|_| Arc::new(WorkerCounters::default())).collect();

@@ -232,3 +232,33 @@ fn options_that_may_go_no_further_never_reach_the_server() {
     assert_eq!(status(&text(&client)), 200);
     house.assert_quiet();
 }
+
+/// A body that must not be there may come later all the same: it must answer nobody else.
+#[test]
+fn what_a_bodiless_response_tells_of_a_body_is_believed() {
+    for (head, ends) in [
+        ("204 No Content\r\nContent-Length: 9", true),
+        ("204 No Content\r\nTransfer-Encoding: chunked", true),
+        ("304 Not Modified\r\nTransfer-Encoding: chunked", true),
+        ("204 No Content\r\nContent-Length: 0", false),
+        ("304 Not Modified\r\nContent-Length: 9", false),
+    ] {
+        let mut house = House::new(&Setting::default());
+        let client = house.client();
+        house.exchange(&client, GET);
+        let server = house.server();
+        let _ = text(&server);
+        server.write_all(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes());
+        house.settle();
+        assert_eq!(status(&text(&client)).to_string(), head[..3]);
+        assert_eq!(server.has_ended(), ends, "{head}");
+        house.exchange(&client, GET);
+        let next = if ends { house.server() } else { server };
+        next.write_all(OK);
+        house.settle();
+        assert_eq!(status(&text(&client)), 200);
+        client.close();
+        house.pass(Duration::from_secs(2));
+        house.assert_quiet();
+    }
+}

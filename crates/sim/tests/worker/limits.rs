@@ -71,6 +71,40 @@ fn at_the_limit_the_client_parked_longest_leaves_if_configured() {
     assert_eq!(house.sum(|c| c.clients_closed[CloseReason::Reclaimed as usize].get()), 1);
 }
 
+/// In a burst, clients that had their answer go before those that have not spoken yet.
+#[test]
+fn newcomers_are_spared_while_others_are_parked() {
+    let setting = Setting { max_clients: 4, reclaim_parked: true, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let new = house.client();
+    let served: Vec<_> = (0..2).map(|_| house.client()).collect();
+    for client in &served {
+        house.exchange(client, GET);
+        if let Some(server) = house.world.accept(base::id::ServerId(0)) {
+            server.write_all(OK);
+            house.settle();
+            let _ = text(client);
+            server.close();
+            house.settle();
+        }
+    }
+    house.pass(Duration::from_millis(900));
+    let burst: Vec<_> = (0..3).map(|_| house.client()).collect();
+    assert!(served.iter().all(sim::Peer::is_closed), "they had their turn");
+    assert!(!new.is_closed() && burst.iter().all(|client| !client.is_closed()));
+    // Nobody else is left: the one that came first goes.
+    let last = house.client();
+    assert!(new.is_closed() && last.is_accepted());
+    assert!(burst.iter().all(|client| !client.is_closed()));
+    // Who stays silent for a second is parked like any other.
+    house.exchange(&last, GET);
+    house.server().write_all(OK);
+    house.settle();
+    house.pass(Duration::from_secs(1));
+    let _more = house.client();
+    assert!(burst[0].is_closed() && !last.is_closed());
+}
+
 #[test]
 fn accepting_goes_on_after_the_system_ran_out_of_descriptors() {
     let mut house = House::new(&Setting::default());

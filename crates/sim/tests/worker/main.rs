@@ -7,3 +7,5 @@ mod http;
 mod life;
 mod limits;
 mod spool;
+mod streams;
+mod uploads;

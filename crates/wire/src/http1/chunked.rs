@@ -28,6 +28,8 @@ pub enum Keep {
     /// lines are kept as they came: [`super::write_trailers`] says which may be passed on, and
     /// [`ChunkReader::trailer_held`] how many bytes must not be passed on before that is known.
     Framed,
+    /// As [`Self::Framed`], but without trailers: a request's.
+    Chunks,
 }
 
 /// Reads a chunked body in place, cut anywhere.
@@ -128,7 +130,12 @@ impl ChunkReader {
             }
             let byte = bytes[at];
             at += 1;
-            if self.next(byte)? && self.keep == Keep::Framed {
+            let kept_here = match self.keep {
+                Keep::Data => false,
+                Keep::Framed => true,
+                Keep::Chunks => !self.is_of_trailer(byte),
+            };
+            if self.next(byte)? && kept_here {
                 bytes[kept] = byte;
                 kept += 1;
             }
@@ -165,6 +172,15 @@ impl ChunkReader {
         match self.awaits {
             Awaits::Data => self.remaining,
             _ => 0,
+        }
+    }
+
+    /// Whether the next byte, if it is this one, belongs to a trailer field.
+    const fn is_of_trailer(&self, byte: u8) -> bool {
+        match self.awaits {
+            Awaits::TrailerLine => byte != b'\r',
+            Awaits::TrailerName | Awaits::TrailerValue | Awaits::TrailerLf => true,
+            _ => false,
         }
     }
 

@@ -55,6 +55,9 @@ pub enum FieldKind {
     /// `X-Request-ID`: by what name logs know the request. A `_` counts as `-`, as in
     /// [`Self::Forwarding`].
     RequestId,
+    /// `X-Accel-Buffering`: in a response it tells the proxy whether to hold the body back, which
+    /// we never do; in a request it is of no concern.
+    AccelBuffering,
     /// Another field for the next hop only: `Keep-Alive`, `Proxy-Connection`, `TE` and those of
     /// proxy authentication.
     HopByHop,
@@ -71,7 +74,7 @@ pub struct Fields<'h> {
     section: &'h [u8],
     lines: ArrayVec<Line, MAX_FIELDS>,
     /// One bit for each kind that occurs, so that rare kinds cost no search.
-    present: u16,
+    present: u32,
 }
 
 /// Where a field stands in its section.
@@ -215,7 +218,7 @@ fn place(section: &[u8], part: &[u8]) -> Result<[u16; 2], Fault> {
 }
 
 impl FieldKind {
-    const fn bit(self) -> u16 {
+    const fn bit(self) -> u32 {
         1 << self as u8
     }
 }
@@ -243,6 +246,7 @@ pub(super) fn kind_of(name: &[u8]) -> FieldKind {
         17 => &[
             ("transfer-encoding", Kind::TransferEncoding),
             ("x-forwarded-proto", Kind::Forwarding),
+            ("x-accel-buffering", Kind::AccelBuffering),
         ],
         18 => &[("proxy-authenticate", Kind::HopByHop)],
         19 => &[("proxy-authorization", Kind::HopByHop)],
@@ -388,6 +392,9 @@ mod tests {
             ("X_Forwarded_For", Kind::Forwarding),
             ("x-forwarded_HOST", Kind::Forwarding),
             ("X-Forwarded-Port", Kind::Forwarding),
+            ("X-Accel-Buffering", Kind::AccelBuffering),
+            ("X_Accel_Buffering", Kind::HopByHop),
+            ("X-Accel-Redirect", Kind::EndToEnd),
             ("X-Forwarded-Proto", Kind::Forwarding),
             ("X-Real-IP", Kind::EndToEnd),
             ("Hosts", Kind::EndToEnd),

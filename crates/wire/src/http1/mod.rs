@@ -43,7 +43,8 @@ pub use scan::{HeadScanner, LEADING_LINES_MAX};
 pub use target::{Scheme, Target};
 pub use trailers::write_trailers;
 pub use write::{
-    ConnectionField, Delivery, Forwarding, Sent, finish_request, write_request, write_response,
+    ConnectionField, Delivery, Forwarding, Sent, finish_chunked_request, finish_request,
+    write_request, write_response,
 };
 pub use writer::{Full, Writer};
 

@@ -1,7 +1,7 @@
 //! A response's head as a value (RFC 9112 §4).
 
 use super::Limits;
-use super::bytes::{VALUE, all};
+use super::bytes::{VALUE, all, trim};
 use super::fault::Fault;
 use super::fields::Fields;
 use super::framing::{ResponseFraming, Told, Version, is_persistent, told};
@@ -30,6 +30,14 @@ impl ResponseHead<'_> {
     pub const fn is_interim(&self) -> bool {
         self.status < 200
     }
+
+    /// Whether the body is a stream of events, silent for as long as nothing happens
+    /// (`text/event-stream`, HTML Standard §9.2).
+    pub fn is_event_stream(&self) -> bool {
+        let types = self.fields.named("content-type").unwrap_or_default();
+        let essence = types.split(|&byte| byte == b';').next().unwrap_or_default();
+        trim(essence).eq_ignore_ascii_case(b"text/event-stream")
+    }
 }
 
 /// Parses a response's head.
@@ -56,7 +64,14 @@ pub fn parse_response<'h>(
         Told::Length(length) => ResponseFraming::Length(length),
         Told::Chunked => ResponseFraming::Chunked,
     };
-    let ends_itself = framing != ResponseFraming::UntilClose;
+    // 204 must have no framing, and 304 no coding (RFC 9112 §6.1, RFC 9110 §8.6): a server that
+    // sends it may send that body too, and a later response must not begin with it.
+    let stray = match (status, told) {
+        (204 | 304, Told::Chunked) => true,
+        (204, Told::Length(length)) => length > 0,
+        _ => false,
+    };
+    let ends_itself = framing != ResponseFraming::UntilClose && !stray;
     let persistent = ends_itself && is_persistent(version, &fields);
     Ok(ResponseHead { version, status, reason, fields, framing, persistent })
 }
@@ -136,8 +151,11 @@ mod tests {
             ("1.1", 200, true, chunked, Framing::None, true),
             ("1.1", 200, true, "", Framing::None, true),
             ("1.1", 204, false, "", Framing::None, true),
-            ("1.1", 204, false, length, Framing::None, true),
+            ("1.1", 204, false, length, Framing::None, false),
+            ("1.1", 204, false, "Content-Length: 0\r\n", Framing::None, true),
+            ("1.1", 204, false, chunked, Framing::None, false),
             ("1.1", 304, false, length, Framing::None, true),
+            ("1.1", 304, false, chunked, Framing::None, false),
             ("1.1", 304, false, close, Framing::None, false),
             ("1.1", 100, false, "", Framing::None, true),
             ("1.1", 205, false, "", Framing::UntilClose, false),
@@ -147,6 +165,22 @@ mod tests {
             let head = parse_response(text.as_bytes(), to_head, &LIMITS).unwrap();
             assert_eq!((head.framing, head.persistent), (framing, persistent), "{text:?}");
             assert_eq!(head.is_interim(), status == 100);
+        }
+    }
+
+    #[test]
+    fn event_streams() {
+        for (field, is) in [
+            ("Content-Type: text/event-stream\r\n", true),
+            ("content-type:TEXT/Event-Stream ; charset=utf-8\r\n", true),
+            ("Content-Type: text/event-streams\r\n", false),
+            ("Content-Type: text/plain; x=text/event-stream\r\n", false),
+            ("Accept: text/event-stream\r\n", false),
+            ("", false),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{field}\r\n");
+            let head = parse_response(text.as_bytes(), false, &LIMITS).unwrap();
+            assert_eq!(head.is_event_stream(), is, "{field}");
         }
     }
 

@@ -66,7 +66,8 @@ pub fn write_request(
                 | FieldKind::Via
                 | FieldKind::Date
                 | FieldKind::MaxForwards
-                | FieldKind::RequestId,
+                | FieldKind::RequestId
+                | FieldKind::AccelBuffering,
                 _,
             ) => w.field(field.name, field.value)?,
             _ => {}
@@ -97,6 +98,14 @@ pub fn finish_request(w: &mut Writer<'_>, length: Option<u64>) -> Result<(), Ful
         w.push(b"\r\n")?;
     }
     w.push(b"\r\n")
+}
+
+/// Ends the head of a request whose body follows in chunks.
+///
+/// # Errors
+/// [`Full`] when the room does not suffice.
+pub fn finish_chunked_request(w: &mut Writer<'_>) -> Result<(), Full> {
+    w.push(b"Transfer-Encoding: chunked\r\n\r\n")
 }
 
 fn write_forwarding(
@@ -224,6 +233,7 @@ fn write_response_fields(
             | FieldKind::Connection
             | FieldKind::Upgrade
             | FieldKind::HopByHop
+            | FieldKind::AccelBuffering
             | FieldKind::Nominated => false,
             FieldKind::EndToEnd
             | FieldKind::Host

@@ -66,3 +66,24 @@ fn a_socket_without_an_owner_goes_without_a_word() {
     assert_eq!(bench.settle(), []);
     bench.client(OWNER);
 }
+
+#[test]
+fn a_reset_is_no_orderly_end() {
+    use std::io::Read;
+    for abortive in [false, true] {
+        let mut bench = Bench::new();
+        let (mut stream, socket) = bench.client(OWNER);
+        assert_eq!(bench.send(socket, b"half"), Sent::Now(4));
+        let mut half = [0; 4];
+        stream.read_exact(&mut half).unwrap();
+        if abortive {
+            bench.driver.reset(socket);
+        } else {
+            bench.driver.close(socket);
+        }
+        assert_eq!(bench.settle(), [Completion::Closed { owner: OWNER }]);
+        let end = stream.read(&mut half).map_err(|error| error.kind());
+        let expected = if abortive { Err(std::io::ErrorKind::ConnectionReset) } else { Ok(0) };
+        assert_eq!(end, expected);
+    }
+}

@@ -201,3 +201,55 @@ fn discarding_counts_what_it_forgets() {
     }
     assert_eq!(forgotten, 40_000);
 }
+
+#[test]
+fn an_end_is_told_behind_bytes_that_nobody_receives() {
+    let mut bench = Bench::new();
+    let (mut stream, socket) = bench.client(OWNER);
+    bench.driver.await_end(socket);
+    stream.write_all(b"next").unwrap();
+    assert_eq!(bench.settle(), [], "bytes are no end");
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bench.settle(), [Completion::Ended { owner: OWNER }]);
+    assert_eq!(bench.settle(), [], "once");
+    bench.driver.arm(socket);
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }]);
+    assert_eq!(bench.receive(socket), (Received::Bytes(4), b"next".to_vec()));
+    assert_eq!(bench.receive(socket).0, Received::Ended);
+}
+
+#[test]
+fn an_end_that_came_before_it_was_awaited_is_told() {
+    let mut bench = Bench::new();
+    let (stream, socket) = bench.client(OWNER);
+    stream.shutdown(Shutdown::Write).unwrap();
+    bench.settle();
+    bench.driver.await_end(socket);
+    assert_eq!(bench.settle(), [Completion::Ended { owner: OWNER }]);
+}
+
+#[test]
+fn an_end_is_not_told_once_it_is_not_awaited_any_more() {
+    let mut bench = Bench::new();
+    let (stream, socket) = bench.client(OWNER);
+    bench.driver.await_end(socket);
+    bench.driver.disarm(socket);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bench.settle(), []);
+    bench.driver.await_end(socket);
+    bench.driver.arm(socket);
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }]);
+}
+
+#[test]
+fn a_reset_is_told_to_who_awaits_the_end() {
+    let mut bench = Bench::new();
+    let (stream, socket) = bench.client(OWNER);
+    bench.driver.await_end(socket);
+    reset(stream);
+    let told = bench.settle();
+    assert!(
+        told.contains(&Completion::Failed { owner: OWNER, fault: PeerFault::Reset }),
+        "{told:?}"
+    );
+}

@@ -71,6 +71,7 @@ impl Desk {
                 max_head: 32 << 10,
                 max_target: 8 << 10,
                 max_body: 256 << 10,
+                stream: None,
                 default_host: "fallback".into(),
                 upstream_persistent: true,
                 request_ids: false,
@@ -258,6 +259,7 @@ impl Desk {
             kept: false,
             begun: false,
             reusable: false,
+            pinned: false,
             since: Instant(0),
             promise,
         };

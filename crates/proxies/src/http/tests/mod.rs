@@ -15,3 +15,4 @@ mod samples;
 mod shortage;
 mod source;
 mod trailers;
+mod uploads;

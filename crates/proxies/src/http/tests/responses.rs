@@ -95,7 +95,7 @@ fn samples() -> Vec<Sample> {
             GET,
             "HTTP/1.1 204 \r\nContent-Length: 9\r\n\r\n",
             b"",
-            REUSABLE,
+            SPENT,
             Then::Park,
             delivered("204 ", "", "", b""),
         ),

@@ -206,6 +206,16 @@ fn max_forwards_counts_down_for_options_and_trace_only() {
     }
 }
 
+/// A word for the proxy in a response; a client's means nothing.
+#[test]
+fn buffering_is_for_the_proxy_to_know() {
+    let told = "HTTP/1.1 200 OK\r\nX-Accel-Buffering: no\r\nContent-Length: 0\r\n\r\n";
+    let got = response(told, false, ConnectionField::None, Sent::AsIs);
+    assert!(!got.to_ascii_lowercase().contains("accel"), "{got}");
+    let asked = "GET / HTTP/1.1\r\nHost: h\r\nX-Accel-Buffering: no\r\n\r\n";
+    assert!(request(asked, &FORWARDING, None).contains("X-Accel-Buffering: no\r\n"));
+}
+
 #[test]
 fn a_request_id_replaces_what_came() {
     let sent = "GET / HTTP/1.1\r\nx-request-id: a\r\nHost: h\r\nX_Request_ID: b\r\n\r\n";
