@@ -337,7 +337,7 @@ fn what_goes_through_the_spool_counts_like_the_rest() {
     let client = house.client();
     let head = "POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 200000\r\n\r\n";
     write(&mut house, &client, head.as_bytes());
-    write(&mut house, &client, &[b'x'; 200_000]);
+    write(&mut house, &client, &vec![b'x'; 200_000]);
     let server = house.server();
     let mut seen = 0;
     while seen < 200_000 {
@@ -345,7 +345,7 @@ fn what_goes_through_the_spool_counts_like_the_rest() {
         house.settle();
     }
     write(&mut house, &server, b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n");
-    write(&mut house, &server, &[b'y'; 300_000]);
+    write(&mut house, &server, &vec![b'y'; 300_000]);
     assert!(house.sum(|c| c.spooled.get()) >= 2, "both went there");
     assert!(told(&mut house).is_empty(), "the client has not taken it");
     let mut taken = 0;
