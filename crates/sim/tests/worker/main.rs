@@ -7,5 +7,6 @@ mod http;
 mod life;
 mod limits;
 mod spool;
+mod storm;
 mod streams;
 mod uploads;
