@@ -94,6 +94,7 @@ impl<D: Driver> Worker<D> {
         {
             let socket = client.socket;
             self.driver.send_text(socket, CONTINUE);
+            self.ledger.sent_text(id, CONTINUE);
         }
     }
 
