@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
-use crate::error::{Outcome, While};
+use crate::error::{Outcome, While, failure};
 use crate::machine::Patience;
 use crate::rows::{Length, Row};
 use crate::stand::Stand;
@@ -41,6 +41,10 @@ struct Line {
     /// anteroom's binary, built with `cargo build --release`.
     #[arg(long, global = true)]
     anteroom: Option<PathBuf>,
+    /// Another build of anteroom, which takes part in the rows of CPU: what did a change gain?
+    /// Nothing is written.
+    #[arg(long)]
+    other: Option<PathBuf>,
     /// Rows of the table; all but `million` if none is named.
     #[arg(value_enum)]
     rows: Vec<Row>,
@@ -95,7 +99,7 @@ impl Line {
     fn stand(&self) -> Outcome<Stand> {
         let anteroom = self.anteroom.clone().unwrap_or_else(release);
         let patience = Patience::new(Duration::from_secs(self.wait));
-        Ok(Stand { anteroom, folder: Folder::new()?, patience })
+        Ok(Stand { anteroom, other: self.other.clone(), folder: Folder::new()?, patience })
     }
 }
 
@@ -111,17 +115,28 @@ fn measure(line: &Line) -> Outcome<()> {
         quick: line.quick,
     };
     let rows = if line.rows.is_empty() { Row::usual() } else { line.rows.clone() };
-    let file = line.write.as_deref().filter(|_| !line.quick);
+    let file = line.write.as_deref().filter(|_| !line.quick && line.other.is_none());
+    let mut failed = Vec::new();
     for row in rows {
         let before = machine::load();
-        let report = row.measure(&stand, length)?.markdown();
+        let report = match row.measure(&stand, length) {
+            Ok(report) => report.markdown(),
+            Err(why) => {
+                eprintln!("{}: {why}", row.name());
+                failed.push(row.name());
+                continue;
+            }
+        };
         let conditions = machine::conditions(row, length, &before)?;
         println!("\n## {}\n\n{report}\n{conditions}", row.heading());
         if let Some(file) = file {
             write(file, row, &format!("{report}\n{conditions}"), &machine)?;
         }
     }
-    Ok(())
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(failure(format!("could not be measured: {}", failed.join(", "))))
 }
 
 /// Puts a row's result and what is said of the machine into the document.

@@ -147,9 +147,11 @@ impl Work {
         for proxy in [floor, Proxy::Nginx, Proxy::Haproxy, Proxy::Anteroom] {
             contest.add(proxy.to_string(), stand.start(proxy, &setup)?);
         }
-        if self.capped {
-            let setup = Setup { connections: self.clients, ..setup.clone() };
-            contest.add(self.unbounded(), stand.start(Proxy::Nginx, &setup)?);
+        if stand.other.is_some() {
+            contest.add(Proxy::Other.to_string(), stand.start(Proxy::Other, &setup)?);
+        }
+        for (label, setup) in self.others(&setup) {
+            contest.add(label, stand.start(Proxy::Nginx, &setup)?);
         }
         contest.hold(stand, length.rounds, &[&behind], &mut |contestant| {
             self.load(contestant, length.seconds)
@@ -157,10 +159,20 @@ impl Work {
         Ok(self.report(&contest))
     }
 
-    /// nginx allowed to keep a connection for every client, so that it need not open any: not
-    /// the same work, but what somebody without a bound would choose.
-    fn unbounded(&self) -> String {
-        format!("nginx, {} kept", self.clients)
+    /// nginx in other ways than the one compared with: allowed to keep a connection for every
+    /// client, so that it need not open any, which is not the same work; and with its default
+    /// buffers for large responses.
+    fn others(&self, setup: &Setup) -> Vec<(String, Setup)> {
+        let mut others = Vec::new();
+        if self.capped {
+            let setup = Setup { connections: self.clients, ..setup.clone() };
+            others.push((format!("nginx, {} kept", self.clients), setup));
+        }
+        if self.size >= 1 << 20 {
+            let setup = Setup { size: 0, ..setup.clone() };
+            others.push(("nginx, default buffers".to_owned(), setup));
+        }
+        others
     }
 
     /// Lets the clients ask one contestant for so many seconds.
@@ -233,6 +245,9 @@ impl Work {
             report.claim(Claim { what, limit, aim, found });
         }
         report.table(&table(contest, self.title, self.unit(), floor));
+        if let Some(ratio) = contest.ratio(ours, &Proxy::Other.to_string()) {
+            report.note(&format!("CPU of anteroom against its other build: {ratio:.3}."));
+        }
         report.note(&disturbance(contest));
         report
     }

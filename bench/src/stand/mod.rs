@@ -27,6 +27,9 @@ pub(crate) enum Proxy {
     Haproxy,
     /// Ours.
     Anteroom,
+    /// The other build of ours.
+    #[value(skip)]
+    Other,
     /// A forwarder that understands nothing: the least that moving the bytes costs.
     #[value(skip)]
     Floor {
@@ -41,6 +44,7 @@ impl fmt::Display for Proxy {
             Self::Nginx => "nginx",
             Self::Haproxy => "haproxy",
             Self::Anteroom => "anteroom",
+            Self::Other => "anteroom, other build",
             Self::Floor { .. } => "floor",
         })
     }
@@ -96,6 +100,8 @@ impl Setup {
 pub(crate) struct Stand {
     /// anteroom's binary.
     pub(crate) anteroom: PathBuf,
+    /// Another build of it, to be compared with.
+    pub(crate) other: Option<PathBuf>,
     /// Where configurations, sockets and logs go.
     pub(crate) folder: Folder,
     /// How long all in all may be waited for a quiet machine.
@@ -131,7 +137,12 @@ impl Stand {
         let process = match proxy {
             Proxy::Nginx => nginx::start(folder, &listen, setup, log.as_deref())?,
             Proxy::Haproxy => haproxy::start(folder, &listen, setup, log.as_deref())?,
-            Proxy::Anteroom => self.anteroom(&listen, setup, log.as_deref(), admin)?,
+            Proxy::Anteroom => anteroom(&self.anteroom, &listen, setup, (log.as_deref(), admin))?,
+            Proxy::Other => {
+                let other =
+                    self.other.as_ref().ok_or_else(|| failure("there is no other build"))?;
+                anteroom(other, &listen, setup, (log.as_deref(), admin))?
+            }
             Proxy::Floor { closes } => {
                 let (listen, upstream) = (listen.to_string(), setup.upstream.to_string());
                 let mut line = vec!["floor", "--listen", &listen, "--upstream", &upstream];
@@ -141,26 +152,26 @@ impl Stand {
         };
         Ok(Running { process, address: tcp(&listen)?, log, admin })
     }
+}
 
-    fn anteroom(
-        &self,
-        listen: &Address,
-        setup: &Setup,
-        log: Option<&Path>,
-        admin: Option<SocketAddrV4>,
-    ) -> Outcome<Process> {
-        let mut line = anteroom_line(listen, setup);
-        if let Some(log) = log {
-            line = format!("{line} --access-log {} --log-format json", log.display());
-        }
-        if let Some(admin) = admin {
-            line = format!("{line} --admin {admin}");
-        }
-        let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let mut process = Process::start(&self.anteroom, &arguments, setup.core)?;
-        process.line("anteroom ready", Duration::from_secs(20))?;
-        Ok(process)
+/// Starts a build of ours, with this log and this admin address if there are to be any.
+fn anteroom(
+    program: &Path,
+    listen: &Address,
+    setup: &Setup,
+    (log, admin): (Option<&Path>, Option<SocketAddrV4>),
+) -> Outcome<Process> {
+    let mut line = anteroom_line(listen, setup);
+    if let Some(log) = log {
+        line = format!("{line} --access-log {} --log-format json", log.display());
     }
+    if let Some(admin) = admin {
+        line = format!("{line} --admin {admin}");
+    }
+    let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    let mut process = Process::start(program, &arguments, setup.core)?;
+    process.line("anteroom ready", Duration::from_secs(20))?;
+    Ok(process)
 }
 
 /// The command line that does the same as nginx's configuration.
