@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::error::{Outcome, While, failure};
+use crate::statistics::real;
 
 /// Caches that grow with files, programs, address spaces and connections that are over, not with
 /// open sockets: whatever else this machine does shows there, so they are left out. (Not
@@ -58,6 +59,14 @@ pub(crate) struct Growth {
 
 /// How long objects freed by RCU may take to be free indeed.
 const GRACE: Duration = Duration::from_millis(500);
+
+impl Growth {
+    /// Bytes more.
+    pub(crate) fn bytes(&self) -> f64 {
+        let bytes = real(self.objects.unsigned_abs() * self.size);
+        if self.objects < 0 { -bytes } else { bytes }
+    }
+}
 
 impl Slabs {
     /// Waits a moment, shrinks the caches, and reads /proc/slabinfo (only root may) and
@@ -150,6 +159,8 @@ mod tests {
         let found = growth.iter().map(|grown| (grown.cache.as_str(), grown.objects, grown.size));
         let wanted = [("TCP", 20, 2368), ("pages of TCP buffers", 2, PAGE)];
         assert_eq!(found.collect::<Vec<_>>(), wanted);
+        let less = Growth { objects: -2, size: 8, cache: String::new() };
+        assert!((less.bytes() + 16.0).abs() < 1e-9);
     }
 
     #[test]

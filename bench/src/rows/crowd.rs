@@ -9,6 +9,7 @@ use crate::process::Process;
 use crate::report::{Claim, Report};
 use crate::rows::Length;
 use crate::rows::parked::{answered, holder_from, round};
+use crate::slab::{Growth, Slabs};
 use crate::stand::{Proxy, Running, Setup, Stand, tcp, upstream};
 use crate::statistics::{Spread, real};
 use crate::table::Table;
@@ -30,10 +31,10 @@ struct Seen {
     held: usize,
     /// Of these, the ones that were answered again at last.
     again: usize,
-    /// User memory of all processes beyond that of as many with a table for one client, B.
-    user: u64,
-    /// Memory of both ends, the proxies and the processes that hold the clients, KiB.
-    everything: u64,
+    /// User memory of each process beyond that of one with a table for one client, B.
+    user: Vec<f64>,
+    /// The kernel's objects of both ends, B.
+    kernel: f64,
 }
 
 /// Holds so many clients, once.
@@ -50,7 +51,7 @@ fn hold(stand: &Stand, clients: usize) -> Outcome<Seen> {
     let single = single(stand, &server)?;
     let shared = Address::free()?;
     let setup = Setup { shared: Some(shared.clone()), ..Setup::new(&server, MOST, CONNECTIONS) };
-    let before = available()?;
+    let (before, slabs) = (available()?, Slabs::now()?);
     let mut proxies: Vec<Running> = Vec::new();
     for _ in 0..processes {
         proxies.push(stand.start(Proxy::Anteroom, &setup)?);
@@ -69,16 +70,17 @@ fn hold(stand: &Stand, clients: usize) -> Outcome<Seen> {
         crowds.push((crowd, share));
         eprintln!("{} clients are held", clients_of(&crowds));
     }
-    let everything = before.saturating_sub(available()?);
-    let mut user = 0;
+    let kernel = Slabs::now()?.since(&slabs).iter().map(Growth::bytes).sum();
+    let mut user = Vec::with_capacity(proxies.len());
     for proxy in &proxies {
-        user += memory(&proxy.process.family())?.anonymous.saturating_sub(single.anonymous);
+        let anonymous = memory(&proxy.process.family())?.anonymous;
+        user.push(real(anonymous) - real(single.anonymous));
     }
     let mut again = 0;
     for (crowd, _) in &mut crowds {
         again += answered(crowd)?;
     }
-    Ok(Seen { processes, held: clients_of(&crowds), again, user, everything })
+    Ok(Seen { processes, held: clients_of(&crowds), again, user, kernel })
 }
 
 fn clients_of(crowds: &[(Process, usize)]) -> usize {
@@ -128,7 +130,7 @@ fn report(seen: &Seen, clients: usize) -> Report {
         aim: None,
         found: Spread::of([count(seen.held - seen.again)]),
     });
-    let user = real(seen.user) / count(seen.held).max(1.0);
+    let user = seen.user.iter().sum::<f64>() / count(seen.held).max(1.0);
     report.claim(Claim {
         what: "user memory per client (anonymous, all processes), B".to_owned(),
         limit: 128.0,
@@ -140,14 +142,17 @@ fn report(seen: &Seen, clients: usize) -> Report {
         "processes",
         "answered again",
         "user memory per client, B",
-        "all memory per client with the holding end, KiB",
+        "of each process, KiB",
+        "kernel memory per client, both ends, B",
     ]);
     table.row(vec![
         seen.held.to_string(),
         seen.processes.to_string(),
         seen.again.to_string(),
         format!("{user:.0}"),
-        format!("{:.2}", real(seen.everything) / count(seen.held).max(1.0)),
+        Spread::of(seen.user.iter().map(|bytes| bytes / 1024.0))
+            .map_or("–".to_owned(), |spread| format!("{spread:.0}")),
+        format!("{:.0}", seen.kernel / count(seen.held).max(1.0)),
     ]);
     report.table(&table);
     report.note("One run.");
