@@ -26,7 +26,7 @@ pub(crate) struct Profile {
     /// Whose system calls are counted; instructions are anteroom's alone.
     #[arg(long, value_enum, default_value = "anteroom")]
     proxy: Proxy,
-    /// Requests.
+    /// Requests, and one more for each client.
     #[arg(long, default_value_t = 10_000)]
     requests: u64,
     /// How many functions are shown.
@@ -60,13 +60,14 @@ impl Profile {
         }
         let mut strace = Process::start(Path::new("strace"), &words(&line), None)?;
         strace.line("strace: Process", PATIENCE)?;
-        work.ask(running.address, self.requests)?;
+        let requests = work.clients() + self.requests;
+        work.ask(running.address, requests)?;
         end(strace, Signal::INT)?;
         let text = fs::read_to_string(&file).doing("strace's report")?;
         let title = format!("system calls of {} per request, {}", self.proxy, self.row.name());
         let mut table = Table::new(&[&title, "calls", "of these in vain"]);
         for call in calls(&text) {
-            let per_request = |count: u64| format!("{:.3}", real(count) / real(self.requests));
+            let per_request = |count: u64| format!("{:.3}", real(count) / real(requests));
             table.row(vec![call.name, per_request(call.count), per_request(call.errors)]);
         }
         Ok(table)
@@ -74,10 +75,10 @@ impl Profile {
 
     /// Counts by callgrind: what so many requests more cost.
     fn instructions(&self, stand: &Stand, work: &Work, server: &Address) -> Outcome<String> {
-        let few = under_callgrind(stand, work, server, self.requests / 10)?;
-        let many = under_callgrind(stand, work, server, self.requests)?;
-        let each =
-            (summary(&many)? - summary(&few)?) / (real(self.requests) - real(self.requests / 10));
+        let (less, more) = (work.clients() + self.requests / 10, work.clients() + self.requests);
+        let few = under_callgrind(stand, work, server, less)?;
+        let many = under_callgrind(stand, work, server, more)?;
+        let each = (summary(&many)? - summary(&few)?) / real(more - less);
         let annotate = words(&format!("--auto=no --show-percs=no {many}"));
         let annotate = Process::start(Path::new("callgrind_annotate"), &annotate, None)?;
         let text = annotate.output(PATIENCE)?;
@@ -85,9 +86,8 @@ impl Profile {
         let functions: Vec<&str> = functions.take(self.functions + 2).collect();
         Ok(format!(
             "instructions of anteroom per request, {}: {each:.0}\n\n\
-             all instructions of {} requests, by function:\n{}",
+             all instructions of {more} requests, by function:\n{}",
             self.row.name(),
-            self.requests,
             functions.join("\n")
         ))
     }

@@ -117,6 +117,11 @@ impl Work {
         }
     }
 
+    /// How many clients ask at once.
+    pub(crate) const fn clients(&self) -> u64 {
+        self.clients as u64
+    }
+
     /// How proxies are set up for it, the server being at this address.
     pub(crate) fn setup(&self, server: &Address) -> Setup {
         Setup {
