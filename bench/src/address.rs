@@ -80,6 +80,14 @@ impl Address {
             Self::Unix(path) => format!("unix:{}", path.display()),
         }
     }
+
+    /// As configuration files of HAProxy write it behind `server NAME`.
+    pub(crate) fn for_haproxy(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(path) => format!("unix@{}", path.display()),
+        }
+    }
 }
 
 impl fmt::Display for Address {
@@ -109,10 +117,11 @@ impl FromStr for Address {
 const SOURCES: usize = 8;
 
 /// A connection of the crowd's `number`-th client, from one of the loopback addresses
-/// 127.0.0.10 and following. Closing it resets it: thousands of sockets in TIME-WAIT would
+/// 127.0.NET.10 and following. Closing it resets it: thousands of sockets in TIME-WAIT would
 /// stand in the way of the next measurement.
 pub(crate) fn connect_from_crowd(
     target: SocketAddrV4,
+    net: u8,
     number: usize,
     blocking: bool,
 ) -> Outcome<TcpStream> {
@@ -120,7 +129,7 @@ pub(crate) fn connect_from_crowd(
     let flags = flags | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
     let last = 10 + u8::try_from(number % SOURCES).unwrap_or_default();
-    bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0))?;
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::new(127, 0, net, last), 0))?;
     sockopt::set_socket_linger(&socket, Some(Duration::ZERO))?;
     sockopt::set_tcp_nodelay(&socket, true)?;
     match connect(&socket, &target) {
@@ -151,8 +160,8 @@ mod tests {
     fn the_crowd_comes_from_several_addresses() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let SocketAddr::V4(target) = listener.local_addr().unwrap() else { panic!("IPv4") };
-        let first = connect_from_crowd(target, 0, true).unwrap();
-        let second = connect_from_crowd(target, 1, true).unwrap();
+        let first = connect_from_crowd(target, 0, 0, true).unwrap();
+        let second = connect_from_crowd(target, 0, 1, true).unwrap();
         assert_ne!(first.local_addr().unwrap().ip(), second.local_addr().unwrap().ip());
     }
 }

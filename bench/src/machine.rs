@@ -1,25 +1,65 @@
 //! The machine a figure comes from, and how much of it others used meanwhile.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::{Outcome, While, failure};
+use crate::error::{Failure, Outcome, While, failure};
+use crate::rows::{Length, Row};
 use crate::statistics::real;
 use crate::usage::TICKS;
 
-/// A few lines that describe the machine and the programs measured.
-pub(crate) fn description(anteroom: &std::path::Path) -> String {
+/// A few lines that describe the machine and the programs measured. Fails when one of them is
+/// not there.
+pub(crate) fn description(anteroom: &Path) -> Outcome<String> {
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let lines = [
         format!("- {cores} cores, {}, {} of memory", model(), memory()),
         format!("- Linux {}", first_line("/proc/sys/kernel/osrelease")),
-        format!("- {}", version("nginx", "-v")),
-        format!("- {}", version("wrk", "-v")),
-        format!("- anteroom: {}", version(&anteroom.display().to_string(), "--version")),
+        format!("- {}", version("nginx", "-v", "apt-get install nginx-light")?),
+        format!("- {}", version("haproxy", "-v", "apt-get install haproxy")?),
+        format!("- {}", version("wrk", "-v", "apt-get install wrk")?),
+        format!(
+            "- {}",
+            version(&anteroom.display().to_string(), "--version", "cargo build --release")?
+        ),
+        format!("- {}", version("rustc", "--version", "rustup")?),
     ];
-    lines.join("\n")
+    if !rustix::process::geteuid().is_root() {
+        return Err(failure(
+            "only root may count the kernel's objects and start nginx as measured",
+        ));
+    }
+    Ok(lines.join("\n"))
+}
+
+/// How a row was measured.
+pub(crate) fn conditions(row: Row, length: Length, load_before: &str) -> Outcome<String> {
+    let now = httpdate::fmt_http_date(std::time::SystemTime::now());
+    let date: Vec<&str> = now.split_whitespace().skip(1).take(3).collect();
+    Ok(format!(
+        "{}, commit {}: `cargo xtask bench {} --rounds {} --seconds {}`; load average {load_before} \
+         before, {} after.",
+        date.join(" "),
+        commit()?,
+        row.name(),
+        length.rounds,
+        length.seconds,
+        load(),
+    ))
+}
+
+/// The commit of the tree, and whether anything but the figures themselves differs from it.
+fn commit() -> Outcome<String> {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git").args(arguments).output().doing("git")?;
+        Ok::<_, Failure>(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changed = git(&["status", "--porcelain", "--", ":/", ":!/docs/benchmarks.md"])?;
+    let state = if changed.is_empty() { "" } else { " with changes not committed" };
+    Ok(format!("{}{state}", git(&["rev-parse", "--short=10", "HEAD"])?))
 }
 
 fn first_line(path: &str) -> String {
@@ -38,14 +78,14 @@ fn memory() -> String {
     format!("{} GiB", kibibytes.unwrap_or_default() / (1 << 20))
 }
 
-/// What a program says of itself, in a line.
-fn version(program: &str, flag: &str) -> String {
-    let Ok(output) = Command::new(program).arg(flag).output() else {
-        return format!("{program}: not found");
-    };
+/// What a program says of itself, in a line; `remedy` brings it when it is missing.
+fn version(program: &str, flag: &str, remedy: &str) -> Outcome<String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let output = Command::new(program).arg(flag).env("PATH", path + ":/usr/sbin").output();
+    let output = output.map_err(|error| failure(format!("{program}: {error} ({remedy})")))?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said).into_owned();
-    said.lines().next().unwrap_or_default().trim().to_owned()
+    Ok(said.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// Time all cores spent so far, in ticks.
@@ -140,6 +180,12 @@ mod tests {
         let start = Instant::now();
         patience.wait_for_quiet().unwrap();
         assert!(patience.is_over() && start.elapsed() < Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_remedy() {
+        let error = version("no-such-program", "-v", "get it").unwrap_err().to_string();
+        assert!(error.contains("no-such-program") && error.contains("get it"), "{error}");
     }
 
     #[test]

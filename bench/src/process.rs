@@ -1,5 +1,6 @@
 //! A program this bench starts, talks to by lines, and ends by process id.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -27,6 +28,25 @@ const PATIENCE: Duration = Duration::from_secs(5);
 impl Process {
     /// Starts a program, bound to one core if so wanted.
     pub(crate) fn start(program: &Path, arguments: &[String], core: Option<u8>) -> Outcome<Self> {
+        Self::spawn(program, arguments, core, Stdio::piped())
+    }
+
+    /// The same of one whose standard output goes into a file.
+    pub(crate) fn start_writing(
+        program: &Path,
+        arguments: &[String],
+        core: Option<u8>,
+        output: File,
+    ) -> Outcome<Self> {
+        Self::spawn(program, arguments, core, output.into())
+    }
+
+    fn spawn(
+        program: &Path,
+        arguments: &[String],
+        core: Option<u8>,
+        output: Stdio,
+    ) -> Outcome<Self> {
         let mut command = match core {
             Some(core) => {
                 let mut command = Command::new("taskset");
@@ -36,7 +56,7 @@ impl Process {
             None => Command::new(program),
         };
         command.args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(output).stderr(Stdio::piped());
         let name = program.display().to_string();
         let mut child = command.spawn().doing(&name)?;
         let (sender, lines) = channel();

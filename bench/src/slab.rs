@@ -1,9 +1,16 @@
 //! Kernel memory: objects in the slab caches, and pages of TCP buffers.
+//!
+//! What a cache keeps free for each core counts as used in `/proc/slabinfo`: some dozens of
+//! objects in each, which for sockets of 2.4 KB are bytes per client. So every cache is shrunk
+//! before it is counted: then its count is exact.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::thread;
+use std::time::Duration;
 
 use crate::error::{Outcome, While, failure};
+use crate::statistics::real;
 
 /// Caches that grow with files, programs, address spaces and connections that are over, not with
 /// open sockets: whatever else this machine does shows there, so they are left out. (Not
@@ -35,7 +42,7 @@ const UNRELATED: [&str; 19] = [
 pub(crate) struct Slabs {
     /// Name of a cache: objects in use, bytes of one.
     caches: BTreeMap<String, (u64, u64)>,
-    /// Bytes in TCP's buffers.
+    /// Pages of TCP's buffers.
     buffers: u64,
 }
 
@@ -50,23 +57,36 @@ pub(crate) struct Growth {
     pub(crate) size: u64,
 }
 
+/// How long objects freed by RCU may take to be free indeed.
+const GRACE: Duration = Duration::from_millis(500);
+
 impl Growth {
     /// Bytes more.
-    pub(crate) fn bytes(&self) -> i64 {
-        self.objects * i64::try_from(self.size).unwrap_or(i64::MAX)
+    pub(crate) fn bytes(&self) -> f64 {
+        let bytes = real(self.objects.unsigned_abs() * self.size);
+        if self.objects < 0 { -bytes } else { bytes }
     }
 }
 
 impl Slabs {
-    /// Reads /proc/slabinfo (only root may) and /proc/net/sockstat.
+    /// Waits a moment, shrinks the caches, and reads /proc/slabinfo (only root may) and
+    /// /proc/net/sockstat.
     pub(crate) fn now() -> Outcome<Self> {
+        thread::sleep(GRACE);
+        for cache in fs::read_dir("/sys/kernel/slab").doing("/sys/kernel/slab")? {
+            let cache = cache?;
+            let name = cache.file_name().to_string_lossy().into_owned();
+            if !is_unrelated(&name) && !name.starts_with(':') {
+                let path = cache.path().join("shrink");
+                fs::write(&path, "1").doing(&path.display().to_string())?;
+            }
+        }
         let text = fs::read_to_string("/proc/slabinfo").doing("/proc/slabinfo (root only)")?;
         let sockets = fs::read_to_string("/proc/net/sockstat").doing("/proc/net/sockstat")?;
         Ok(Self { caches: caches(&text), buffers: buffers(&sockets)? })
     }
 
-    /// What grew since, largest first, the unrelated caches left out. Pages of TCP's buffers
-    /// stand among them as a cache of objects of one byte.
+    /// What grew since, the unrelated caches left out. Pages of TCP's buffers stand among them.
     pub(crate) fn since(&self, before: &Self) -> Vec<Growth> {
         let mut growth: Vec<Growth> = Vec::new();
         for (cache, &(objects, size)) in &self.caches {
@@ -75,10 +95,9 @@ impl Slabs {
             growth.push(Growth { cache: cache.clone(), objects, size });
         }
         let objects = self.buffers.cast_signed() - before.buffers.cast_signed();
-        growth.push(Growth { cache: "TCP buffers".to_owned(), objects, size: 1 });
+        growth.push(Growth { cache: "pages of TCP buffers".to_owned(), objects, size: PAGE });
         clamp(&mut growth);
         growth.retain(|growth| growth.objects != 0);
-        growth.sort_by_key(|growth| -growth.bytes());
         growth
     }
 }
@@ -94,6 +113,10 @@ fn clamp(growth: &mut [Growth]) {
     }
 }
 
+fn is_unrelated(cache: &str) -> bool {
+    UNRELATED.iter().any(|start| cache.starts_with(start))
+}
+
 fn caches(text: &str) -> BTreeMap<String, (u64, u64)> {
     let lines = text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
@@ -101,8 +124,7 @@ fn caches(text: &str) -> BTreeMap<String, (u64, u64)> {
         let objects: u64 = words.next()?.parse().ok()?;
         let _all = words.next()?;
         let size: u64 = words.next()?.parse().ok()?;
-        let unrelated = UNRELATED.iter().any(|start| name.starts_with(start));
-        (!unrelated).then(|| (name.to_owned(), (objects, size)))
+        (!is_unrelated(name)).then(|| (name.to_owned(), (objects, size)))
     });
     lines.collect()
 }
@@ -116,7 +138,7 @@ fn buffers(text: &str) -> Outcome<u64> {
         let mut words = line.split_whitespace().skip_while(|&word| word != "mem");
         words.nth(1)?.parse::<u64>().ok()
     });
-    pages.map(|pages| pages * PAGE).ok_or_else(|| failure("no TCP memory in sockstat"))
+    pages.ok_or_else(|| failure("no TCP memory in sockstat"))
 }
 
 #[cfg(test)]
@@ -128,14 +150,17 @@ mod tests {
         ext4_inode_cache 5 5 1128 14 4 : tunables 0 0 0 : slabdata 1 1 0\n";
 
     #[test]
-    fn grows_by_objects_times_size() {
-        let before = Slabs { caches: caches(TEXT), buffers: 4096 };
+    fn growth_is_counted_in_objects() {
+        let before = Slabs { caches: caches(TEXT), buffers: 1 };
         let after = TEXT.replace("TCP 10", "TCP 30").replace("cache 5", "cache 9");
-        let after = Slabs { caches: caches(&after), buffers: 8192 };
+        let after = Slabs { caches: caches(&after), buffers: 3 };
         let growth = after.since(&before);
         assert_eq!(growth.len(), 2, "{growth:?}");
-        assert_eq!((growth[1].cache.as_str(), growth[1].bytes()), ("TCP buffers", 4096));
-        assert_eq!((growth[0].cache.as_str(), growth[0].bytes()), ("TCP", 20 * 2368));
+        let found = growth.iter().map(|grown| (grown.cache.as_str(), grown.objects, grown.size));
+        let wanted = [("TCP", 20, 2368), ("pages of TCP buffers", 2, PAGE)];
+        assert_eq!(found.collect::<Vec<_>>(), wanted);
+        let less = Growth { objects: -2, size: 8, cache: String::new() };
+        assert!((less.bytes() + 16.0).abs() < 1e-9);
     }
 
     #[test]
@@ -149,7 +174,7 @@ mod tests {
     #[test]
     fn buffers_are_counted_in_pages() {
         let text = "sockets: used 9\nTCP: inuse 3 orphan 0 tw 0 alloc 4 mem 7\nUDP: mem 1\n";
-        assert_eq!(buffers(text).unwrap(), 7 * 4096);
+        assert_eq!(buffers(text).unwrap(), 7);
         assert!(buffers("UDP: mem 1").is_err());
     }
 }

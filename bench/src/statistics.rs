@@ -1,7 +1,38 @@
-//! Medians and percentiles.
+//! Medians, spreads and percentiles.
+
+use std::fmt;
+
+/// The middle, the least and the most of some values.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Spread {
+    /// The median.
+    pub(crate) median: f64,
+    /// The smallest.
+    pub(crate) least: f64,
+    /// The largest.
+    pub(crate) most: f64,
+}
+
+impl Spread {
+    /// Of these values; none of none.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let values: Vec<f64> = values.into_iter().collect();
+        let (least, most) = extremes(&values);
+        (!values.is_empty()).then(|| Self { median: median(&values), least, most })
+    }
+}
+
+/// `12.3 (11.9–14.0)`, with as many decimals as the format asks for, two if it does not.
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = f.precision().unwrap_or(2);
+        let Self { median, least, most } = self;
+        write!(f, "{median:.digits$} ({least:.digits$}–{most:.digits$})")
+    }
+}
 
 /// The middle of these values, or the mean of the two middle ones; 0 of none.
-pub(crate) fn median(values: &[f64]) -> f64 {
+fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let half = sorted.len() / 2;
@@ -13,7 +44,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
 }
 
 /// The smallest and the largest of these values; zeros of none.
-pub(crate) fn extremes(values: &[f64]) -> (f64, f64) {
+fn extremes(values: &[f64]) -> (f64, f64) {
     let smallest = values.iter().copied().reduce(f64::min).unwrap_or_default();
     let largest = values.iter().copied().reduce(f64::max).unwrap_or_default();
     (smallest, largest)
@@ -48,6 +79,14 @@ mod tests {
         {
             assert!((median(&values) - middle).abs() < 1e-9, "{values:?}");
         }
+    }
+
+    #[test]
+    fn spreads_are_shown_with_their_range() {
+        let spread = Spread::of([2.0, 1.0, 4.0]).unwrap();
+        assert_eq!(spread.to_string(), "2.00 (1.00–4.00)");
+        assert_eq!(format!("{spread:.0}"), "2 (1–4)");
+        assert_eq!(Spread::of([]), None);
     }
 
     #[test]

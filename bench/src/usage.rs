@@ -34,36 +34,40 @@ fn kibibytes(text: &str, key: &str) -> Outcome<u64> {
 /// Ticks a second in /proc (`USER_HZ`, 100 on every Linux there is).
 pub(crate) const TICKS: f64 = 100.0;
 
-/// User and system time of these processes and all their threads so far, in seconds.
+/// User and system time of these processes and all their threads so far, in seconds: what the
+/// scheduler counts in nanoseconds. (The `utime` and `stime` of /proc/PID/stat share the same
+/// sum out, rounded to ticks of 10 ms.)
 pub(crate) fn processor_time(processes: &[u32]) -> Outcome<f64> {
-    let mut seconds = 0.0;
+    let mut nanoseconds = 0;
     for process in processes {
-        seconds += stat(&format!("/proc/{process}/stat"), OWN)?;
+        let path = format!("/proc/{process}/task");
+        for task in fs::read_dir(&path).doing(&path)? {
+            let path = task?.path().join("schedstat");
+            // A thread that has ended meanwhile has nothing left to tell.
+            let Ok(text) = fs::read_to_string(&path) else { continue };
+            let first = text.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+            nanoseconds +=
+                first.ok_or_else(|| failure(format!("{} is odd: {text}", path.display())))?;
+        }
     }
-    Ok(seconds)
+    Ok(crate::statistics::real(nanoseconds) / 1e9)
 }
 
 /// User and system time of all programs this one started that have ended, in seconds.
 pub(crate) fn time_of_the_ended() -> Outcome<f64> {
-    stat("/proc/self/stat", ENDED_CHILDREN)
-}
-
-/// How many fields stand between a process's name and its own times (utime and stime, the 14th
-/// and 15th field), or those of its ended children (the 16th and 17th).
-const OWN: usize = 11;
-const ENDED_CHILDREN: usize = 13;
-
-fn stat(path: &str, skipped: usize) -> Outcome<f64> {
+    let path = "/proc/self/stat";
     let text = fs::read_to_string(path).doing(path)?;
-    let ticks = stat_ticks(&text, skipped);
-    let ticks = ticks.ok_or_else(|| failure(format!("{path} is odd: {text}")))?;
+    let ticks = ended_ticks(&text).ok_or_else(|| failure(format!("{path} is odd: {text}")))?;
     Ok(crate::statistics::real(ticks) / TICKS)
 }
 
-/// User plus system time; the name may hold anything, parentheses too.
-fn stat_ticks(text: &str, skipped: usize) -> Option<u64> {
+/// Fields between a process's name and the times of its ended children, the 16th and 17th.
+const BEFORE: usize = 13;
+
+/// User plus system time of the children; the name may hold anything, parentheses too.
+fn ended_ticks(text: &str) -> Option<u64> {
     let (_, behind) = text.rsplit_once(')')?;
-    let mut fields = behind.split_whitespace().skip(skipped);
+    let mut fields = behind.split_whitespace().skip(BEFORE);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
@@ -96,8 +100,7 @@ mod tests {
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let text = "7 (a) b) S 1 7 7 0 -1 4194560 99 0 0 0 123 45 6 7 20 0 1 0 100 0 0";
-        assert_eq!(stat_ticks(text, OWN), Some(168));
-        assert_eq!(stat_ticks(text, ENDED_CHILDREN), Some(13));
+        assert_eq!(ended_ticks(text), Some(13));
     }
 
     #[test]
@@ -105,12 +108,15 @@ mod tests {
         let this = std::process::id();
         let memory = memory(&[this]).unwrap();
         assert!(memory.pss > 0 && memory.anonymous <= memory.pss);
-        assert!(processor_time(&[this]).unwrap() >= 0.0);
         assert!(memory_of_nobody_fails());
+        let before = processor_time(&[this]).unwrap();
+        let start = std::time::Instant::now();
+        while start.elapsed() < std::time::Duration::from_millis(20) {}
+        assert!(processor_time(&[this]).unwrap() > before);
     }
 
     fn memory_of_nobody_fails() -> bool {
-        memory(&[u32::MAX]).is_err()
+        memory(&[u32::MAX]).is_err() && processor_time(&[u32::MAX]).is_err()
     }
 
     #[test]

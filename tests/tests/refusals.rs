@@ -253,9 +253,10 @@ fn what_is_too_large_gets_413_414_431() {
 }
 
 #[test]
-fn a_body_beyond_the_exchange_memory_gets_413() {
+fn without_a_spool_a_body_beyond_the_exchange_memory_gets_413() {
     let upstream = Upstream::pages();
-    let proxy = Setup::new(upstream.address()).with("--exchange-memory", "128KiB").start();
+    let setup = Setup::new(upstream.address()).with("--spool", "off");
+    let proxy = setup.with("--exchange-memory", "128KiB").start();
     let length = post("Content-Length: 400000", "");
     let chunk = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
     let cases: [Case; 2] = [

@@ -1,6 +1,7 @@
 //! The project's own commands: `cargo xtask test` runs everything that must hold.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod blackbox;
 mod deny;
 mod house;
@@ -17,15 +18,24 @@ use tally::Tally;
 
 const USAGE: &str = "\
 usage: cargo xtask test [--no-install] [--only FILTER]
+       cargo xtask bench [ROW ...] [--rounds N] [--quick] [--wait SECONDS]
+       cargo xtask bench profile --row ROW
 
   test          install what the tests need, then lints, unit and property tests, the layering
                 test and the black-box tests of the release binary; ends in `N passed, N failed`
   --no-install  skip installing: what is missing makes its step fail
   --only FILTER run only the steps, and of the black-box tests only the files, whose name
-                contains FILTER (steps: fmt, clippy, deny, house, unit, build, blackbox)";
+                contains FILTER (steps: fmt, clippy, deny, house, unit, build, blackbox)
+
+  bench         measure anteroom beside nginx and HAProxy and write the table into
+                docs/benchmarks.md; only these rows if any are named (`bench --help` lists them)
+  bench profile count the system calls and instructions of a request";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(("bench", rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
+        return bench::run(&Runner::new(root()), rest);
+    }
     match Plan::parse(&arguments) {
         Ok(plan) => plan.execute(),
         Err(wrong) => {

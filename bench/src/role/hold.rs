@@ -12,7 +12,7 @@ use crate::role::{orders, say};
 
 /// Obeys until standard input ends: at each line `round` every client, connected at the first,
 /// exchanges one request; the answer is `round N`, N being the clients that were answered 200.
-pub(crate) fn hold(target: SocketAddrV4, clients: usize, batch: usize) -> Outcome<()> {
+pub(crate) fn hold(target: SocketAddrV4, clients: usize, batch: usize, net: u8) -> Outcome<()> {
     let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nUser-Agent: bench\r\n\r\n");
     let mut crowd: Vec<TcpStream> = Vec::with_capacity(clients);
     say("ready")?;
@@ -24,7 +24,7 @@ pub(crate) fn hold(target: SocketAddrV4, clients: usize, batch: usize) -> Outcom
         for first in (0..clients).step_by(batch.max(1)) {
             let range = first..clients.min(first + batch);
             for number in range.clone().skip(crowd.len().saturating_sub(first)) {
-                crowd.push(connect(target, number)?);
+                crowd.push(connect(target, net, number)?);
             }
             let members = crowd.get_mut(range).ok_or_else(|| failure("a client is missing"))?;
             answered += exchange(members, request.as_bytes());
@@ -34,8 +34,9 @@ pub(crate) fn hold(target: SocketAddrV4, clients: usize, batch: usize) -> Outcom
     Ok(())
 }
 
-fn connect(target: SocketAddrV4, number: usize) -> Outcome<TcpStream> {
-    let stream = connect_from_crowd(target, number, true).doing(&format!("client {number}"))?;
+fn connect(target: SocketAddrV4, net: u8, number: usize) -> Outcome<TcpStream> {
+    let stream =
+        connect_from_crowd(target, net, number, true).doing(&format!("client {number}"))?;
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     Ok(stream)
 }

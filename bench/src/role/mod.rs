@@ -5,6 +5,7 @@
 
 pub(crate) mod bare;
 pub(crate) mod floor;
+pub(crate) mod fresh;
 pub(crate) mod hold;
 pub(crate) mod normal;
 pub(crate) mod slow;
@@ -42,6 +43,9 @@ pub(crate) enum Role {
         /// How many exchange at the same time.
         #[arg(long, default_value_t = 64)]
         batch: usize,
+        /// Their addresses are in 127.0.NET.0/24.
+        #[arg(long, default_value_t = 0)]
+        net: u8,
     },
     /// A server that registers nothing: half of what a pair of plain sockets costs.
     Bare {
@@ -93,14 +97,32 @@ pub(crate) enum Role {
         /// Where it sends what it receives.
         #[arg(long)]
         upstream: Address,
+        /// End a client's connection after one response.
+        #[arg(long)]
+        closes: bool,
+    },
+    /// Clients that open a connection for each request.
+    Fresh {
+        /// Where they connect.
+        #[arg(long)]
+        target: SocketAddrV4,
+        /// How many.
+        #[arg(long, default_value_t = 64)]
+        clients: usize,
+        /// For how many milliseconds.
+        #[arg(long, default_value_t = 86_400_000)]
+        milliseconds: u64,
+        /// The most requests.
+        #[arg(long, default_value_t = u64::MAX)]
+        requests: u64,
     },
 }
 
 /// Plays a role to its end.
-pub(crate) fn play(role: Role) -> Outcome<()> {
-    match role {
-        Role::Upstream { listen, size } => upstream::serve(&listen, size),
-        Role::Hold { target, clients, batch } => hold::hold(target, clients, batch),
+pub(crate) fn play(role: &Role) -> Outcome<()> {
+    match *role {
+        Role::Upstream { ref listen, size } => upstream::serve(listen, size),
+        Role::Hold { target, clients, batch, net } => hold::hold(target, clients, batch, net),
         Role::Bare { listen, clients } => bare::serve(listen, clients),
         Role::Slow { target, clients, rate, body } => {
             slow::dribble(target, &slow::Pace { clients, rate, body })
@@ -114,7 +136,13 @@ pub(crate) fn play(role: Role) -> Outcome<()> {
             };
             normal::ask(target, &pace)
         }
-        Role::Floor { listen, upstream } => floor::forward(&listen, &upstream),
+        Role::Floor { ref listen, ref upstream, closes } => {
+            floor::forward(listen, upstream, closes)
+        }
+        Role::Fresh { target, clients, milliseconds, requests } => {
+            let lasting = Duration::from_millis(milliseconds);
+            fresh::ask(target, &fresh::Pace { clients, lasting, requests })
+        }
     }
 }
 

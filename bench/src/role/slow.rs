@@ -122,7 +122,7 @@ impl Member {
     /// Once a second: takes what came, then sends its few bytes.
     fn act(&mut self, target: SocketAddrV4, message: &Message, rate: usize, report: &mut Report) {
         let Some(stream) = self.stream.as_mut() else {
-            match connect_from_crowd(target, self.number, false) {
+            match connect_from_crowd(target, 0, self.number, false) {
                 Ok(stream) => self.stream = Some(stream),
                 Err(_) => report.lost += 1,
             }

@@ -29,7 +29,7 @@ pub(crate) fn serve(address: &Address, size: usize) -> Outcome<()> {
         for event in events.drain(..) {
             match event.data.u64() {
                 LISTENER => server.accept()?,
-                number => server.answer(number),
+                number => server.serve(number)?,
             }
         }
     }
@@ -59,6 +59,10 @@ struct Server {
 struct Client {
     socket: OwnedFd,
     matched: usize,
+    /// Responses it is still to get, the one under way included.
+    owed: usize,
+    /// Bytes of the one under way that its socket took.
+    sent: usize,
 }
 
 impl Server {
@@ -75,32 +79,60 @@ impl Server {
             let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
             let data = EventData::new_u64(self.next);
             epoll::add(&self.epoll, &socket, data, EventFlags::IN)?;
-            self.clients.insert(self.next, Client { socket, matched: 0 });
+            self.clients.insert(self.next, Client { socket, matched: 0, owed: 0, sent: 0 });
             self.next += 1;
         }
         Ok(())
     }
 
-    /// Reads once and sends as many responses as requests ended. A client that does not take
-    /// its responses is dropped: they fit its socket's buffer unless it pipelines without end.
-    fn answer(&mut self, number: u64) {
-        let Some(client) = self.clients.get_mut(&number) else { return };
-        let received = recv(&client.socket, self.scratch.as_mut_slice(), RecvFlags::empty());
-        let healthy = match received {
-            Ok((0, _)) => false,
-            Ok((length, _)) => {
-                let bytes = self.scratch.get(..length).unwrap_or_default();
-                let ends = ends(bytes, &mut client.matched);
-                (0..ends).all(|_| {
-                    let sent = send(&client.socket, &self.response, SendFlags::NOSIGNAL);
-                    sent.is_ok_and(|sent| sent == self.response.len())
-                })
-            }
-            Err(error) => error == Errno::AGAIN,
-        };
+    /// Reads once and sends as many responses as requests ended, or what the socket takes of
+    /// them; then the client is watched until it takes more, and not read meanwhile.
+    fn serve(&mut self, number: u64) -> Outcome<()> {
+        let Some(client) = self.clients.get_mut(&number) else { return Ok(()) };
+        let was_writing = client.owed > 0;
+        let healthy =
+            (was_writing || client.receive(&mut self.scratch)) && client.send(&self.response);
         if !healthy {
             self.clients.remove(&number);
+            return Ok(());
         }
+        let is_writing = client.owed > 0;
+        if is_writing != was_writing {
+            let flags = if is_writing { EventFlags::OUT } else { EventFlags::IN };
+            epoll::modify(&self.epoll, &client.socket, EventData::new_u64(number), flags)?;
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// Reads once; false when the connection has ended.
+    fn receive(&mut self, scratch: &mut [u8]) -> bool {
+        match recv(&self.socket, &mut *scratch, RecvFlags::empty()) {
+            Ok((0, _)) => false,
+            Ok((length, _)) => {
+                let bytes = scratch.get(..length).unwrap_or_default();
+                self.owed += ends(bytes, &mut self.matched);
+                true
+            }
+            Err(error) => error == Errno::AGAIN,
+        }
+    }
+
+    /// Sends what is owed until the socket is full; false when the connection has ended.
+    fn send(&mut self, response: &[u8]) -> bool {
+        while self.owed > 0 {
+            let rest = response.get(self.sent..).unwrap_or_default();
+            match send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(sent) if sent == rest.len() => {
+                    self.owed -= 1;
+                    self.sent = 0;
+                }
+                Ok(sent) => self.sent += sent,
+                Err(error) => return error == Errno::AGAIN,
+            }
+        }
+        true
     }
 }
 
@@ -133,6 +165,37 @@ mod tests {
             let (first, second) = bytes.split_at(cut);
             assert_eq!(ends(first, &mut matched) + ends(second, &mut matched), 2, "{cut}");
         }
+    }
+
+    #[test]
+    fn more_than_a_socket_takes_is_sent_in_turn() {
+        use std::io::{Read, Write};
+        const SIZE: usize = 8 << 20;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target = listener.local_addr().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut server = Server::new(listener.into(), response(SIZE)).unwrap();
+        let whole = 2 * server.response.len();
+        let mut client = std::net::TcpStream::connect(target).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n").unwrap();
+        server.accept().unwrap();
+        let reader = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            let mut bytes = vec![0; whole];
+            client.read_exact(&mut bytes).unwrap();
+            client
+        });
+        let mut events: Vec<Event> = Vec::with_capacity(8);
+        while !reader.is_finished() {
+            let wait = rustix::time::Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+            epoll::wait(&server.epoll, spare_capacity(&mut events), Some(&wait)).unwrap();
+            for event in events.drain(..) {
+                server.serve(event.data.u64()).unwrap();
+            }
+        }
+        drop(reader.join().unwrap());
+        server.serve(LISTENER + 1).unwrap();
+        assert!(server.clients.is_empty());
     }
 
     #[test]
