@@ -9,10 +9,12 @@ use base::time::Instant;
 
 use super::{Dice, Event, Faults, MICRO, MILLI, Pace, QUEUE, World};
 use crate::group::{GroupConfig, ServerConfig};
+use crate::policy::{Balance, HealthPolicy, Policy};
 
 fn group(servers: core::ops::Range<u32>, connections: u32, persistent: bool) -> GroupConfig {
-    let servers = servers.map(|id| ServerConfig { id: ServerId(id), connections }).collect();
-    GroupConfig { name: "app".into(), servers, queue_length: QUEUE, persistent }
+    let servers = servers.map(|id| ServerConfig::new(ServerId(id), connections)).collect();
+    let policy = Policy::default();
+    GroupConfig { name: "app".into(), servers, queue_length: QUEUE, persistent, policy }
 }
 
 fn any_faults(dice: &mut Dice) -> Faults {
@@ -30,6 +32,25 @@ fn any_faults(dice: &mut Dice) -> Faults {
     }
 }
 
+/// Weights, backups, warm connections, ways to choose and to judge, as the dice say.
+fn any_policy(dice: &mut Dice, config: &mut GroupConfig) {
+    config.policy = Policy {
+        balance: if dice.percent(50) { Balance::RoundRobin } else { Balance::LeastLeased },
+        health: HealthPolicy {
+            max_fails: 1 + dice.number(3),
+            fail_timeout: Duration::from_nanos(dice.one_of([20, 200, 1_000]) * MILLI),
+            grace: Duration::from_nanos(dice.one_of([0, 30, 1_000]) * MILLI),
+        },
+        warm: if dice.percent(30) { dice.number(config.servers[0].connections + 1) } else { 0 },
+        ..Policy::default()
+    };
+    let last = config.servers.len() - 1;
+    for (place, server) in config.servers.iter_mut().enumerate() {
+        server.weight = 1 + dice.number(4);
+        server.backup = place > 0 && place == last && dice.percent(30);
+    }
+}
+
 /// A storm as the seed says, then calm: in the end all is served and nothing is lost.
 fn storm(seed: u64) {
     let mut dice = Dice::new(seed);
@@ -40,6 +61,9 @@ fn storm(seed: u64) {
     let mut configs = vec![group(0..servers, connections, persistent)];
     if dice.percent(30) {
         configs.push(group(servers..servers + 1, connections, true));
+    }
+    for config in &mut configs {
+        any_policy(&mut dice, config);
     }
     let pace = Pace {
         connect: dice.one_of([50 * MICRO, 3 * MILLI, 40 * MILLI]),
@@ -65,11 +89,11 @@ fn storm(seed: u64) {
     while world.events.peek().is_some_and(|Reverse((at, ..))| *at < calm.0) && world.step() {}
     world.faults = Faults::default();
     for _ in 0..100_000 {
-        if !world.step() {
+        if world.is_at_rest() || !world.step() {
             break;
         }
     }
-    assert!(world.events.is_empty(), "no rest");
+    assert!(world.is_at_rest(), "no rest");
     // A set-aside's rest, then the queues, one after another over the slowest ways.
     let turn = pace.lease + pace.connect + 2 * pace.letter + pace.close;
     let most = 3_000 * MILLI + u64::from(QUEUE * workers * 2) * turn;
