@@ -182,22 +182,21 @@ impl Bus {
         }
     }
 
-    /// Whether a request of the group whose connection failed it may be sent once more: what has
-    /// been sent `sent` times already goes again only within its attempts and the group's budget.
-    pub fn may_send_again(&self, group: GroupId, sent: u32, now: Instant) -> bool {
-        let policy = self.groups[group.index()].policy.retries;
-        if sent < policy.attempts && self.shared.withdraw(group, policy, now) {
-            self.shared.group_share(group, self.worker).retries.increment();
-            return true;
-        }
-        self.shared.group_share(group, self.worker).retries_refused.increment();
-        false
+    /// Whether a request that was sent again so often may have to go again if its connection is
+    /// closed under it: its attempts are not spent, and after a fresh connection another server
+    /// is there to go to.
+    pub fn may_need_again(&self, group: GroupId, fresh: bool, retries: u32) -> bool {
+        let entry = &self.groups[group.index()];
+        retries + 1 < entry.policy.retries.attempts && (!fresh || entry.servers.len() > 1)
     }
 
-    /// Whether a request may be sent again by the rules alone, on another connection than this:
-    /// after a fresh one broke only where the group has another server.
-    pub fn has_alternative(&self, group: GroupId, fresh: bool) -> bool {
-        !fresh || self.groups[group.index()].servers.len() > 1
+    /// Takes one retry out of the group's budget; false if it is spent.
+    pub fn grant_retry(&self, group: GroupId, now: Instant) -> bool {
+        let granted = self.shared.withdraw(group, self.groups[group.index()].policy.retries, now);
+        let share = self.shared.group_share(group, self.worker);
+        let counter = if granted { &share.retries } else { &share.retries_refused };
+        counter.increment();
+        granted
     }
 
     /// The server that a connection leads to.

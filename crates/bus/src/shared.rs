@@ -102,7 +102,7 @@ pub struct GroupShare {
     pub(crate) recent: Window,
     /// Requests that went again.
     pub retries: Counter,
-    /// Requests that did not go again because of attempts or budget.
+    /// Requests that did not go again because the budget was spent.
     pub retries_refused: Counter,
     /// Requests in the ready queue now.
     pub queued: Counter,

@@ -107,13 +107,15 @@ impl<D: Driver> Worker<D> {
             return;
         }
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let retries = u32::from(exchange.facts.retries);
+        let kept = self.bus.may_need_again(exchange.group, fresh, retries);
         let promise = self.pool.promise(Rank::Upstream);
         debug_assert!(promise.is_some(), "a lease is decided only when a buffer is grantable");
         exchange.lease_begins(
             Lease {
                 connection,
                 fresh,
-                kept: false,
+                kept,
                 begun: false,
                 reusable: false,
                 since: self.now,
@@ -213,7 +215,7 @@ impl<D: Driver> Worker<D> {
         let socket = upstream.socket;
         let Some(transport) = self.driver.detach(socket) else {
             // It ended in the meantime.
-            self.bus.lost(id);
+            self.bus.lost(id, self.now);
             return;
         };
         self.upstreams.remove(id);

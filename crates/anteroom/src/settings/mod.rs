@@ -123,10 +123,11 @@ impl Settings {
             servers: ids
                 .by_ref()
                 .take(group.servers.len())
-                .map(|id| ServerConfig { id, connections: group.connections })
+                .map(|id| ServerConfig::new(id, group.connections))
                 .collect(),
             queue_length: share(group.queue, self.workers, worker).max(1),
             persistent: group.persistent,
+            policy: bus::Policy::default(),
         };
         self.groups.iter().map(&mut config).collect()
     }

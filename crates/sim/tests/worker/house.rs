@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
-use bus::{GroupConfig, ServerConfig, Shared};
+use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::Driver;
 use pool::PoolConfig;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
@@ -26,6 +26,7 @@ pub(crate) struct Setting {
     pub(crate) at_limit: AtLimit,
     pub(crate) reclaim_parked: bool,
     pub(crate) timeouts: Timeouts,
+    pub(crate) policy: Policy,
 }
 
 impl Default for Setting {
@@ -44,6 +45,7 @@ impl Default for Setting {
             at_limit: AtLimit::Pause,
             reclaim_parked: false,
             timeouts: Timeouts::default(),
+            policy: Policy::default(),
         }
     }
 }
@@ -64,10 +66,11 @@ impl House {
         let groups = vec![GroupConfig {
             name: "app".into(),
             servers: (0..setting.world.servers)
-                .map(|id| ServerConfig { id: ServerId(id), connections: setting.connections })
+                .map(|id| ServerConfig::new(ServerId(id), setting.connections))
                 .collect(),
             queue_length: setting.queue_length,
             persistent: setting.persistent,
+            policy: setting.policy,
         }];
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
         let plan = |worker| Plan {

@@ -5,4 +5,5 @@ mod house;
 mod http;
 mod life;
 mod limits;
+mod servers;
 mod spool;

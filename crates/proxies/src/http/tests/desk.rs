@@ -251,7 +251,7 @@ impl Desk {
         let lease = Lease {
             connection: ConnectionId(5),
             fresh,
-            kept: false,
+            kept: !fresh,
             begun: false,
             reusable: false,
             since: Instant(0),
