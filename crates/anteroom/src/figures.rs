@@ -8,7 +8,7 @@ use std::time::Duration;
 use base::counter::{BOUNDS_MICROS, Counter, Histogram};
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
-use crate::upstreams::{ServerFigures, Upstreams};
+use crate::upstreams::{GroupFigures, ServerFigures, Upstreams};
 
 /// Whether the process lets clients in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -122,6 +122,7 @@ impl Panel {
             upstream_seconds: self.spread(|w| &w.upstream_seconds),
             queue_seconds: self.spread(|w| &w.queue_seconds),
             upstreams: self.upstreams.read(),
+            groups: self.upstreams.read_groups(),
             restarts: self.restarts.load(Ordering::Relaxed),
         }
     }
@@ -176,6 +177,7 @@ pub(crate) struct Figures {
     pub(crate) upstream_seconds: Spread,
     pub(crate) queue_seconds: Spread,
     pub(crate) upstreams: Vec<ServerFigures>,
+    pub(crate) groups: Vec<GroupFigures>,
     pub(crate) restarts: u64,
 }
 

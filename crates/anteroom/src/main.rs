@@ -21,8 +21,10 @@ mod identity;
 mod log;
 mod master;
 mod metrics;
+mod names;
 mod quantity;
 mod resolve;
+mod roster;
 mod settings;
 mod sheet;
 mod speak;
@@ -40,6 +42,7 @@ use budget::Budget;
 use cli::{CheckArgs, Cli, Command, ProxyArgs, RunArgs};
 use failure::Failure;
 use master::Master;
+use roster::Roster;
 use settings::{Machine, Settings};
 
 fn main() -> ExitCode {
@@ -103,7 +106,9 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     };
     let configured = config::load(path, machine())?;
     log::lines(&configured.warnings);
-    print(&format!("{}: can be served\n\n{}", path.display(), Budget::of(&configured.settings)));
+    let settings = &configured.settings;
+    let (roster, budget) = (Roster(settings), Budget::of(settings));
+    print(&format!("{}: can be served\n\n{roster}{budget}", path.display()));
     Ok(())
 }
 

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::figures::{Panel, Stage};
 use crate::http::Door;
 use crate::log;
+use crate::names::Names;
 use crate::quantity::Length;
 use crate::settings::{Listen, Settings};
 use crate::spooling;
@@ -70,6 +71,8 @@ pub(crate) struct Master {
     addresses: Vec<Address>,
     frame: Frame,
     admin: Option<Door>,
+    /// What becomes of servers' names, told by the thread that watches them.
+    names: Names,
     /// Workers that have not begun to accept yet.
     awaited: BTreeSet<WorkerId>,
     /// Workers that are not over.
@@ -124,6 +127,7 @@ impl Master {
             reins,
             setbacks: BTreeMap::new(),
             give_up: None,
+            names: Names::watch(&settings)?,
             crew,
             reports,
             orders,
@@ -170,6 +174,7 @@ impl Master {
                 Some(report) = self.reports.recv() => self.hear(report, &ready)?,
                 Some(order) = self.orders.recv() => self.obey(order),
                 order = signals.next(stage) => self.obey(order),
+                event = self.names.next() => Names::hear(event, &mut self.crew),
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
                 () = until(advisor.next()) => advisor.look(),

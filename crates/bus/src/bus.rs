@@ -209,10 +209,23 @@ impl Bus {
         self.waiters.avoid(exchange, server);
     }
 
-    /// So many addresses stand behind a server's name now.
-    pub fn has_addresses(&mut self, server: ServerId, count: usize) {
+    /// The name of a server stands for other addresses now, so many.
+    pub fn readdressed(&mut self, server: ServerId, count: usize) {
         if let Some(server) = self.servers.get_mut(server.index()) {
             server.addresses = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+            server.readdressed = true;
+        }
+    }
+
+    /// Whether a server's addresses ever changed.
+    pub fn is_readdressed(&self, server: ServerId) -> bool {
+        self.servers.get(server.index()).is_some_and(|server| server.readdressed)
+    }
+
+    /// An idle connection is to be closed: it leads nowhere that is wanted.
+    pub fn retire(&mut self, id: ConnectionId) {
+        if let Some(State::Idle) = self.state(id) {
+            self.must_close(id);
         }
     }
 

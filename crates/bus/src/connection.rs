@@ -57,6 +57,8 @@ pub(crate) struct Server {
     pub(crate) warmth: Health,
     /// Addresses behind its name.
     pub(crate) addresses: u32,
+    /// They changed since the start.
+    pub(crate) readdressed: bool,
     /// What it is owed, in turns; see `balance`.
     pub(crate) credit: i64,
     /// How good it was at the last choice, if it was among the best.
@@ -76,7 +78,8 @@ impl Server {
             opened: Instant(0),
             health: Health::default(),
             warmth: Health::default(),
-            addresses: 1,
+            addresses: config.addresses.max(1),
+            readdressed: false,
             credit: 0,
             rank: None,
         }

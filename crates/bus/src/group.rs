@@ -37,12 +37,14 @@ pub struct ServerConfig {
     pub weight: u32,
     /// It serves only while all others are down.
     pub backup: bool,
+    /// Addresses behind its name; 1 without one.
+    pub addresses: u32,
 }
 
 impl ServerConfig {
     /// A server like any other.
     pub const fn new(id: ServerId, connections: u32) -> Self {
-        Self { id, connections, weight: 1, backup: false }
+        Self { id, connections, weight: 1, backup: false, addresses: 1 }
     }
 }
 

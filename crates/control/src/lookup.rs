@@ -106,7 +106,7 @@ async fn ask_all(config: &ResolverConfig, names: Vec<Name>) -> Vec<Result<Answer
 /// network.
 pub(crate) async fn look_up(config: &ResolverConfig, name: &Name) -> Result<Answer, Fault> {
     let resolver = resolver(config).map_err(|error| Fault::Unanswered(error.to_string()))?;
-    let found = resolver.lookup_ip(&*name.host).await.map_err(fault)?;
+    let found = resolver.lookup_ip(&*name.host).await.map_err(|error| fault(&error))?;
     let mut addresses: Vec<SocketAddr> =
         found.iter().map(|ip| SocketAddr::new(ip, name.port)).collect();
     addresses.sort_unstable();
@@ -123,9 +123,8 @@ fn resolver(config: &ResolverConfig) -> Result<TokioResolver, NetError> {
     let provider = TokioRuntimeProvider::default();
     let mut builder = if config.servers.is_empty() {
         // Without a file of the system's only the hosts file is asked.
-        TokioResolver::builder_tokio().unwrap_or_else(|_| {
-            TokioResolver::builder_with_config(Servers::default(), provider)
-        })
+        TokioResolver::builder_tokio()
+            .unwrap_or_else(|_| TokioResolver::builder_with_config(Servers::default(), provider))
     } else {
         let servers = config.servers.iter().map(name_server).collect();
         TokioResolver::builder_with_config(Servers::from_name_servers(servers), provider)
@@ -148,7 +147,7 @@ fn name_server(at: &SocketAddr) -> NameServerConfig {
     NameServerConfig::new(at.ip(), true, connections.to_vec())
 }
 
-fn fault(error: NetError) -> Fault {
+fn fault(error: &NetError) -> Fault {
     if error.is_nx_domain() || error.is_no_records_found() {
         Fault::Unknown
     } else {

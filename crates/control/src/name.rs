@@ -68,8 +68,21 @@ mod tests {
         let long = format!("{}:80", "a.".repeat(130));
         let label = format!("{}:80", "a".repeat(64));
         for text in [
-            "", ":80", "localhost", "a:", "a:b", "a:+1", "a:65536", "127.0.0.1:80", "a..b:80",
-            ".a:80", "a b:80", "http://a:80", "[::1]:80", &long, &label,
+            "",
+            ":80",
+            "localhost",
+            "a:",
+            "a:b",
+            "a:+1",
+            "a:65536",
+            "127.0.0.1:80",
+            "a..b:80",
+            ".a:80",
+            "a b:80",
+            "http://a:80",
+            "[::1]:80",
+            &long,
+            &label,
         ] {
             assert!(text.parse::<Name>().is_err(), "{text}");
         }

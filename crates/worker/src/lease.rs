@@ -199,7 +199,7 @@ impl<D: Driver> Worker<D> {
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
         upstream.exchange = None;
         let socket = upstream.socket;
-        let reusable = reusable && !upstream.sending;
+        let reusable = reusable && !upstream.sending && !upstream.outdated;
         if whole && !upstream.sending {
             upstream.ending = Ending::Parting;
         }
@@ -243,6 +243,7 @@ impl<D: Driver> Worker<D> {
                 if let Ok(socket) = self.driver.attach(transport, Party::Upstream(id).owner()) {
                     self.upstreams.insert(id, socket);
                     self.driver.arm(socket);
+                    self.drop_if_outdated(id);
                 } else {
                     self.bus.closed(id);
                 }

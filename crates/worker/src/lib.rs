@@ -8,7 +8,8 @@
 //! Where to look: `turn.rs` for the loop, `admit.rs` for new clients, `request.rs` up to the
 //! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
-//! `spool.rs` for what goes to disk, `pressure.rs` for a pool that runs short, `orders.rs` for drain and stop.
+//! `spool.rs` for what goes to disk, `readdress.rs` for names that lead elsewhere, `pressure.rs`
+//! for a pool that runs short, `orders.rs` for drain and stop.
 #![forbid(unsafe_code)]
 
 mod admit;
@@ -24,6 +25,7 @@ mod office;
 mod orders;
 mod plan;
 mod pressure;
+mod readdress;
 mod request;
 mod response;
 mod spool;

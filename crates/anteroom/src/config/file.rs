@@ -2,12 +2,13 @@
 
 use base::id::GroupId;
 use base::limits;
+use bus::Balance;
 use toml::de::DeTable;
 use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
-use super::proxies;
 use super::schema::{FILE, LISTEN, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
+use super::{proxies, servers};
 use crate::cli::{Io, Timeout};
 use crate::resolve;
 use crate::settings::{
@@ -61,11 +62,12 @@ impl File<'_> {
             group: fields.text("group", out).map(|given| given.map(str::to_owned)),
             ..Draft::empty(Tongue::Keys)
         };
+        let resolver = servers::resolver(&fields, self.complaints);
         let groups = self.groups(&fields);
         let listeners = self.listeners(&fields, &groups);
         self.nobody_uses(&groups, &listeners);
         let spool = self.spool(&fields);
-        Draft { timeouts: self.timeouts(&fields), spool, listeners, groups, ..draft }
+        Draft { timeouts: self.timeouts(&fields), spool, resolver, listeners, groups, ..draft }
     }
 
     fn spool(&mut self, fields: &Fields<'_>) -> SpoolDraft {
@@ -125,7 +127,7 @@ impl File<'_> {
             let text = format!("`name` = \"{}\": {remedy}", name.value);
             out.error(name.span.clone(), text);
         }
-        let servers = fields.list("servers", resolve::address, out);
+        let servers = servers::read(fields, out);
         if !fields.has("servers") {
             fields.missing("servers", out);
         }
@@ -133,14 +135,18 @@ impl File<'_> {
         let persistent = fields.switch("persistent", out).unwrap_or(true);
         let queue = fields.table("queue", &QUEUE, out);
         let queue = queue.and_then(|queue| queue.count("length", 1..=QUEUE_MOST, out));
-        if let Some(warm) = fields.count("warm", 0..=CONNECTIONS_MOST, out)
-            && warm.value > 0
-        {
-            let text = "opening connections before they are needed is not available in this \
-                        version: write warm = 0";
-            out.error(warm.span, text);
+        let balance = fields.choice("balance", &BALANCE, out).map(|given| given.value);
+        GroupDraft {
+            name,
+            servers,
+            connections,
+            queue,
+            persistent,
+            balance: balance.unwrap_or_default(),
+            health: servers::health(fields, out),
+            retries: servers::retries(fields, out),
+            warm: fields.count("warm", 0..=CONNECTIONS_MOST, out),
         }
-        GroupDraft { name, servers, connections, queue, persistent }
     }
 
     fn listeners(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Vec<ListenDraft> {
@@ -223,6 +229,8 @@ impl File<'_> {
 }
 
 const IO: [(&str, Io); 3] = [("auto", Io::Auto), ("epoll", Io::Epoll), ("uring", Io::Uring)];
+const BALANCE: [(&str, Balance); 2] =
+    [("least-leased", Balance::LeastLeased), ("round-robin", Balance::RoundRobin)];
 const AT_LIMIT: [(&str, AtLimit); 2] = [("pause", AtLimit::Pause), ("answer", AtLimit::Answer)];
 
 /// A name that can stand in metrics and messages.

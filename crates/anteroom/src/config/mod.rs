@@ -1,13 +1,14 @@
 //! Configuration files: read, checked, and spoken of by file, line and column.
 //!
-//! `schema` is the list of keys, `fields` reads the values of one table, `file` joins them to a
-//! draft of the settings, `text` shows where something is wrong.
+//! `schema` is the list of keys, `fields` reads the values of one table, `file` and `servers` join
+//! them to a draft of the settings, `text` shows where something is wrong.
 
 mod defaults;
 mod fields;
 mod file;
 mod proxies;
 mod schema;
+mod servers;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -7,12 +7,16 @@ mod addresses;
 mod check;
 mod complaint;
 mod draft;
+mod names;
+mod servers;
 mod spool;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
-use bus::{GroupConfig, ServerConfig};
+use bus::{GroupConfig, Policy, ServerConfig};
+use control::{Name, ResolverConfig};
 use driver::Address;
 use pool::PoolConfig;
 use worker::{AtLimit, ListenerPlan, Plan, Timeouts};
@@ -26,7 +30,7 @@ use crate::log;
 pub(crate) use check::{Machine, check};
 pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue};
 pub(crate) use draft::{
-    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, QUEUE_MOST,
+    CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, QUEUE_MOST, ServerDraft,
 };
 pub(crate) use spool::{Spool, SpoolDraft};
 
@@ -49,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) reclaim_parked: bool,
     pub(crate) reuse_port: bool,
     pub(crate) admin: Option<Address>,
+    /// Who is asked for names.
+    pub(crate) resolver: ResolverConfig,
     /// Whom to become once everything is bound.
     pub(crate) identity: Option<Identity>,
     /// The limit of open files these settings were checked against.
@@ -70,12 +76,26 @@ pub(crate) struct Listen {
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) name: Arc<str>,
-    pub(crate) servers: Vec<Address>,
-    /// Most leases to each server.
-    pub(crate) connections: u32,
+    pub(crate) servers: Vec<Server>,
     /// Most waiting requests, over all workers.
     pub(crate) queue: u32,
     pub(crate) persistent: bool,
+    pub(crate) policy: Policy,
+}
+
+/// A server of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// As metrics and messages call it: its address or its name.
+    pub(crate) label: Arc<str>,
+    /// Its address, or those its name stood for at start.
+    pub(crate) addresses: Vec<Address>,
+    /// Its name, and when it is to be looked up again.
+    pub(crate) name: Option<(Name, Duration)>,
+    /// Most leases to it.
+    pub(crate) connections: u32,
+    pub(crate) weight: u32,
+    pub(crate) backup: bool,
 }
 
 impl Settings {
@@ -120,21 +140,17 @@ impl Settings {
         let mut ids = (0u32..).map(ServerId);
         let mut config = |group: &Group| GroupConfig {
             name: (&*group.name).into(),
-            servers: ids
-                .by_ref()
-                .take(group.servers.len())
-                .map(|id| ServerConfig::new(id, group.connections))
-                .collect(),
+            servers: group.servers.iter().zip(ids.by_ref()).map(config_of).collect(),
             queue_length: share(group.queue, self.workers, worker).max(1),
             persistent: group.persistent,
-            policy: bus::Policy::default(),
+            policy: group.policy,
         };
         self.groups.iter().map(&mut config).collect()
     }
 
     /// Every server with its group, in the order of [`ServerId`].
-    pub(crate) fn servers(&self) -> impl Iterator<Item = (&Group, &Address)> {
-        self.groups.iter().flat_map(|group| group.servers.iter().map(move |at| (group, at)))
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&Group, &Server)> {
+        self.groups.iter().flat_map(|group| group.servers.iter().map(move |it| (group, it)))
     }
 
     /// Who needs descriptors besides the clients.
@@ -149,7 +165,7 @@ impl Settings {
 
     /// Most connections to all servers together.
     pub(crate) fn connections(&self) -> u64 {
-        self.servers().map(|(group, _)| u64::from(group.connections)).sum()
+        self.servers().map(|(_, server)| u64::from(server.connections)).sum()
     }
 
     /// Bytes of all pools together.
@@ -173,6 +189,16 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
     }
 }
 
+/// A server as the bus sees it.
+fn config_of((server, id): (&Server, ServerId)) -> ServerConfig {
+    ServerConfig {
+        weight: server.weight,
+        backup: server.backup,
+        addresses: u32::try_from(server.addresses.len()).unwrap_or(u32::MAX),
+        ..ServerConfig::new(id, server.connections)
+    }
+}
+
 /// A worker's part of `all`: equal ones, the remainder to the first workers.
 fn share(all: u32, workers: u32, worker: WorkerId) -> u32 {
     all / workers + u32::from(worker.0 < all % workers)
@@ -184,7 +210,6 @@ pub(crate) mod tests {
     use crate::cli::{Cli, Command};
     use base::limits;
     use clap::Parser;
-    use std::time::Duration;
 
     /// The settings of a command line behind `proxy`, with 20,000 descriptors and two cores.
     pub(crate) fn settings(flags: &str) -> Result<Settings, Failure> {

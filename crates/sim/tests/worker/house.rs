@@ -173,7 +173,7 @@ impl House {
         self.world.accept(ServerId(0)).expect("a connection to the server")
     }
 
-    pub(crate) fn order(&mut self, letter: fn() -> Letter<sim::Detached>) {
+    pub(crate) fn order(&mut self, letter: impl Fn() -> Letter<sim::Detached>) {
         for worker in 0..self.office.workers() {
             assert!(self.office.post(WorkerId(worker), letter()).is_ok());
         }

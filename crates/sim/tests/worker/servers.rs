@@ -1,11 +1,14 @@
 //! Servers that fail, are several, come back, and are held warm.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::id::ServerId;
 use base::limits::{RETRY_FLOOR, RETRY_WINDOW_SECONDS, UNREACHABLE_GRACE};
 use bus::{Policy, RetryPolicy};
 use sim::{ServerMode, WorldConfig};
+use worker::Letter;
 
 use crate::house::{GET, House, OK, Setting, status, text};
 
@@ -23,9 +26,9 @@ fn a_server_that_refuses_is_502_after_the_grace_then_at_once_and_service_when_it
     house.world.set_server(ServerId(0), REFUSES);
     let client = house.client();
     house.exchange(&client, GET);
-    house.pass(UNREACHABLE_GRACE - Duration::from_millis(10));
+    house.pass(UNREACHABLE_GRACE.mul_f32(0.99));
     assert_eq!(text(&client), "", "it may be back any moment");
-    house.pass(Duration::from_millis(20));
+    house.pass(UNREACHABLE_GRACE.mul_f32(0.02));
     assert_eq!(status(&text(&client)), 502);
     house.exchange(&client, GET);
     assert_eq!(status(&text(&client)), 502, "it is known to be gone");
@@ -155,5 +158,46 @@ fn warm_connections_are_there_before_anybody_asks_and_after_they_ended() {
     house.settle();
     assert_eq!(status(&text(&client)), 200);
     assert_eq!(house.world.most_connections_to(ServerId(0)), 2);
+    house.assert_quiet();
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_ends_what_is_idle_and_what_is_leased_when_it_is_done() {
+    let mut house = behind(1, Policy::default());
+    let addresses = |last: u8| -> Arc<[SocketAddr]> { [([10, 0, 0, last], 80).into()].into() };
+    let tell = |house: &mut House, last| {
+        let letter = || Letter::Addresses { server: ServerId(0), addresses: addresses(last) };
+        house.order(letter);
+    };
+    tell(&mut house, 1);
+    let (one, two) = (house.client(), house.client());
+    house.exchange(&one, GET);
+    let first = house.server();
+    house.exchange(&two, GET);
+    let second = house.server();
+    assert!(!text(&first).is_empty() && !text(&second).is_empty());
+    first.write_all(OK);
+    house.settle();
+    // The same again changes nothing.
+    tell(&mut house, 1);
+    assert!(!first.has_ended() && !second.has_ended());
+    tell(&mut house, 2);
+    assert!(first.has_ended(), "it was idle");
+    assert!(!second.has_ended(), "it is leased");
+    let (head, body) = OK.split_at(20);
+    second.write_all(head);
+    house.settle();
+    second.write_all(body);
+    house.settle();
+    assert_eq!(status(&text(&two)), 200);
+    assert!(second.has_ended());
+    house.pass(Duration::from_secs(2));
+    house.exchange(&two, GET);
+    let third = house.server();
+    assert!(!text(&third).is_empty());
+    third.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&two)), 200);
+    assert!(!third.has_ended(), "it leads where it should");
     house.assert_quiet();
 }
