@@ -206,7 +206,7 @@ fn a_server_that_is_restarted_under_load_costs_no_request() {
             })
         })
         .collect();
-    for away in [100, 400, 800] {
+    for away in [100, 400, 700] {
         pause(300);
         upstream.stop();
         pause(away);

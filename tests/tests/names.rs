@@ -130,13 +130,13 @@ fn when_it_cannot_be_looked_up_the_old_addresses_hold_and_it_is_said_once() {
     let (mut proxy, _folder) = run(&dns, format!("\"app.test:{port}\""), "");
     assert_eq!(proxy.client().get("/").text(), "one");
     dns.fail("app.test");
-    proxy.process().line("warning: app.test:");
+    proxy.process().line("anteroom: warning: app.test:");
     let asked = dns.questions();
     eventually("another question", || (dns.questions() > asked + 2).then_some(()));
     assert_eq!(proxy.client().get("/").text(), "one");
     assert_eq!(proxy.process().output().matches("cannot be looked up").count(), 1);
     dns.tell("app.test", &[ONE], 1);
-    proxy.process().line(&format!("app.test:{port} can be looked up again"));
+    proxy.process().line(&format!("anteroom: app.test:{port} can be looked up again"));
     assert_eq!(one.count(), 2);
     proxy.finish();
 }

@@ -10,6 +10,9 @@ use base::time::Instant;
 use crate::bus::Bus;
 use crate::decide::Decision;
 
+/// How many probes of each server a grace has at least, unless one of them takes long.
+const PROBES: u32 = 10;
+
 impl Bus {
     /// A server refused or did not answer. If it was the last one, the group's grace begins: its
     /// last probe comes when the grace ends.
@@ -27,8 +30,10 @@ impl Bus {
         let down = *entry.down_since.get_or_insert(began);
         let grace_ends = down + policy.grace;
         if now < grace_ends {
+            // Whoever comes back is found soon, and once more when it is time to give up.
+            let next = grace_ends.min(now + policy.grace / PROBES);
             for id in &entry.servers {
-                self.servers[id.index()].health.end_by(grace_ends);
+                self.servers[id.index()].health.end_by(next);
             }
         }
     }
@@ -139,7 +144,7 @@ mod tests {
         bus.is_refused(at(10));
         bus.wants(1, at(20));
         let (said, probes) = probe_until(&mut bus, at(20), grace - Duration::from_millis(1));
-        assert_eq!((said, probes), (vec![], 4), "after 50, 100, 200 and 400 ms");
+        assert_eq!((said, probes), (vec![], 10), "after 50 ms, then every 100 ms");
         assert_eq!(bus.wake_at(grace - Duration::from_millis(1)), Some(grace));
         let (said, probes) = probe_until(&mut bus, grace, grace);
         assert_eq!((said, probes), (vec![fail(0), fail(1)], 1), "a last probe when it ends");

@@ -172,3 +172,39 @@ fn a_connection_stays_where_it_is_while_permits_are_free() {
     assert!(shares.iter().all(|share| share.handed_over.get() == 0 && share.connects.get() == 1));
     assert_eq!(world.nudges, 0);
 }
+
+/// A server that is restarted again and again, for less than the grace each time, fails nobody.
+#[test]
+fn restarts_within_the_grace_fail_nobody() {
+    for seed in 0..8 {
+        let mut dice = Dice::new(seed);
+        let workers = 1 + dice.number(3);
+        let pace = Pace {
+            connect: 100 * MICRO,
+            lease: MILLI,
+            letter: 50 * MICRO,
+            close: 20 * MICRO,
+            exact: false,
+        };
+        let mut world = World::new(seed, workers, vec![group(0..1, 8, true)], pace);
+        world.closed_loop = true;
+        for worker in 0..workers {
+            for _ in 0..8 {
+                world.after(worker, 0, Event::Arrives { group: 0 });
+            }
+        }
+        for away in [100, 400, 700, 900, 50, 950] {
+            let mut pass = |world: &mut World, millis: u64| {
+                let end = world.now + Duration::from_millis(millis);
+                while world.now < end {
+                    assert!(world.step(), "all went to sleep");
+                }
+            };
+            world.faults = Faults::default();
+            pass(&mut world, 300);
+            world.faults = Faults { refused: 100, breaks: 100, ..Faults::default() };
+            pass(&mut world, away);
+            assert_eq!(world.failed, 0, "seed {seed}, away for {away} ms");
+        }
+    }
+}
