@@ -92,6 +92,9 @@ fn serve(socket: &UdpSocket, shared: &Shared) {
     }
 }
 
+/// The type of IPv4 addresses (RFC 1035 §3.2.2).
+const A: u16 = 1;
+
 /// The answer to a query of one question (RFC 1035 §4.1).
 fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     let (header, rest) = query.split_at_checked(12)?;
@@ -103,7 +106,6 @@ fn answer(query: &[u8], shared: &Shared) -> Option<Vec<u8>> {
     }
     let question = rest.get(..at + 5)?;
     let kind = u16::from_be_bytes([rest[at + 1], rest[at + 2]]);
-    const A: u16 = 1;
     shared.questions.fetch_add(usize::from(kind == A), Ordering::SeqCst);
     let replies = shared.replies.lock().unwrap_or_else(PoisonError::into_inner);
     let (code, addresses, ttl) = match replies.get(&labels.join(".")) {

@@ -28,7 +28,8 @@ fn run(top: &str, servers: impl Display, more: &str) -> Anteroom {
 
 /// Their addresses, as a list.
 fn all(servers: &[Upstream]) -> String {
-    servers.iter().map(|server| format!("\"{}\", ", server.address())).collect()
+    let quoted = servers.iter().map(|server| format!("\"{}\"", server.address()));
+    quoted.collect::<Vec<_>>().join(", ")
 }
 
 fn weighted(server: &Upstream, more: &str) -> String {

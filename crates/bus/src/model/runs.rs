@@ -194,7 +194,7 @@ fn restarts_within_the_grace_fail_nobody() {
             }
         }
         for away in [100, 400, 700, 900, 50, 950] {
-            let mut pass = |world: &mut World, millis: u64| {
+            let pass = |world: &mut World, millis: u64| {
                 let end = world.now + Duration::from_millis(millis);
                 while world.now < end {
                     assert!(world.step(), "all went to sleep");
