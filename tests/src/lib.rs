@@ -10,6 +10,7 @@
 
 pub mod client;
 pub mod crowd;
+pub mod dns;
 pub mod echo;
 pub mod folder;
 pub mod message;

@@ -11,7 +11,7 @@ use worker::AtLimit;
 
 use crate::log::{self, Destination, Format};
 use crate::quantity::{parse_duration, parse_size};
-use crate::resolve;
+use crate::resolve::{self, Target};
 
 /// A reverse proxy that holds the crowd and shows the server complete requests over a few fast
 /// connections.
@@ -67,8 +67,8 @@ pub(crate) struct ProxyArgs {
     #[arg(long, value_name = "ADDR", required = true, value_parser = resolve::address)]
     pub(crate) listen: Vec<Address>,
     /// A server behind; may repeat: all of them are one group
-    #[arg(long, value_name = "ADDR", required = true, value_parser = resolve::address)]
-    pub(crate) upstream: Vec<Address>,
+    #[arg(long, value_name = "ADDR", required = true, value_parser = resolve::target)]
+    pub(crate) upstream: Vec<Target>,
     /// Most connections that work for a client at one time, to each server
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS, value_parser = RangedU64ValueParser::<u32>::new().range(1..=65_536))]
     pub(crate) connections: u32,

@@ -2,13 +2,14 @@
 
 use std::any::Any;
 use std::mem::take;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use base::counter::Counter;
-use base::id::WorkerId;
+use base::id::{ServerId, WorkerId};
 use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
@@ -70,8 +71,11 @@ pub(crate) struct Crew {
     spooling: Option<Spooling>,
     /// Where the workers' records for the access log go, if there is one.
     access: Option<AccessLog>,
-    /// Orders that met a full mailbox.
+    /// What each server's name stands for now, or its address.
+    servers: Vec<Vec<Address>>,
+    /// Orders, and servers whose name leads elsewhere, that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
+    untold: Vec<(WorkerId, ServerId)>,
 }
 
 impl Crew {
@@ -99,9 +103,11 @@ impl Crew {
             shared: bus::Shared::new(settings.workers, &settings.plan(WorkerId(0)).groups),
             counters: ids.map(|_| Arc::default()).collect(),
             epoch: clock(),
+            servers: settings.servers().map(|(_, server)| server.addresses.clone()).collect(),
             undelivered: Vec::new(),
             spooling,
             access: None,
+            untold: Vec::new(),
             listeners,
             settings,
             wakers,
@@ -157,11 +163,16 @@ impl Crew {
     }
 
     fn birth(&self, id: WorkerId) -> Birth {
+        let mut plan = self.settings.plan(id);
+        let servers = plan.groups.iter_mut().flat_map(|group| &mut group.servers);
+        for (server, addresses) in servers.zip(&self.servers) {
+            server.addresses = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
+        }
         Birth {
-            plan: Plan { spool: self.spool().cloned(), ..self.settings.plan(id) },
+            plan: Plan { spool: self.spool().cloned(), ..plan },
             desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),
             listeners: self.listeners.clone(),
-            servers: self.settings.servers().map(|(_, address)| address.clone()).collect(),
+            servers: self.servers.clone(),
             waker: self.waker(id),
             office: Arc::clone(&self.office),
             shared: Arc::clone(&self.shared),
@@ -189,8 +200,26 @@ impl Crew {
         self.deliver();
     }
 
-    /// Tries again to deliver orders that met a full mailbox.
+    /// Tells every worker that the name of a server stands for other addresses.
+    pub(crate) fn readdress(&mut self, server: ServerId, addresses: &[SocketAddr]) {
+        let Some(known) = self.servers.get_mut(server.index()) else { return };
+        *known = addresses.iter().copied().map(Address::Ip).collect();
+        self.untold.retain(|(_, other)| *other != server);
+        self.untold.extend(self.ids().map(|id| (id, server)));
+        self.deliver();
+    }
+
+    /// Tries again to deliver what met a full mailbox.
     pub(crate) fn deliver(&mut self) {
+        let (servers, office) = (&self.servers, &self.office);
+        self.untold.retain(|&(id, server)| {
+            let ip = |address: &Address| match address {
+                Address::Ip(ip) => Some(*ip),
+                Address::Unix(_) => None,
+            };
+            let addresses = servers[server.index()].iter().filter_map(ip).collect();
+            office.post(id, Letter::Addresses { server, addresses }).is_err()
+        });
         self.undelivered.retain(|(id, order)| {
             let letter = match order {
                 Order::Drain => Letter::Drain,
@@ -202,7 +231,7 @@ impl Crew {
 
     /// Whether [`deliver`](Self::deliver) is to be called again soon.
     pub(crate) fn has_undelivered(&self) -> bool {
-        !self.undelivered.is_empty()
+        !self.undelivered.is_empty() || !self.untold.is_empty()
     }
 }
 
@@ -211,7 +240,7 @@ struct Birth {
     plan: Plan,
     desk: Option<Desk>,
     listeners: Vec<Listener>,
-    servers: Vec<Address>,
+    servers: Vec<Vec<Address>>,
     waker: Arc<Waker>,
     office: Arc<Office<Detached>>,
     shared: Arc<bus::Shared>,

@@ -9,7 +9,7 @@ use base::counter::{BOUNDS_MICROS, Counter, Histogram};
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
 use crate::log;
-use crate::upstreams::{ServerFigures, Upstreams};
+use crate::upstreams::{GroupFigures, ServerFigures, Upstreams};
 
 /// Whether the process lets clients in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +125,7 @@ impl Panel {
             upstream_seconds: self.spread(|w| &w.upstream_seconds),
             queue_seconds: self.spread(|w| &w.queue_seconds),
             upstreams: self.upstreams.read(),
+            groups: self.upstreams.read_groups(),
             restarts: self.restarts.load(Ordering::Relaxed),
         }
     }
@@ -182,6 +183,7 @@ pub(crate) struct Figures {
     pub(crate) upstream_seconds: Spread,
     pub(crate) queue_seconds: Spread,
     pub(crate) upstreams: Vec<ServerFigures>,
+    pub(crate) groups: Vec<GroupFigures>,
     pub(crate) restarts: u64,
 }
 

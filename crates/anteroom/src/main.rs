@@ -21,8 +21,10 @@ mod identity;
 mod log;
 mod master;
 mod metrics;
+mod names;
 mod quantity;
 mod resolve;
+mod roster;
 mod settings;
 mod sheet;
 mod speak;
@@ -41,6 +43,7 @@ use cli::{CheckArgs, Cli, Command, ProxyArgs, RunArgs};
 use failure::Failure;
 use log::Logs;
 use master::Master;
+use roster::Roster;
 use settings::{Machine, Settings};
 
 fn main() -> ExitCode {
@@ -115,7 +118,9 @@ fn check(args: &CheckArgs) -> Result<(), Failure> {
     };
     let configured = config::load(path, machine())?;
     log::lines(&configured.warnings);
-    print(&format!("{}: can be served\n\n{}", path.display(), Budget::of(&configured.settings)));
+    let settings = &configured.settings;
+    let (roster, budget) = (Roster(settings), Budget::of(settings));
+    print(&format!("{}: can be served\n\n{roster}{budget}", path.display()));
     Ok(())
 }
 

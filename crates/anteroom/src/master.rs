@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::figures::{Panel, Stage};
 use crate::http::Door;
 use crate::log::{self, Logs};
+use crate::names::Names;
 use crate::quantity::Length;
 use crate::settings::{Listen, Settings};
 use crate::spooling;
@@ -70,6 +71,8 @@ pub(crate) struct Master {
     addresses: Vec<Address>,
     frame: Frame,
     admin: Option<Door>,
+    /// What becomes of servers' names, told by the thread that watches them.
+    names: Names,
     /// Workers that have not begun to accept yet.
     awaited: BTreeSet<WorkerId>,
     /// Workers that are not over.
@@ -127,6 +130,7 @@ impl Master {
             setbacks: BTreeMap::new(),
             give_up: None,
             reopen: Box::new(|| ()),
+            names: Names::watch(&settings)?,
             crew,
             reports,
             orders,
@@ -142,7 +146,9 @@ impl Master {
         let servers = self.settings.servers();
         log::Names {
             listeners: self.frame.listeners.clone(),
-            servers: servers.map(|(group, at)| [group.name.to_string(), at.to_string()]).collect(),
+            servers: servers
+                .map(|(group, server)| [group.name.to_string(), server.label.to_string()])
+                .collect(),
         }
     }
 
@@ -193,6 +199,7 @@ impl Master {
                 Some(order) = self.orders.recv() => self.obey(order),
                 order = signals.next(stage) => self.obey(order),
                 _ = reopen.recv() => (self.reopen)(),
+                event = self.names.next() => Names::hear(event, &mut self.crew),
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
                 () = sleep_until(advisor.next()) => advisor.look(),

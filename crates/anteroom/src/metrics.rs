@@ -13,7 +13,7 @@ use worker::{AcceptPause, CloseReason};
 use crate::figures::{Figures, Panel};
 use crate::settings::Settings;
 use crate::sheet::Sheet;
-use crate::upstreams::ServerFigures;
+use crate::upstreams::{GroupFigures, ServerFigures};
 
 /// The media type of what [`Metrics::text`] gives.
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -72,6 +72,7 @@ impl Collector for Scrape {
         spool(&mut sheet, &figures)?;
         exchanges(&mut sheet, &figures)?;
         upstreams(&mut sheet, &figures.upstreams)?;
+        groups(&mut sheet, &figures.groups)?;
         let restarts = "Workers that failed and were started anew";
         sheet.count("worker_restarts", restarts, figures.restarts)?;
         let dropped =
@@ -189,12 +190,27 @@ fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
     sheet.gauges("upstream_connections_max", most, each(|server| server.connections))?;
     let most = "Most connections that one client each keeps for long (`pinned`)";
     sheet.gauges("upstream_pinned_max", most, each(|server| server.pinned_max))?;
+    let up = "Whether a server has not failed since it last took a connection or answered";
+    sheet.gauges("upstream_up", up, each(|server| u64::from(server.up)))?;
+    let weight = "A server's share of the work, relative to the others of its group";
+    sheet.gauges("upstream_weight", weight, each(|server| u64::from(server.weight)))?;
     let connects = "Connections opened to servers";
     sheet.counts("upstream_connects", connects, each(|server| server.connects))?;
     let failures = "Attempts to reach a server, and fresh connections to it, that failed";
     sheet.counts("upstream_failures", failures, each(|server| server.failures))?;
     let handed_over = "Idle connections that went from one worker to another";
     sheet.counts("upstream_handovers", handed_over, each(|server| server.handed_over))
+}
+
+fn groups(sheet: &mut Sheet<'_>, groups: &[GroupFigures]) -> fmt::Result {
+    let each = |pick: fn(&GroupFigures) -> u64| {
+        groups.iter().map(move |group| ([("upstream", &*group.name)], pick(group)))
+    };
+    let granted =
+        "Requests of a group that went again after a fresh connection, granted by its budget";
+    sheet.counts("retries_granted", granted, each(|group| group.retries))?;
+    let refused = "Requests that did not go again because the group's budget was spent";
+    sheet.counts("retries_refused", refused, each(|group| group.retries_refused))
 }
 
 fn times(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
@@ -247,6 +263,8 @@ mod tests {
             r#"anteroom_refusals_total{reason="queue_full",code="503"} 2"#,
             r#"anteroom_upstream_connections{upstream="upstream",server="127.0.0.1:9000",state="idle"} 0"#,
             r#"anteroom_upstream_connects_total{upstream="upstream",server="127.0.0.1:9000"} 0"#,
+            r#"anteroom_upstream_up{upstream="upstream",server="127.0.0.1:9000"} 1"#,
+            r#"anteroom_retries_refused_total{upstream="upstream"} 0"#,
             "anteroom_spool_bytes 0",
             "anteroom_worker_restarts_total 1",
             r#"anteroom_request_seconds_bucket{le="0.001"} 2"#,

@@ -49,6 +49,16 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(length)
 }
 
+/// Reads a share: `20%`, from 0 to 100.
+///
+/// # Errors
+/// When the text is no such share.
+pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let remedy = || "write a whole number of percent from 0 to 100, as in 20%".to_owned();
+    number.filter(|share| *share <= 100).ok_or_else(remedy)
+}
+
 /// A size with the largest unit that leaves at least 1: `64 MiB`, `1.9 MiB`, `300 B`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size(pub u64);

@@ -1,41 +1,64 @@
-//! Addresses of the command line, host names among them, resolved once at start.
+//! Addresses as they are written, host names among them.
 
+use std::fmt;
 use std::net::ToSocketAddrs;
 
+use control::Name;
 use driver::{Address, AddressError};
 
-/// Reads `:8080`, `127.0.0.1:8080`, `[::1]:8080`, `unix:/path` or `host:port`.
-///
-/// A host name is looked up now and never again; of several addresses the first is taken.
+/// Where a server is: an address, or a name that is looked up at start and again later.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Target {
+    /// It stays there.
+    Address(Address),
+    /// Its addresses may change.
+    Name(Name),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// Reads a server: `:8080`, `127.0.0.1:8080`, `[::1]:8080`, `unix:/path` or `host:port`. Nothing
+/// is looked up yet.
 ///
 /// # Errors
 /// In words that fit behind the flag and the value: what is wrong and what would be right.
-pub(crate) fn address(text: &str) -> Result<Address, String> {
+pub(crate) fn target(text: &str) -> Result<Target, String> {
     let error = match text.parse() {
-        Ok(address) => return Ok(address),
+        Ok(address) => return Ok(Target::Address(address)),
         Err(error) => error,
     };
     if text.starts_with("unix:") || text.starts_with(':') {
         return Err(AddressError::to_string(&error));
     }
-    if !is_host_and_port(text) {
-        return Err("write IP:PORT, [IPV6]:PORT, :PORT, HOST:PORT or unix:/path".to_owned());
+    text.parse()
+        .map(Target::Name)
+        .map_err(|_| "write IP:PORT, [IPV6]:PORT, :PORT, HOST:PORT or unix:/path".to_owned())
+}
+
+/// Reads an address of our own, in the same forms. A host name is looked up now and never again;
+/// of several addresses the first is taken.
+///
+/// # Errors
+/// As [`target`], and when there is no such host.
+pub(crate) fn address(text: &str) -> Result<Address, String> {
+    match target(text)? {
+        Target::Address(address) => Ok(address),
+        Target::Name(name) => look_up(&name).ok_or(UNKNOWN.to_owned()),
     }
-    look_up(text).ok_or("no such host; check the name, or give its IP address".to_owned())
 }
 
-/// Whether the text has the form of a host name and a port: letters, digits, `-` and `.`.
-fn is_host_and_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let named = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
-    !host.is_empty()
-        && host.chars().all(named)
-        && host.chars().any(|c| c.is_ascii_alphabetic())
-        && port.parse::<u16>().is_ok()
-}
+/// What is said of a name that nobody knows.
+pub(crate) const UNKNOWN: &str = "no such host; check the name, or give its IP address";
 
-fn look_up(text: &str) -> Option<Address> {
-    text.to_socket_addrs().ok()?.next().map(Address::Ip)
+fn look_up(name: &Name) -> Option<Address> {
+    (&*name.host, name.port).to_socket_addrs().ok()?.next().map(Address::Ip)
 }
 
 #[cfg(test)]
@@ -47,6 +70,8 @@ mod tests {
         assert_eq!(address("127.0.0.1:80").unwrap().to_string(), "127.0.0.1:80");
         assert_eq!(address("unix:/run/a.sock").unwrap().to_string(), "unix:/run/a.sock");
         assert!(address("localhost:80").unwrap().to_string().ends_with(":80"));
+        assert!(matches!(target("localhost:80"), Ok(Target::Name(_))));
+        assert!(matches!(target(":80"), Ok(Target::Address(_))));
     }
 
     #[test]

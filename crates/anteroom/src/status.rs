@@ -66,6 +66,9 @@ impl Frame {
                 .map(|server| Server {
                     upstream: server.group.to_string(),
                     address: server.address.to_string(),
+                    up: server.up,
+                    weight: server.weight,
+                    backup: server.backup,
                     connections: server.connections,
                     leased: server.leased,
                     pinned: server.pinned,
@@ -239,6 +242,12 @@ pub(crate) struct Server {
     /// The name of its group.
     pub(crate) upstream: String,
     pub(crate) address: String,
+    /// It has not failed since it last proved well.
+    pub(crate) up: bool,
+    /// Its share of the work.
+    pub(crate) weight: u32,
+    /// It serves only while all others are down.
+    pub(crate) backup: bool,
     /// Most leases at one time.
     pub(crate) connections: u64,
     pub(crate) leased: u64,
@@ -339,10 +348,12 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {}: {} leased, {} idle, {} connecting, at most {}; {} pinned; {} opened, {} \
-             failed",
+            "{} of {}: {}{}{} leased, {} idle, {} connecting, at most {}; {} pinned; {} opened, \
+             {} failed",
             self.address,
             self.upstream,
+            if self.up { "up, " } else { "down, " },
+            self.role(),
             self.leased,
             self.idle,
             self.connecting,
@@ -351,6 +362,18 @@ impl fmt::Display for Server {
             Count(self.connects),
             Count(self.failures)
         )
+    }
+}
+
+impl Server {
+    /// What sets it apart from the others of its group.
+    fn role(&self) -> String {
+        match (self.backup, self.weight) {
+            (true, 1) => "backup, ".to_owned(),
+            (true, weight) => format!("backup of weight {weight}, "),
+            (false, 1) => String::new(),
+            (false, weight) => format!("weight {weight}, "),
+        }
     }
 }
 
@@ -392,8 +415,8 @@ mod tests {
             "1,200 here: 1,000 active, 200 parked; at most 100",
             "7 with 2xx",
             "half ≤ 2.5ms",
-            "127.0.0.1:9000 of upstream: 0 leased",
             "at most 8; 0 pinned;",
+            "127.0.0.1:9000 of upstream: up, 0 leased",
         ] {
             assert!(table.contains(part), "no `{part}` in\n{table}");
         }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use base::counter::Counter;
-use base::id::ServerId;
-use bus::{ServerShare, Shared};
-use driver::Address;
+use base::id::{GroupId, ServerId};
+use bus::{GroupShare, ServerShare, Shared};
 
-use crate::settings::{Group, Settings};
+use crate::settings::{self, Group, Settings};
 
 /// Reads the bus's figures.
 #[derive(Debug)]
 pub(crate) struct Upstreams {
     /// Indexed by [`ServerId`].
     servers: Vec<Server>,
+    /// Names, indexed by [`GroupId`].
+    groups: Vec<Arc<str>>,
     shared: Arc<Shared>,
 }
 
@@ -26,24 +27,44 @@ struct Server {
     connections: u64,
     /// Most pinned connections to it.
     pinned_max: u64,
+    weight: u32,
+    backup: bool,
 }
 
 impl Upstreams {
     /// The figures of these settings' servers.
     pub(crate) fn new(settings: &Settings, shared: Arc<Shared>) -> Self {
-        let server = |(group, address): (&Group, &Address)| Server {
+        let server = |(group, server): (&Group, &settings::Server)| Server {
             group: Arc::clone(&group.name),
-            address: address.to_string().into(),
-            connections: u64::from(group.connections),
             pinned_max: u64::from(group.pinned),
+            address: Arc::clone(&server.label),
+            connections: u64::from(server.connections),
+            weight: server.weight,
+            backup: server.backup,
         };
-        Self { servers: settings.servers().map(server).collect(), shared }
+        let groups = settings.groups.iter().map(|group| Arc::clone(&group.name)).collect();
+        Self { servers: settings.servers().map(server).collect(), groups, shared }
     }
 
     /// Every server as it stands.
     pub(crate) fn read(&self) -> Vec<ServerFigures> {
         let servers = (0u32..).map(ServerId).zip(&self.servers);
         servers.map(|(id, server)| self.figures(id, server)).collect()
+    }
+
+    /// Every group as it stands.
+    pub(crate) fn read_groups(&self) -> Vec<GroupFigures> {
+        let groups = (0u32..).map(GroupId).zip(&self.groups);
+        let sum = |id, pick: fn(&GroupShare) -> &Counter| -> u64 {
+            self.shared.group(id).iter().map(|share| pick(share).get()).sum()
+        };
+        groups
+            .map(|(id, name)| GroupFigures {
+                name: Arc::clone(name),
+                retries: sum(id, |share| &share.retries),
+                retries_refused: sum(id, |share| &share.retries_refused),
+            })
+            .collect()
     }
 
     fn figures(&self, id: ServerId, server: &Server) -> ServerFigures {
@@ -55,6 +76,9 @@ impl Upstreams {
             group: Arc::clone(&server.group),
             address: Arc::clone(&server.address),
             connections: server.connections,
+            weight: server.weight,
+            backup: server.backup,
+            up: !self.shared.is_down(id),
             idle: shares.iter().map(|share| u64::from(share.idle())).sum(),
             pinned_max: server.pinned_max,
             leased: sum(|share| &share.leased),
@@ -67,6 +91,16 @@ impl Upstreams {
     }
 }
 
+/// One group at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupFigures {
+    pub(crate) name: Arc<str>,
+    /// Requests that went again so far.
+    pub(crate) retries: u64,
+    /// Requests that did not, because the budget was spent.
+    pub(crate) retries_refused: u64,
+}
+
 /// One server at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerFigures {
@@ -77,6 +111,12 @@ pub(crate) struct ServerFigures {
     pub(crate) connections: u64,
     /// Most pinned connections at one time.
     pub(crate) pinned_max: u64,
+    /// Its share of the work.
+    pub(crate) weight: u32,
+    /// It serves only while all others are down.
+    pub(crate) backup: bool,
+    /// It has not failed since it last proved well.
+    pub(crate) up: bool,
     pub(crate) idle: u64,
     pub(crate) leased: u64,
     pub(crate) pinned: u64,

@@ -105,8 +105,40 @@ pub const SPOOL_REST: Duration = Duration::from_secs(10);
 /// How long an event stream may be silent in a drain before it ends.
 pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 
-/// First pause before a failed server is tried again; doubles up to the last.
-pub const SET_ASIDE: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)];
+/// First pause before a failed server is tried again; doubles up to `health.fail_timeout`.
+pub const SET_ASIDE: Duration = Duration::from_millis(50);
+/// Failures in a row after which a server is set aside (`health.max_fails`).
+pub const MAX_FAILS: u32 = 1;
+/// Most of them that can be configured.
+pub const MAX_FAILS_MOST: u32 = 1000;
+/// Longest pause before a failed server is tried again (`health.fail_timeout`).
+pub const FAIL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long requests wait for a server to come back when none can be reached (`health.grace`).
+pub const UNREACHABLE_GRACE: Duration = Duration::from_secs(1);
+
+/// How often one request is sent at most (`retries.attempts`).
+pub const ATTEMPTS: u32 = 3;
+/// Most of them that can be configured.
+pub const ATTEMPTS_MOST: u32 = 100;
+/// Retries for every hundred requests (`retries.budget`).
+pub const RETRY_BUDGET: u32 = 20;
+/// Retries a second that are granted whatever the budget says.
+pub const RETRY_FLOOR: u32 = 10;
+/// The seconds over which requests and retries are counted.
+pub const RETRY_WINDOW_SECONDS: u32 = 10;
+
+/// Largest weight of a server (`weight`).
+pub const WEIGHT_MAX: u32 = 1000;
+/// How often a worker looks again that holds fewer warm connections than its share.
+pub const WARM_PAUSE: Duration = Duration::from_secs(1);
+
+/// Most addresses of one server's name that are used; those beyond are left out.
+pub const ADDRESSES_MAX: usize = 16;
+/// Shortest and longest time after which a name is looked up again, whatever its TTL says
+/// (`resolver.ttl_min`, `resolver.ttl_max`).
+pub const TTL: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
+/// How long one name server is given to answer (`resolver.timeout`).
+pub const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a server is given to end a connection after its last response.
 pub const PARTING: Duration = Duration::from_secs(1);
@@ -149,4 +181,7 @@ const _: () = {
     assert!(LOG_BUFFER_RANGE[0] <= LOG_BUFFER && LOG_BUFFER <= LOG_BUFFER_RANGE[1]);
     assert!(LOG_LINE_RANGE[0] <= LOG_LINE && LOG_LINE <= LOG_LINE_RANGE[1]);
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
+    assert!(SET_ASIDE.as_millis() <= FAIL_TIMEOUT.as_millis());
+    assert!(TTL[0].as_millis() <= TTL[1].as_millis());
+    assert!(WEIGHT_MAX as u64 * (1 << 32) < u64::MAX, "loads and weights compare exactly");
 };

@@ -4,7 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use base::id::{ConnectionId, ExchangeId, GroupId, WorkerId};
+use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
 use base::slab::Slab;
 use base::time::Instant;
 use core::time::Duration;
@@ -12,7 +12,7 @@ use core::time::Duration;
 use crate::connection::{Connection, Server, State};
 use crate::decide::Decision;
 use crate::group::{Group, GroupConfig};
-use crate::others::LOOK_AGAIN;
+use crate::others::{LOOK_AGAIN, group_id};
 use crate::queue::{Place, Waiters};
 use crate::shared::Shared;
 
@@ -70,14 +70,11 @@ impl Bus {
         // Who pins a connection is an exchange.
         let pinned = configs.clone().fold(0u32, |sum, server| sum.saturating_add(server.pinned));
         let pinned_capacity = pinned.min(exchanges);
-        let servers = configs.map(|server| Server {
-            idle: Vec::with_capacity(server.connections as usize),
-            ..Server::default()
-        });
+        let servers = configs.map(Server::new);
         let workers = shared.workers();
         let mut bus = Self {
             servers: servers.collect(),
-            groups: groups.iter().map(|group| Group::new(group, workers)).collect(),
+            groups: groups.iter().map(|group| Group::new(group, worker, workers)).collect(),
             waiters: Waiters::new(exchanges),
             connections: Slab::new(leases + pinned_capacity),
             pinned: 0,
@@ -119,6 +116,7 @@ impl Bus {
             return Err(QueueFull);
         } else {
             queue.push(&mut self.waiters, exchange, (group, now, Place::Rest));
+            self.shared.group_share(group, self.worker).recent.count_own(now);
         }
         self.count_queued(group);
         Ok(())
@@ -148,7 +146,7 @@ impl Bus {
     pub fn connected(&mut self, id: ConnectionId, _now: Instant) {
         let Some(State::Connecting(_)) = self.state(id) else { return };
         let server = self.connections[id.0].server();
-        self.servers[server.index()].health.succeeded();
+        self.server_succeeded(server);
         self.shared.share(server, self.worker).connects.increment();
         self.change(id, State::Idle);
     }
@@ -160,30 +158,22 @@ impl Bus {
         let server = self.connections[id.0].server();
         self.change(id, State::Closing);
         self.shared.share(server, self.worker).failures.increment();
-        let health = &mut self.servers[server.index()].health;
         match failure {
-            Failure::Busy | Failure::Exhausted => health.had_no_room(since, now),
-            Failure::Refused | Failure::TimedOut => {
-                health.failed(since, now);
-                self.fail_those_who_wait(self.shared.group_of(server), since, now);
+            Failure::Busy | Failure::Exhausted => {
+                let group = self.shared.group_of(server);
+                let policy = self.groups[group.index()].policy.health;
+                self.servers[server.index()].health.had_no_room(&policy, since, now);
             }
-        }
-    }
-
-    /// When no server of the group is left to try, those who waited when the attempt began are
-    /// told so; who comes later waits for the next probe.
-    fn fail_those_who_wait(&mut self, group: GroupId, since: Instant, now: Instant) {
-        let entry = &mut self.groups[group.index()];
-        let servers = &self.servers;
-        if entry.servers.iter().all(|id| servers[id.index()].health.is_set_aside(now)) {
-            entry.failed_before = entry.failed_before.max(Some(since));
+            Failure::Refused | Failure::TimedOut => self.server_failed(server, since, now),
         }
     }
 
     /// A response began: the server is well.
     pub fn answered(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get(id.0) {
-            self.servers[connection.server().index()].health.succeeded();
+            let server = connection.server();
+            self.servers[server.index()].warmth.succeeded();
+            self.server_succeeded(server);
         }
     }
 
@@ -195,7 +185,56 @@ impl Bus {
         self.shared.share(server, self.worker).failures.increment();
         let group = self.shared.group_of(server);
         if self.groups[group.index()].servers.len() > 1 {
-            self.servers[server.index()].health.broke(now);
+            let policy = self.groups[group.index()].policy.health;
+            self.servers[server.index()].health.broke(&policy, now);
+            self.tell_state(server);
+        }
+    }
+
+    /// Whether a request that was sent again so often may have to go again if its connection is
+    /// closed under it: its attempts are not spent, and after a fresh connection another server
+    /// is there to go to.
+    pub fn may_need_again(&self, group: GroupId, fresh: bool, retries: u32) -> bool {
+        let entry = &self.groups[group.index()];
+        retries + 1 < entry.policy.retries.attempts && (!fresh || entry.servers.len() > 1)
+    }
+
+    /// Takes one retry out of the group's budget; false if it is spent.
+    pub fn grant_retry(&self, group: GroupId, now: Instant) -> bool {
+        let granted = self.shared.withdraw(group, self.groups[group.index()].policy.retries, now);
+        let share = self.shared.group_share(group, self.worker);
+        let counter = if granted { &share.retries } else { &share.retries_refused };
+        counter.increment();
+        granted
+    }
+
+    /// The server that a connection leads to.
+    pub fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
+        self.connections.get(id.0).map(Connection::server)
+    }
+
+    /// A request that waits goes to this server only if there is no other: it has just failed it.
+    pub fn avoid(&mut self, exchange: ExchangeId, server: ServerId) {
+        self.waiters.avoid(exchange, server);
+    }
+
+    /// The name of a server stands for other addresses now, so many.
+    pub fn readdressed(&mut self, server: ServerId, count: usize) {
+        if let Some(server) = self.servers.get_mut(server.index()) {
+            server.addresses = u32::try_from(count).unwrap_or(u32::MAX).max(1);
+            server.readdressed = true;
+        }
+    }
+
+    /// Whether a server's addresses ever changed.
+    pub fn is_readdressed(&self, server: ServerId) -> bool {
+        self.servers.get(server.index()).is_some_and(|server| server.readdressed)
+    }
+
+    /// An idle connection is to be closed: it leads nowhere that is wanted.
+    pub fn retire(&mut self, id: ConnectionId) {
+        if let Some(State::Idle) = self.state(id) {
+            self.must_close(id);
         }
     }
 
@@ -211,8 +250,12 @@ impl Bus {
     }
 
     /// An idle connection ended, or said something unasked: it is to be closed.
-    pub fn lost(&mut self, id: ConnectionId) {
+    pub fn lost(&mut self, id: ConnectionId, now: Instant) {
         if let Some(State::Idle | State::Leaving) = self.state(id) {
+            let connection = &self.connections[id.0];
+            if !connection.used {
+                self.went_cold(connection.server(), now);
+            }
             self.must_close(id);
         }
     }
@@ -262,8 +305,12 @@ impl Bus {
             .filter(|group| !group.queue.is_empty())
             .flat_map(|group| &group.servers)
             .filter_map(|id| self.servers[id.index()].health.until());
+        let groups = || (0..self.groups.len()).map(group_id);
         let others = self.groups.iter().flat_map(|group| self.waits_for_others(group));
-        set_asides.chain(others).filter(|&moment| moment > now).min()
+        let given_up = groups().flat_map(|group| self.gives_up_at(group));
+        let warm = groups().flat_map(|group| self.warms_at(group, now));
+        let moments = set_asides.chain(others).chain(given_up).chain(warm);
+        moments.filter(|&moment| moment > now).min()
     }
 
     pub(crate) fn nudge(&mut self, to: WorkerId) {
@@ -288,12 +335,7 @@ mod tests {
     use crate::group::GroupConfig;
     use crate::testing::{APP, at, crew, group, lone};
     use base::id::ServerId;
-    use base::limits::SET_ASIDE;
-    use std::vec;
-
-    fn fail(exchange: u32) -> Decision {
-        Decision::Fail { exchange: ExchangeId(exchange) }
-    }
+    use base::limits::FAIL_TIMEOUT;
 
     fn close(connection: ConnectionId) -> Decision {
         Decision::Close { connection }
@@ -383,56 +425,6 @@ mod tests {
     }
 
     #[test]
-    fn those_who_waited_for_an_attempt_that_failed_are_told_the_others_wait_for_the_probe() {
-        let mut bus = lone(&[1]);
-        bus.wants(0, at(10));
-        let connection = bus.opens(at(11));
-        bus.wants(1, at(11));
-        bus.wants(2, at(12));
-        bus.connect_failed(connection, Failure::Refused, at(20));
-        bus.closed(connection);
-        assert_eq!(bus.all(at(20)), vec![fail(0), fail(1)]);
-        // Who comes later waits for the probe, of which there is one at a time.
-        let probe = at(20) + SET_ASIDE[0];
-        assert_eq!(bus.wake_at(at(20)), Some(probe));
-        bus.wants(3, at(30));
-        let connection = bus.opens(probe);
-        bus.connect_failed(connection, Failure::TimedOut, probe);
-        bus.closed(connection);
-        assert_eq!(bus.all(probe), vec![fail(2), fail(3)]);
-        bus.wants(4, probe);
-        let probe = probe + 2 * SET_ASIDE[0];
-        let connection = bus.opens(probe);
-        bus.connected(connection, probe);
-        bus.leases_to(4, probe);
-        assert_eq!(bus.shared.share(ServerId(0), WorkerId(0)).failures.get(), 2);
-    }
-
-    #[test]
-    fn a_younger_request_before_them_does_not_save_those_who_waited() {
-        let mut bus = lone(&[1]);
-        bus.wants(0, at(10));
-        let connection = bus.opens(at(10));
-        bus.enqueue(APP, ExchangeId(1), at(15), true).unwrap();
-        bus.connect_failed(connection, Failure::Refused, at(20));
-        bus.closed(connection);
-        assert_eq!(bus.all(at(20)), vec![fail(0)]);
-    }
-
-    #[test]
-    fn nobody_fails_while_another_server_is_left_to_try() {
-        let mut bus = lone(&[1, 1]);
-        bus.wants(0, at(0));
-        let connection = bus.opens(at(0));
-        bus.connect_failed(connection, Failure::Refused, at(1));
-        bus.closed(connection);
-        let connection = bus.opens(at(1));
-        bus.connect_failed(connection, Failure::Refused, at(2));
-        bus.closed(connection);
-        assert_eq!(bus.all(at(2)), vec![fail(0)]);
-    }
-
-    #[test]
     fn what_this_machine_lacks_is_nobodys_failure() {
         for failure in [Failure::Busy, Failure::Exhausted] {
             let mut bus = lone(&[1]);
@@ -444,7 +436,7 @@ mod tests {
                 bus.closed(connection);
                 assert_eq!(bus.all(now), []);
                 let next = bus.wake_at(now).unwrap();
-                assert!(next >= now + Duration::from_millis(10) && next <= now + SET_ASIDE[1]);
+                assert!(next >= now + Duration::from_millis(10) && next <= now + FAIL_TIMEOUT);
                 now = next;
             }
             let connection = bus.opens(now);
@@ -479,13 +471,13 @@ mod tests {
     fn a_lost_connection_is_closed_once_whatever_it_did() {
         let mut bus = lone(&[3]);
         let connection = bus.has_idle(at(0));
-        bus.lost(connection);
-        bus.lost(connection);
+        bus.lost(connection, at(1));
+        bus.lost(connection, at(1));
         assert_eq!(bus.one(at(1)), close(connection));
         bus.closed(connection);
         bus.closed(connection);
         let leased = bus.is_served(0, at(2));
-        bus.lost(leased);
+        bus.lost(leased, at(2));
         assert_eq!(bus.all(at(2)), [], "a lease ends by release");
         // Closed by the driver in whatever state: the figures agree.
         bus.wants(1, at(3));

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use base::id::{ConnectionId, ServerId};
 use base::time::Instant;
 
+use crate::balance::Rank;
 use crate::bus::Bus;
 use crate::decide::Decision;
+use crate::group::ServerConfig;
 use crate::health::Health;
 use crate::shared::Permit;
 
@@ -37,8 +39,10 @@ pub(crate) enum State {
 }
 
 /// One worker's state of a server.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Server {
+    pub(crate) weight: u32,
+    pub(crate) backup: bool,
     /// Idle connections; the one used last is used next, so that the others can be closed by
     /// a server that wants fewer.
     pub(crate) idle: Vec<ConnectionId>,
@@ -46,10 +50,43 @@ pub(crate) struct Server {
     pub(crate) unused: u32,
     pub(crate) connecting: u32,
     pub(crate) closing: u32,
+    /// Connections in any state but closing.
+    pub(crate) open: u32,
+    /// When a connection was last begun.
+    pub(crate) opened: Instant,
     pub(crate) health: Health,
+    /// Whether connections that nobody needs yet are welcome there.
+    pub(crate) warmth: Health,
+    /// Addresses behind its name.
+    pub(crate) addresses: u32,
+    /// They changed since the start.
+    pub(crate) readdressed: bool,
+    /// What it is owed, in turns; see `balance`.
+    pub(crate) credit: i64,
+    /// How good it was at the last choice, if it was among the best.
+    pub(crate) rank: Option<Rank>,
 }
 
 impl Server {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        Self {
+            weight: config.weight.max(1),
+            backup: config.backup,
+            idle: Vec::with_capacity(config.connections as usize),
+            unused: 0,
+            connecting: 0,
+            closing: 0,
+            open: 0,
+            opened: Instant(0),
+            health: Health::default(),
+            warmth: Health::default(),
+            addresses: config.addresses.max(1),
+            readdressed: false,
+            credit: 0,
+            rank: None,
+        }
+    }
+
     /// Whether a connection may be opened as far as the server is concerned.
     pub(crate) fn may_connect(&self, now: Instant) -> bool {
         let probed = self.health.is_on_probation() && self.connecting > 0;
@@ -69,11 +106,6 @@ impl Connection {
 }
 
 impl Bus {
-    /// The server that a connection leads to.
-    pub fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
-        self.connections.get(id.0).map(Connection::server)
-    }
-
     pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
         self.connections.get(id.0).map(|connection| connection.state)
     }
@@ -99,6 +131,7 @@ impl Bus {
         let id_of_server = connection.server();
         let server = &mut self.servers[id_of_server.index()];
         let share = self.shared.share(id_of_server, self.worker);
+        server.open += u32::from(connection.state != State::Closing);
         match connection.state {
             State::Connecting(_) => {
                 server.connecting += 1;
@@ -122,6 +155,7 @@ impl Bus {
         let id_of_server = connection.server();
         let server = &mut self.servers[id_of_server.index()];
         let share = self.shared.share(id_of_server, self.worker);
+        server.open -= u32::from(connection.state != State::Closing);
         match connection.state {
             State::Connecting(_) => {
                 server.connecting -= 1;

@@ -1,12 +1,13 @@
-//! The choice: which request goes where, which connections are opened, moved or closed.
+//! What is to be done: which request is served, which connections are opened, moved or closed.
 
 use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
 use base::time::Instant;
 use core::time::Duration;
 
+use crate::balance::{Choice, Need};
 use crate::bus::Bus;
-use crate::connection::{Connection, Server, State};
-use crate::others::{PATIENCE, Yield, group_id};
+use crate::connection::{Connection, State};
+use crate::others::{Yield, group_id};
 
 /// Something for the worker to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,27 +54,6 @@ pub enum Decision {
     },
 }
 
-/// Which connections serve a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Need {
-    /// One opened for it.
-    Fresh,
-    /// Any.
-    Any,
-}
-
-/// What can be done for a request now.
-enum Choice {
-    /// It goes on this idle connection.
-    Idle(ConnectionId),
-    /// A connection to this server is opened.
-    Open(ServerId),
-    /// This used connection makes room for the fresh one that is needed.
-    MakeRoom(ConnectionId),
-    /// Nothing.
-    Wait,
-}
-
 impl Bus {
     /// The next thing to do; asked until there is nothing more. `may_lease` tells whether an
     /// output buffer could be promised now: without one nothing is leased or opened (law 5).
@@ -84,7 +64,9 @@ impl Bus {
                 return Some(decision);
             }
             let group = group_id((self.first + step) % count);
-            let decision = self.fail_next(group).or_else(|| self.serve(group, now, may_lease));
+            self.learn_from_others(group);
+            let decision = self.serve(group, now, may_lease);
+            let decision = decision.or_else(|| self.unreachable(group, now));
             if decision.is_some() {
                 return decision;
             }
@@ -93,25 +75,13 @@ impl Bus {
         self.outbox.pop_front()
     }
 
-    /// Those who waited for an attempt that failed, with no other server to try.
-    fn fail_next(&mut self, group: GroupId) -> Option<Decision> {
-        let entry = &mut self.groups[group.index()];
-        let before = entry.failed_before?;
-        let oldest = entry.queue.oldest(&self.waiters).filter(|&(_, since)| since <= before);
-        let Some((exchange, _)) = oldest else {
-            entry.failed_before = None;
-            return None;
-        };
-        self.unqueue(group, exchange);
-        Some(Decision::Fail { exchange })
-    }
-
     /// Serves a group's oldest request, or gives away what nobody here needs.
     fn serve(&mut self, group: GroupId, now: Instant, may_lease: bool) -> Option<Decision> {
         self.publish(group, now, may_lease);
         if self.groups[group.index()].queue.is_empty() {
             self.groups[group.index()].yielding = Yield::No;
-            return self.give(group, now).or_else(|| self.close_unused(group));
+            let decision = self.give(group, now).or_else(|| self.close_unused(group));
+            return decision.or_else(|| self.warm_up(group, now));
         }
         if !may_lease {
             return self.give(group, now);
@@ -128,7 +98,7 @@ impl Bus {
     /// Serves the first that needs a connection opened for it.
     fn serve_fresh(&mut self, group: GroupId, now: Instant) -> Option<Decision> {
         let exchange = self.groups[group.index()].queue.first_fresh()?;
-        match self.choose(group, Need::Fresh, now) {
+        match self.choose(group, exchange, Need::Fresh, now) {
             Choice::Idle(connection) => Some(self.lease(group, exchange, connection, now)),
             Choice::Open(server) => self.open(group, server, now),
             Choice::MakeRoom(connection) => {
@@ -142,7 +112,7 @@ impl Bus {
     /// Serves the first that goes on any connection, unless another worker's waits longer.
     fn serve_any(&mut self, group: GroupId, now: Instant) -> Option<Decision> {
         let exchange = self.groups[group.index()].queue.first()?;
-        match self.choose(group, Need::Any, now) {
+        match self.choose(group, exchange, Need::Any, now) {
             Choice::Idle(connection) => {
                 let server = self.connections[connection.0].server();
                 let since = self.waiters.get(exchange)?.since;
@@ -153,64 +123,6 @@ impl Bus {
             }
             Choice::Open(server) => self.open(group, server, now),
             Choice::MakeRoom(_) | Choice::Wait => None,
-        }
-    }
-
-    /// The server with the least under way for which something can be done, one that failed
-    /// only if there is no other. Of equals one with an idle connection is chosen, and those
-    /// take turns. A connection that is just being opened to the best one is waited for:
-    /// otherwise it would find nobody, be closed, and that server would never get its share.
-    fn choose(&mut self, group: GroupId, need: Need, now: Instant) -> Choice {
-        let entry = &self.groups[group.index()];
-        if let [only] = entry.servers[..] {
-            return self.choice_at(group, only, need, now);
-        }
-        let connecting = self.sum(group, |server| server.connecting);
-        let comes = connecting >= entry.queue.len() && now < entry.opened + PATIENCE;
-        let count = entry.servers.len();
-        let mut best: Option<((bool, u32), Choice)> = None;
-        for step in 0..count {
-            let id = entry.servers[(entry.turn + step) % count];
-            let choice = self.choice_at(group, id, need, now);
-            let waited_for = comes && self.servers[id.index()].connecting > 0;
-            if matches!(choice, Choice::Wait) && !waited_for {
-                continue;
-            }
-            let set_aside = self.servers[id.index()].health.is_set_aside(now);
-            let load = self.shared.load(id).saturating_sub(u32::from(waited_for));
-            // Among equals whose turn it is, even if a connection has to be opened: otherwise the
-            // first server to have one would get all the work of a quiet time.
-            let rank = (set_aside, load);
-            if best.as_ref().is_none_or(|&(least, _)| rank < least) {
-                best = Some((rank, choice));
-            }
-        }
-        best.map_or(Choice::Wait, |(_, choice)| choice)
-    }
-
-    /// What one server has to offer.
-    fn choice_at(&self, group: GroupId, id: ServerId, need: Need, now: Instant) -> Choice {
-        let server = &self.servers[id.index()];
-        let idle = match need {
-            Need::Any => server.idle.last(),
-            Need::Fresh if server.unused == 0 => None,
-            Need::Fresh => server.idle.iter().rev().find(|id| !self.connections[id.0].used),
-        };
-        if let Some(&connection) = idle {
-            return Choice::Idle(connection);
-        }
-        let queue = &self.groups[group.index()].queue;
-        let connecting = self.sum(group, |server| server.connecting);
-        if connecting >= queue.len() || !server.may_connect(now) {
-            return Choice::Wait;
-        }
-        if self.shared.has_permit(id) {
-            return Choice::Open(id);
-        }
-        let coming = connecting + self.sum(group, |server| server.closing);
-        match server.idle.first() {
-            Some(&connection) if coming < queue.fresh() => Choice::MakeRoom(connection),
-            _ => Choice::Wait,
         }
     }
 
@@ -225,9 +137,7 @@ impl Bus {
         self.unqueue(group, exchange);
         self.change(id, State::Leased);
         let fresh = !core::mem::replace(&mut self.connections[id.0].used, true);
-        let entry = &mut self.groups[group.index()];
-        // Equals take turns: the next choice begins one further on.
-        entry.turn = (entry.turn + 1) % entry.servers.len().max(1);
+        self.took_turn(group, self.connections[id.0].server());
         self.first = (group.index() + 1) % self.groups.len();
         Decision::Lease { exchange, connection: id, fresh, waited: now.since(since) }
     }
@@ -238,6 +148,20 @@ impl Bus {
         if self.leaves_it_to_others(group, since, now) {
             return None;
         }
+        let decision = self.connect(group, id, now);
+        if decision.is_some() {
+            self.groups[group.index()].yielding = Yield::No;
+        }
+        decision
+    }
+
+    /// Opens a connection, if one more is allowed.
+    pub(crate) fn connect(
+        &mut self,
+        group: GroupId,
+        id: ServerId,
+        now: Instant,
+    ) -> Option<Decision> {
         let permit = self.shared.permit(id)?;
         let connection = Connection { permit, state: State::Connecting(now), used: false };
         let Ok(index) = self.connections.insert(connection) else {
@@ -245,9 +169,8 @@ impl Bus {
             return None;
         };
         self.count_in(ConnectionId(index));
-        let entry = &mut self.groups[group.index()];
-        entry.yielding = Yield::No;
-        entry.opened = now;
+        self.servers[id.index()].opened = now;
+        self.groups[group.index()].opened = now;
         self.took_permit(group, id);
         Some(Decision::Open { connection: ConnectionId(index), server: id })
     }
@@ -257,8 +180,9 @@ impl Bus {
     /// else.
     fn close_unused(&mut self, group: GroupId) -> Option<Decision> {
         for place in 0..self.groups[group.index()].servers.len() {
-            let server = &self.servers[self.groups[group.index()].servers[place].index()];
-            if server.unused == 0 {
+            let id = self.groups[group.index()].servers[place];
+            let server = &self.servers[id.index()];
+            if server.unused == 0 || self.is_kept_warm(group, id) {
                 continue;
             }
             let unused = server.idle.iter().find(|id| !self.connections[id.0].used);
@@ -269,18 +193,13 @@ impl Bus {
         }
         None
     }
-
-    /// A count of the group's servers, added up.
-    fn sum(&self, group: GroupId, count: impl Fn(&Server) -> u32) -> u32 {
-        let servers = &self.groups[group.index()].servers;
-        servers.iter().map(|id| count(&self.servers[id.index()])).sum()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bus::Failure;
+    use crate::others::PATIENCE;
     use crate::testing::{APP, at, crew, group, lone};
     use std::vec;
     use std::vec::Vec;

@@ -3,10 +3,11 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use base::id::ServerId;
+use base::id::{ServerId, WorkerId};
 use base::time::Instant;
 
 use crate::others::{Freed, Gift, Yield};
+use crate::policy::Policy;
 use crate::queue::ReadyQueue;
 use crate::shared::Want;
 
@@ -21,6 +22,8 @@ pub struct GroupConfig {
     pub queue_length: u32,
     /// Whether connections are kept after a response.
     pub persistent: bool,
+    /// How servers are chosen and judged, and requests go again.
+    pub policy: Policy,
 }
 
 /// A server of a group.
@@ -32,6 +35,19 @@ pub struct ServerConfig {
     pub connections: u32,
     /// Most pinned connections to it at one time, of all workers.
     pub pinned: u32,
+    /// How much of the work it gets, relative to the others; at least 1.
+    pub weight: u32,
+    /// It serves only while all others are down.
+    pub backup: bool,
+    /// Addresses behind its name; 1 without one.
+    pub addresses: u32,
+}
+
+impl ServerConfig {
+    /// A server like any other.
+    pub const fn new(id: ServerId, connections: u32) -> Self {
+        Self { id, connections, pinned: 0, weight: 1, backup: false, addresses: 1 }
+    }
 }
 
 /// One worker's state of a group.
@@ -39,13 +55,17 @@ pub struct ServerConfig {
 pub(crate) struct Group {
     pub(crate) servers: Vec<ServerId>,
     pub(crate) persistent: bool,
+    pub(crate) policy: Policy,
+    pub(crate) has_backups: bool,
     pub(crate) queue: ReadyQueue,
-    /// Where the next choice among equals begins.
-    pub(crate) turn: usize,
-    /// Those who wait since this moment or longer are told that no server can be reached.
-    pub(crate) failed_before: Option<Instant>,
-    /// When a connection was last opened.
+    /// Where the choice among equals begins: not with the same server in each worker.
+    pub(crate) first_turn: usize,
+    /// Since when no server can be reached.
+    pub(crate) down_since: Option<Instant>,
+    /// When a connection was last begun, and when that was at the last success: an attempt that
+    /// began before it tells nothing of when the group went down.
     pub(crate) opened: Instant,
+    pub(crate) proved: Option<Instant>,
     /// What the other workers were told that is wanted here.
     pub(crate) published: Option<Want>,
     /// The oldest wait that was published since news of a permit was last passed on: who sent it
@@ -64,14 +84,17 @@ pub(crate) struct Group {
 }
 
 impl Group {
-    pub(crate) fn new(config: &GroupConfig, workers: usize) -> Self {
+    pub(crate) fn new(config: &GroupConfig, worker: WorkerId, workers: usize) -> Self {
         Self {
             servers: config.servers.iter().map(|server| server.id).collect(),
             persistent: config.persistent,
+            policy: config.policy,
+            has_backups: config.servers.iter().any(|server| server.backup),
             queue: ReadyQueue::new(config.queue_length),
-            turn: 0,
-            failed_before: None,
+            first_turn: worker.index() % config.servers.len().max(1),
+            down_since: None,
             opened: Instant(0),
+            proved: None,
             published: None,
             heard_as: None,
             asked: false,

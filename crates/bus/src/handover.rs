@@ -32,6 +32,7 @@ impl Bus {
         if self.state(id) != Some(State::Leaving) {
             return None;
         }
+        self.count_out(id);
         let Connection { permit, used, .. } = self.connections.remove(id.0)?;
         self.shared.share(permit.server(), self.worker).handed_over.increment();
         let group = self.shared.group_of(permit.server());

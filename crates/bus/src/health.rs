@@ -4,6 +4,8 @@ use base::limits::SET_ASIDE;
 use base::time::Instant;
 use core::time::Duration;
 
+use crate::policy::HealthPolicy;
+
 /// First pause after the machine itself lacked something or a backlog was full; doubles up to
 /// the longest set-aside.
 const BREATHER: Duration = Duration::from_millis(10);
@@ -11,8 +13,12 @@ const BREATHER: Duration = Duration::from_millis(10);
 /// One worker's opinion of one server.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Health {
-    /// Failures in a row.
-    failures: u32,
+    /// Failures in a row that have not led to a pause.
+    strikes: u32,
+    /// When the last of them was.
+    struck: Instant,
+    /// Pauses in a row.
+    pauses: u32,
     pause: Option<Pause>,
 }
 
@@ -36,9 +42,14 @@ impl Health {
         self.pause.is_some_and(|pause| pause.failed && now < pause.until)
     }
 
+    /// Whether it failed and has not proved well since.
+    pub(crate) fn is_down(&self) -> bool {
+        self.pause.is_some_and(|pause| pause.failed)
+    }
+
     /// Whether its next connection is a probe: one at a time.
     pub(crate) const fn is_on_probation(&self) -> bool {
-        self.failures > 0
+        self.pauses > 0
     }
 
     /// When the pause ends or ended.
@@ -46,42 +57,71 @@ impl Health {
         self.pause.map(|pause| pause.until)
     }
 
-    /// An attempt that began at `since` was refused or not answered.
-    pub(crate) fn failed(&mut self, since: Instant, now: Instant) {
-        self.leave_alone(SET_ASIDE[0], true, since, now);
+    /// The pause ends at `moment` at the latest.
+    pub(crate) fn end_by(&mut self, moment: Instant) {
+        if let Some(pause) = &mut self.pause {
+            pause.until = pause.until.min(moment);
+        }
+    }
+
+    /// An attempt that began at `since` was refused or not answered. With several `addresses`
+    /// behind one name, each of them may fail as often as one alone may.
+    pub(crate) fn failed(
+        &mut self,
+        policy: &HealthPolicy,
+        addresses: u32,
+        since: Instant,
+        now: Instant,
+    ) {
+        if self.pauses == 0 && now.since(self.struck) > policy.fail_timeout {
+            self.strikes = 0;
+        }
+        self.strikes = self.strikes.saturating_add(1);
+        self.struck = now;
+        // On probation one failure is enough.
+        if self.pauses > 0 || self.strikes >= policy.max_fails.saturating_mul(addresses.max(1)) {
+            self.leave_alone([SET_ASIDE, policy.fail_timeout], true, since, now);
+        }
     }
 
     /// At an attempt that began at `since` its backlog was full, or this machine lacked
     /// something.
-    pub(crate) fn had_no_room(&mut self, since: Instant, now: Instant) {
-        self.leave_alone(BREATHER, false, since, now);
+    pub(crate) fn had_no_room(&mut self, policy: &HealthPolicy, since: Instant, now: Instant) {
+        self.leave_alone([BREATHER, policy.fail_timeout], false, since, now);
     }
 
     /// A fresh connection ended without a word.
-    pub(crate) fn broke(&mut self, now: Instant) {
+    pub(crate) fn broke(&mut self, policy: &HealthPolicy, now: Instant) {
         if self.may_try(now) {
-            self.failed(now, now);
+            self.failed(policy, 1, now, now);
         }
     }
 
     /// An attempt that began before the pause tells nothing that the pause does not say: many
     /// that fail together are one failure.
-    fn leave_alone(&mut self, first: Duration, failed: bool, since: Instant, now: Instant) {
+    fn leave_alone(
+        &mut self,
+        [first, most]: [Duration; 2],
+        failed: bool,
+        since: Instant,
+        now: Instant,
+    ) {
         if let Some(pause) = &mut self.pause
-            && self.failures > 0
+            && self.pauses > 0
             && since <= pause.began
         {
             pause.failed |= failed;
             return;
         }
-        let length = first.saturating_mul(1 << self.failures.min(16)).min(SET_ASIDE[1]);
-        self.failures = self.failures.saturating_add(1);
+        let length = first.saturating_mul(1 << self.pauses.min(16)).min(most);
+        self.pauses = self.pauses.saturating_add(1);
+        self.strikes = 0;
         self.pause = Some(Pause { began: now, until: now + length, failed });
     }
 
     /// It took a connection or answered.
     pub(crate) fn succeeded(&mut self) {
-        if self.is_on_probation() {
+        if self.pauses > 0 || self.strikes > 0 {
             *self = Self::default();
         }
     }
@@ -91,6 +131,9 @@ impl Health {
 mod tests {
     use super::*;
 
+    const POLICY: HealthPolicy =
+        HealthPolicy { max_fails: 1, fail_timeout: Duration::from_secs(1), grace: Duration::ZERO };
+
     #[test]
     fn pauses_double_up_to_the_longest_and_end_with_a_success() {
         let mut health = Health::default();
@@ -98,18 +141,19 @@ mod tests {
         let mut last = Duration::ZERO;
         for _ in 0..40 {
             assert!(health.may_try(now));
-            health.failed(now, now);
+            health.failed(&POLICY, 1, now, now);
             assert!(health.is_set_aside(now) && health.is_on_probation());
             let until = health.until().unwrap();
             let length = until.since(now);
-            assert!(length >= last && length <= SET_ASIDE[1]);
+            assert!(length >= last && length <= POLICY.fail_timeout);
             last = length;
             now = until;
         }
-        assert_eq!(last, SET_ASIDE[1]);
+        assert_eq!(last, POLICY.fail_timeout);
+        assert!(health.is_down(), "until it has proved well");
         health.succeeded();
-        assert!(health.may_try(now) && !health.is_on_probation());
-        health.had_no_room(now, now);
+        assert!(health.may_try(now) && !health.is_on_probation() && !health.is_down());
+        health.had_no_room(&POLICY, now, now);
         assert!(!health.may_try(now) && !health.is_set_aside(now));
     }
 
@@ -118,24 +162,51 @@ mod tests {
         let mut health = Health::default();
         let began = Instant(1_000);
         for failure in 0..64u64 {
-            health.failed(began, Instant(2_000 + failure));
+            health.failed(&POLICY, 1, began, Instant(2_000 + failure));
         }
-        assert_eq!(health.until(), Some(Instant(2_000) + SET_ASIDE[0]));
+        assert_eq!(health.until(), Some(Instant(2_000) + SET_ASIDE));
         // The probe counts.
-        let probe = Instant(2_000) + SET_ASIDE[0];
-        health.failed(probe, probe);
-        assert_eq!(health.until(), Some(probe + 2 * SET_ASIDE[0]));
+        let probe = Instant(2_000) + SET_ASIDE;
+        health.failed(&POLICY, 1, probe, probe);
+        assert_eq!(health.until(), Some(probe + 2 * SET_ASIDE));
         // An old one that says so at last does not lengthen the pause.
-        health.had_no_room(began, probe);
+        health.had_no_room(&POLICY, began, probe);
         assert!(health.is_set_aside(probe));
-        assert_eq!(health.until(), Some(probe + 2 * SET_ASIDE[0]));
+        assert_eq!(health.until(), Some(probe + 2 * SET_ASIDE));
     }
 
     #[test]
     fn a_shortage_becomes_a_failure_when_a_refusal_arrives_with_it() {
         let mut health = Health::default();
-        health.had_no_room(Instant(1), Instant(2));
-        health.failed(Instant(1), Instant(3));
+        health.had_no_room(&POLICY, Instant(1), Instant(2));
+        health.failed(&POLICY, 1, Instant(1), Instant(3));
         assert!(health.is_set_aside(Instant(4)));
+    }
+
+    #[test]
+    fn so_many_failures_in_a_row_each_soon_after_the_other() {
+        let policy = HealthPolicy { max_fails: 3, ..POLICY };
+        let mut health = Health::default();
+        let at = |millis: u64| Instant(0) + Duration::from_millis(millis);
+        let fails = |health: &mut Health, millis| {
+            health.failed(&policy, 1, at(millis), at(millis));
+            health.is_set_aside(at(millis))
+        };
+        assert!(!fails(&mut health, 10) && !fails(&mut health, 20));
+        health.succeeded();
+        assert!(!fails(&mut health, 30) && !fails(&mut health, 40));
+        assert!(!fails(&mut health, 1_041), "the others are long ago");
+        assert!(!fails(&mut health, 1_050) && fails(&mut health, 1_060));
+        // The probe fails: once is enough now.
+        assert!(fails(&mut health, 1_060 + 50));
+    }
+
+    #[test]
+    fn each_address_of_a_name_may_fail() {
+        let mut health = Health::default();
+        health.failed(&POLICY, 2, Instant(5), Instant(5));
+        assert!(health.may_try(Instant(5)));
+        health.failed(&POLICY, 2, Instant(6), Instant(6));
+        assert!(health.is_down());
     }
 }

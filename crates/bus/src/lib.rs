@@ -8,8 +8,13 @@
 //! - `shared`: atomics and permits;
 //! - `queue`: who waits, in order;
 //! - `connection`: what the bus knows of each upstream connection;
+//! - `policy`: what is configured of all this;
 //! - `health`: servers that failed are left alone for a while;
-//! - `decide`: the choice;
+//! - `balance`: the choice among servers: by load, weight and turn;
+//! - `down`: what happens when no server can be reached;
+//! - `budget`: how many requests may go again;
+//! - `warm`: connections that are opened before anybody needs them;
+//! - `decide`: what is to be done;
 //! - `others`: what workers owe each other, so that the oldest request of all is served;
 //! - `handover`: idle connections that change workers;
 //! - `pinned`: connections that one client keeps for long.
@@ -20,9 +25,12 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod balance;
+mod budget;
 mod bus;
 mod connection;
 mod decide;
+mod down;
 mod group;
 mod handover;
 mod health;
@@ -30,16 +38,19 @@ mod health;
 mod model;
 mod others;
 mod pinned;
+mod policy;
 mod queue;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod warm;
 
 pub use bus::{Bus, Failure, QueueFull};
 pub use decide::Decision;
 pub use group::{GroupConfig, ServerConfig};
 pub use handover::Travelling;
 pub use pinned::PinnedFull;
+pub use policy::{Balance, HealthPolicy, Policy, RetryPolicy};
 pub use shared::{GroupShare, Permit, ServerShare, Shared};
 
 /// Bytes of one place in the ready queues, for the memory budget.

@@ -162,7 +162,7 @@ struct Worker {
     leased: BTreeMap<ExchangeId, Request>,
     may_lease: bool,
     wake: Option<Instant>,
-    /// The latest refused attempt of each server, by its beginning, since the last success.
+    /// The first attempt to each server that failed since its last success, by its beginning.
     refused: Vec<Option<Instant>>,
 }
 
@@ -260,6 +260,7 @@ impl World {
                 wake: None,
                 refused: vec![None; servers],
             });
+            world.after(worker, 0, Event::Wake);
         }
         world
     }
@@ -376,7 +377,8 @@ impl World {
             return;
         };
         if matches!(failure, Failure::Refused | Failure::TimedOut) {
-            here.refused[server] = here.refused[server].max(Some(since));
+            let first = here.refused[server].map_or(since, |first| first.min(since));
+            here.refused[server] = Some(first);
         }
         here.bus.as_mut().unwrap().connect_failed(id, failure, now);
         self.close(worker, id);
@@ -415,7 +417,7 @@ impl World {
         if breaks {
             if fresh {
                 bus.broke(id, now);
-                here.refused[server] = here.refused[server].max(Some(now));
+                here.refused[server].get_or_insert(now);
                 bus.release(id, false, now);
             } else {
                 bus.release(id, false, now);
@@ -457,10 +459,10 @@ impl World {
     }
 
     fn noticed(&mut self, worker: u32, serial: u64) {
-        let (here, _) = self.parts(worker);
+        let (here, now) = self.parts(worker);
         let Some((id, socket)) = here.socket(serial) else { return };
         if socket.what == Doing::Idle {
-            here.bus.as_mut().unwrap().lost(id);
+            here.bus.as_mut().unwrap().lost(id, now);
         }
     }
 
@@ -560,6 +562,7 @@ impl World {
         (fresh, waited): (bool, Duration),
     ) {
         self.longest_wait = self.longest_wait.max(waited);
+        self.check_backup(ServerId(self.workers[worker as usize].sockets[&connection].server));
         let (here, now) = self.parts(worker);
         let socket = here.sockets.get_mut(&connection).unwrap();
         assert_eq!(socket.what, Doing::Idle);
@@ -597,7 +600,19 @@ impl World {
         self.after(worker, time, then);
     }
 
+    /// Backups serve only while all others are down.
+    fn check_backup(&self, server: ServerId) {
+        let config = &self.configs[self.shared.group_of(server).index()];
+        let backup = config.servers.iter().any(|s| s.id == server && s.backup);
+        let mut regular = config.servers.iter().filter(|s| !s.backup);
+        assert!(!backup || regular.all(|s| self.shared.is_down(s.id)), "a backup serves");
+    }
+
     fn open(&mut self, worker: u32, id: ConnectionId, server: ServerId) {
+        let group = self.shared.group_of(server);
+        if self.workers[worker as usize].queues[group.index()].all().count() > 0 {
+            self.check_backup(server);
+        }
         self.open[server.index()] += 1;
         self.serial += 1;
         let serial = self.serial;
@@ -625,11 +640,12 @@ impl World {
 
     fn hand_over(&mut self, worker: u32, id: ConnectionId, to: WorkerId) {
         assert_ne!(to.0, worker, "nobody gives himself anything");
+        let (now, given_up) = (self.now, self.dice.percent(50));
         let here = &mut self.workers[worker as usize];
         let bus = here.bus.as_mut().unwrap();
-        if here.sockets[&id].dead && self.dice.percent(50) {
+        if here.sockets[&id].dead && given_up {
             // It can't be detached: it ended in the meantime.
-            bus.lost(id);
+            bus.lost(id, now);
             return;
         }
         let socket = here.sockets.remove(&id).unwrap();
@@ -657,11 +673,12 @@ impl World {
         here.queues[request.group as usize].remove(exchange);
         // As the worker does when it answers for us.
         here.bus.as_mut().unwrap().withdraw(exchange);
-        let servers = &self.configs[request.group as usize].servers;
-        let refused =
-            servers.iter().map(|server| self.workers[worker as usize].refused[server.id.index()]);
+        let config = &self.configs[request.group as usize];
+        let refused = &self.workers[worker as usize].refused;
+        let refused = config.servers.iter().map(|server| refused[server.id.index()]);
         assert!(refused.clone().all(|since| since.is_some()), "a server was left to try");
-        assert!(refused.max() >= Some(Some(request.since)), "it came after the attempt");
+        let down = refused.flatten().min().expect("a group has servers");
+        assert!(self.now >= down + config.policy.health.grace, "the grace is not over");
         self.failed += 1;
         if self.closed_loop {
             self.after(worker, MILLI, Event::Arrives { group: request.group });

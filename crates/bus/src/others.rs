@@ -96,7 +96,7 @@ impl Group {
         self.asked = false;
     }
 
-    const fn has_others(&self) -> bool {
+    pub(crate) const fn has_others(&self) -> bool {
         self.gifts.len() > 1
     }
 }
@@ -120,20 +120,26 @@ impl Bus {
     fn want(&self, group: GroupId, now: Instant) -> Option<Want> {
         let entry = &self.groups[group.index()];
         let (_, since) = entry.queue.oldest(&self.waiters)?;
-        let servers = || entry.servers.iter().map(|id| &self.servers[id.index()]);
-        let connecting: u32 = servers().map(|server| server.connecting).sum();
-        let enough = connecting >= entry.queue.len();
-        if enough && now < entry.opened + PATIENCE {
+        let prospects = self.prospects(group, now);
+        if prospects.are_enough() {
             return None;
         }
-        let closed_to_us = servers().all(|server| !server.may_connect(now));
+        let servers = || self.serving(group).map(|id| &self.servers[id.index()]);
         if entry.queue.first().is_some() {
-            return Some(Want { since, stuck: enough || closed_to_us });
+            return Some(Want { since, stuck: !servers().any(|server| prospects.lack(server)) });
         }
         // Only connections opened for them help these.
+        let closed_to_us = servers().all(|server| !server.may_connect(now));
+        let connecting: u32 = servers().map(|server| server.connecting).sum();
         let closing: u32 = servers().map(|server| server.closing).sum();
         let helps = !closed_to_us && connecting + closing < entry.queue.fresh();
         helps.then_some(Want { since, stuck: false })
+    }
+
+    /// The servers of a group that may serve requests now.
+    fn serving(&self, group: GroupId) -> impl Iterator<Item = ServerId> {
+        let servers = self.groups[group.index()].servers.iter().copied();
+        servers.filter(move |&id| self.serves(group, id))
     }
 
     /// Publishes what is wanted, before looking what there is.
@@ -172,7 +178,7 @@ impl Bus {
             let wants = self.shared.wants(group, self.worker);
             wants.filter(|(_, want)| !want.stuck && since.since(want.since) > MARGIN)
         };
-        let free: u32 = entry.servers.iter().map(|&id| self.shared.free(id)).sum();
+        let free: u32 = self.serving(group).map(|id| self.shared.free(id)).sum();
         let oldest = longer().min_by_key(|(_, want)| want.since);
         let enough_for_all = free as usize > longer().count();
         let entry = &mut self.groups[group.index()];
@@ -194,11 +200,10 @@ impl Bus {
 
     /// Nothing is left to leave to others: the next permit is left to them anew.
     pub(crate) fn forget_yielding_in_vain(&mut self, group: GroupId) {
-        let entry = &mut self.groups[group.index()];
-        if entry.yielding != Yield::No
-            && !entry.servers.iter().any(|&id| self.shared.has_permit(id))
+        if self.groups[group.index()].yielding != Yield::No
+            && !self.serving(group).any(|id| self.shared.has_permit(id))
         {
-            entry.yielding = Yield::No;
+            self.groups[group.index()].yielding = Yield::No;
         }
     }
 
@@ -251,7 +256,9 @@ impl Bus {
         for place in 0..self.groups[group.index()].servers.len() {
             let id = self.groups[group.index()].servers[place];
             let Some(&connection) = self.servers[id.index()].idle.last() else { continue };
-            if let Some(owed) = self.owed(group, id, None, now) {
+            if self.serves(group, id)
+                && let Some(owed) = self.owed(group, id, None, now)
+            {
                 return Some(self.let_go(group, connection, owed, now));
             }
         }
@@ -264,6 +271,9 @@ impl Bus {
         let Some(want) = entry.published.filter(|_| !entry.asked) else { return };
         for place in 0..self.groups[group.index()].servers.len() {
             let id = self.groups[group.index()].servers[place];
+            if !self.serves(group, id) {
+                continue;
+            }
             let opens = !want.stuck
                 && self.servers[id.index()].may_connect(now)
                 && self.shared.has_permit(id);
@@ -298,7 +308,7 @@ impl Bus {
         let passes_down = freed == Freed::Told && entry.published.is_some_and(|want| !want.stuck);
         let mine = entry.heard_as.filter(|_| passes_down).map(|since| (since, self.worker));
         entry.heard_as = entry.published.map(|want| want.since);
-        if self.groups[group.index()].servers.iter().any(|&id| self.shared.has_permit(id)) {
+        if self.serving(group).any(|id| self.shared.has_permit(id)) {
             let wants = self.shared.wants(group, self.worker).filter(|(_, want)| !want.stuck);
             let ages = wants.map(|(worker, want)| (want.since, worker));
             if let Some((_, next)) = ages.filter(|&age| mine.is_none_or(|mine| age > mine)).min() {
@@ -327,13 +337,15 @@ impl Bus {
             Yield::Since(began) => Some(began + PATIENCE),
             Yield::No | Yield::Over => None,
         };
-        let connects = |id: &ServerId| self.servers[id.index()].connecting > 0;
-        let opens = !group.queue.is_empty() && group.servers.iter().any(connects);
-        let opens = opens.then(|| group.opened + PATIENCE);
+        let servers = group.servers.iter().map(|id| &self.servers[id.index()]);
+        let connecting = servers.filter(|server| server.connecting > 0);
+        let opens = connecting.map(|server| server.opened + PATIENCE);
+        let opens = opens.filter(|_| !group.queue.is_empty());
         let looks = group.published.map(|_| group.looked + self.look_again);
         let idles = group.servers.iter().any(|id| !self.servers[id.index()].idle.is_empty());
         let gifts = group.gifts.iter().filter(move |gift| idles && gift.given > 0);
-        [yields, opens, looks].into_iter().flatten().chain(gifts.map(|gift| gift.at + CARRIAGE))
+        let own = [yields, looks].into_iter().flatten();
+        own.chain(opens).chain(gifts.map(|gift| gift.at + CARRIAGE))
     }
 }
 
@@ -487,7 +499,7 @@ mod tests {
         let [mut other, mut bus] = crew(&[config]);
         let (one, two) = (other.is_served(0, at(0)), other.is_served(1, at(0)));
         // The older request's worker met a failing server 0, and sees no permit at server 1.
-        bus.servers[0].health.failed(at(1), at(1));
+        bus.server_failed(ServerId(0), at(1), at(1));
         bus.wants(0, at(1));
         assert_eq!(bus.all(at(1)), []);
         other.wants(2, at(5));

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use base::fifo::{Fifo, Linked, Links};
-use base::id::{ExchangeId, GroupId};
+use base::id::{ExchangeId, GroupId, ServerId};
 use base::time::Instant;
 
 /// One group's queue: first come, first served, but those who met a connection that was closed
@@ -36,6 +36,8 @@ pub(crate) struct Waiter {
     pub(crate) since: Instant,
     /// It goes only on a connection opened for it.
     fresh: bool,
+    /// The server that has just failed it.
+    pub(crate) avoid: Option<ServerId>,
 }
 
 /// All requests of a worker that wait, by their exchange. It grows with the highest number that
@@ -57,6 +59,7 @@ impl Waiters {
                 group: GroupId(0),
                 since: Instant(0),
                 fresh: false,
+                avoid: None,
             };
             self.0.resize(exchange.index() + 1, nobody);
         }
@@ -65,6 +68,13 @@ impl Waiters {
 
     pub(crate) fn get(&self, exchange: ExchangeId) -> Option<&Waiter> {
         self.0.get(exchange.index()).filter(|waiter| waiter.place.is_some())
+    }
+
+    /// One that waits goes elsewhere if it can.
+    pub(crate) fn avoid(&mut self, exchange: ExchangeId, server: ServerId) {
+        if let Some(waiter) = self.0.get_mut(exchange.index()) {
+            waiter.avoid = waiter.place.map(|_| server);
+        }
     }
 
     /// What was known of a request when it waited last time.
@@ -132,7 +142,8 @@ impl ReadyQueue {
         let waiter = waiters.entry(exchange);
         debug_assert!(waiter.place.is_none(), "it waits already");
         let fresh = place == Place::Again;
-        *waiter = Waiter { links: Links::new(), place: Some(place), group, since, fresh };
+        let links = Links::new();
+        *waiter = Waiter { links, place: Some(place), group, since, fresh, avoid: None };
         self.fifo(place).push_back(waiters, exchange.0);
     }
 

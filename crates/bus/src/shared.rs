@@ -8,13 +8,15 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 use base::counter::Counter;
 use base::id::{GroupId, ServerId, WorkerId};
 use base::time::Instant;
 
+use crate::budget::{self, Window};
 use crate::group::GroupConfig;
+use crate::policy::RetryPolicy;
 
 /// "Nobody waits."
 const NOBODY: u64 = u64::MAX;
@@ -56,11 +58,15 @@ pub(crate) struct Server {
     taken: AtomicU32,
     pub(crate) pinned_bound: u32,
     pub(crate) pinned: AtomicU32,
+    /// What the worker that learned of it last knows: it failed, and has not proved well since.
+    down: AtomicBool,
     shares: Box<[ServerShare]>,
 }
 
 #[derive(Debug)]
 struct Group {
+    /// Requests that went again lately, of all workers.
+    again: Window,
     shares: Box<[GroupShare]>,
 }
 
@@ -96,6 +102,12 @@ impl ServerShare {
 #[repr(align(128))]
 pub struct GroupShare {
     want: AtomicU64,
+    /// Requests of the last seconds.
+    pub(crate) recent: Window,
+    /// Requests that went again.
+    pub retries: Counter,
+    /// Requests that did not go again because the budget was spent.
+    pub retries_refused: Counter,
     /// Requests in the ready queue now.
     pub queued: Counter,
     /// Requests refused because the ready queue was full.
@@ -120,18 +132,25 @@ impl Shared {
                     taken: AtomicU32::new(0),
                     pinned_bound: server.pinned,
                     pinned: AtomicU32::new(0),
+                    down: AtomicBool::new(false),
                     shares: (0..workers).map(|_| ServerShare::default()).collect(),
                 }
             })
             .collect();
         let share = || GroupShare {
             want: AtomicU64::new(NOBODY),
+            recent: Window::default(),
+            retries: Counter::new(),
+            retries_refused: Counter::new(),
             queued: Counter::new(),
             refused: Counter::new(),
         };
         let groups = groups
             .iter()
-            .map(|_| Group { shares: (0..workers).map(|_| share()).collect() })
+            .map(|_| Group {
+                again: Window::default(),
+                shares: (0..workers).map(|_| share()).collect(),
+            })
             .collect();
         Arc::new(Self { servers, groups })
     }
@@ -154,6 +173,27 @@ impl Shared {
 
     pub(crate) fn server_entry(&self, server: ServerId) -> &Server {
         &self.servers[server.index()]
+    }
+
+    /// Whether a server failed and has not proved well since, as the worker knows that learned
+    /// of it last.
+    pub fn is_down(&self, server: ServerId) -> bool {
+        self.servers[server.index()].down.load(SeqCst)
+    }
+
+    /// Written only when it changes: everybody reads it.
+    pub(crate) fn set_down(&self, server: ServerId, down: bool) {
+        let flag = &self.servers[server.index()].down;
+        if flag.load(SeqCst) != down {
+            flag.store(down, SeqCst);
+        }
+    }
+
+    /// Takes one retry out of a group's budget, if there is one left.
+    pub(crate) fn withdraw(&self, group: GroupId, policy: RetryPolicy, now: Instant) -> bool {
+        let entry = &self.groups[group.index()];
+        let requests = entry.shares.iter().map(|share| &share.recent);
+        budget::withdraw(policy, requests, &entry.again, now)
     }
 
     pub(crate) fn group_of(&self, server: ServerId) -> GroupId {
@@ -291,13 +331,16 @@ impl fmt::Debug for Permit {
 mod tests {
     use super::*;
     use crate::group::ServerConfig;
+    use crate::policy::Policy;
     use std::thread;
     use std::vec;
     use std::vec::Vec;
 
     fn shared(workers: u32, connections: u32) -> Arc<Shared> {
-        let servers = vec![ServerConfig { id: ServerId(0), connections, pinned: 0 }];
-        let group = GroupConfig { name: "app".into(), servers, queue_length: 8, persistent: true };
+        let servers = vec![ServerConfig::new(ServerId(0), connections)];
+        let policy = Policy::default();
+        let name = "app".into();
+        let group = GroupConfig { name, servers, queue_length: 8, persistent: true, policy };
         Shared::new(workers, &[group])
     }
 

@@ -7,9 +7,10 @@ use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
 use base::time::Instant;
 use core::time::Duration;
 
-use crate::bus::Bus;
+use crate::bus::{Bus, Failure};
 use crate::decide::Decision;
 use crate::group::{GroupConfig, ServerConfig};
+use crate::policy::Policy;
 use crate::shared::Shared;
 
 /// The group that most tests have.
@@ -23,13 +24,13 @@ pub(crate) fn at(millis: u64) -> Instant {
 /// A group of servers numbered from `first`, each with its bound.
 pub(crate) fn group(first: u32, bounds: &[u32]) -> GroupConfig {
     let servers = (first..).zip(bounds);
-    let servers =
-        servers.map(|(id, &connections)| ServerConfig { id: ServerId(id), connections, pinned: 0 });
+    let servers = servers.map(|(id, &connections)| ServerConfig::new(ServerId(id), connections));
     GroupConfig {
         name: "app".into(),
         servers: servers.collect(),
         queue_length: 4,
         persistent: true,
+        policy: Policy::default(),
     }
 }
 
@@ -40,6 +41,12 @@ pub(crate) fn crew<const N: usize>(groups: &[GroupConfig]) -> [Bus; N] {
         let worker = WorkerId(u32::try_from(worker).unwrap());
         Bus::new(Arc::clone(&shared), worker, groups, 64)
     })
+}
+
+/// One worker with one group that has this policy.
+pub(crate) fn with_policy(bounds: &[u32], policy: Policy) -> Bus {
+    let [bus] = crew(&[GroupConfig { policy, ..group(0, bounds) }]);
+    bus
 }
 
 /// One worker with one group.
@@ -94,6 +101,18 @@ impl Bus {
         self.connected(connection, now);
         assert_eq!(self.leases_to(exchange, now), connection);
         connection
+    }
+
+    /// Opens a connection that is refused.
+    pub(crate) fn is_refused(&mut self, now: Instant) {
+        let connection = self.opens(now);
+        self.connect_failed(connection, Failure::Refused, now);
+        self.closed(connection);
+    }
+
+    /// Where a connection leads to.
+    pub(crate) fn server_number(&self, connection: ConnectionId) -> u32 {
+        self.connections[connection.0].server().0
     }
 
     /// A connection that was used stands idle here.

@@ -31,6 +31,7 @@ pub use disk::{Desk, Disk, SpoolError, SpoolFile, put_behind};
 pub use listener::{BindError, BindOptions, Listener, bind};
 pub use sockets::{Detached, SocketConfig, SocketDriver, Waker};
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -81,6 +82,14 @@ pub trait Driver {
     /// # Errors
     /// When the attempt fails at once; then there is no socket.
     fn connect(&mut self, server: ServerId, owner: Owner) -> Result<Socket, ConnectFault>;
+
+    /// The name of a server stands for these addresses from now on: they take turns for new
+    /// connections; those beyond `base::limits::ADDRESSES_MAX` are left out.
+    fn set_addresses(&mut self, server: ServerId, addresses: &[SocketAddr]);
+
+    /// Whether a connection leads to an address that `server` still has. It asks the kernel: meant
+    /// for the moment after [`set_addresses`](Self::set_addresses).
+    fn is_listed(&mut self, socket: Socket, server: ServerId) -> bool;
 
     /// Names the owner of an accepted socket; completions carry it from now on.
     fn own(&mut self, socket: Socket, owner: Owner);

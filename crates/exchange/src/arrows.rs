@@ -57,12 +57,13 @@ impl Exchange {
         self.state = State::Ready { request };
     }
 
-    /// A connection is leased: the request can be written.
+    /// A connection is leased: the request can be written. The lease says whether the request may
+    /// go again as far as connections are concerned; it is kept if it may by its own nature, too.
     pub fn lease_begins(&mut self, mut lease: Lease, pool: &Pool) {
         let State::Ready { request } = mem::replace(&mut self.state, State::Over) else {
             unreachable!("only a complete request is given a lease");
         };
-        lease.kept = self.facts.may_go_again() && !lease.fresh && self.upload.is_none();
+        lease.kept &= self.facts.may_go_again() && self.upload.is_none();
         if let Some(spooled) = &mut self.spooled {
             spooled.reel.keep(lease.kept);
         }
@@ -104,9 +105,6 @@ impl Exchange {
     /// Whether the request, whose connection was closed, may go again: not a byte of a response
     /// came, and it is kept because it is idempotent, or not a byte of it was written.
     pub const fn can_go_again(&self) -> bool {
-        if self.facts.again {
-            return false;
-        }
         match &self.state {
             State::Leased { reply, .. } | State::Pending { reply, .. } if reply.has_begun() => {
                 false
@@ -137,7 +135,7 @@ impl Exchange {
         if let Some(spooled) = &mut self.spooled {
             spooled.rewind(pool);
         }
-        self.facts.again = true;
+        self.facts.retries = self.facts.retries.saturating_add(1);
         self.state = State::Ready { request };
         Some(lease)
     }
@@ -145,9 +143,9 @@ impl Exchange {
     /// Puts back a request whose lease turned out to be stale before a byte was written; it
     /// does not count as going again. Returns the lease that ended.
     pub fn lease_was_stale(&mut self, pool: &mut Pool) -> Option<Lease> {
-        let again = self.facts.again;
+        let retries = self.facts.retries;
         let lease = self.goes_again(pool);
-        self.facts.again = again;
+        self.facts.retries = retries;
         lease
     }
 

@@ -16,12 +16,12 @@ pub struct Facts {
     pub idempotent: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
-    /// The request has met a connection closed while idle, and goes again.
-    pub again: bool,
     /// The response is a stream of events, which may be silent for as long as nothing happens.
     pub event_stream: bool,
     /// Only the end of the client's connection tells where the response ends.
     pub ends_with_connection: bool,
+    /// How often the request met a connection that was closed under it, and went again.
+    pub retries: u8,
     /// Status of the response, once it has a head; 0 before.
     pub status: u16,
     /// We are the request's final recipient and answer it once it is complete: OPTIONS that may
@@ -50,7 +50,7 @@ impl Facts {
     /// Whether the request may be written a second time if the connection was closed before a
     /// byte of the response came (RFC 9110 §9.2.2).
     pub const fn may_go_again(&self) -> bool {
-        self.idempotent && !self.again
+        self.idempotent
     }
 }
 

@@ -1,6 +1,6 @@
 //! The driver that a worker gets.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
@@ -229,11 +229,28 @@ impl Driver for MemoryDriver {
             return Err(ConnectFault::Exhausted);
         }
         let id = net.driver_connect(server, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let own = net.stations[self.worker].addresses.get(&server);
+        net.connections[id].address = own.and_then(|own| own.first().copied());
         let socket = net.place(id, self.worker, owner)?;
         if let Some((entry, _)) = net.stations[self.worker].get(socket) {
             entry.connecting = true;
         }
         Ok(socket)
+    }
+
+    fn set_addresses(&mut self, server: ServerId, addresses: &[SocketAddr]) {
+        let mut net = self.net.borrow_mut();
+        net.stations[self.worker].addresses.insert(server, addresses.to_vec());
+    }
+
+    fn is_listed(&mut self, socket: Socket, server: ServerId) -> bool {
+        let mut net = self.net.borrow_mut();
+        let net = &mut *net;
+        let station = &mut net.stations[self.worker];
+        let Some((_, id)) = station.get(socket) else { return false };
+        let address = net.connections[id].address;
+        let own = station.addresses.get(&server);
+        own.is_none_or(|own| address.is_some_and(|address| own.contains(&address)))
     }
 
     fn own(&mut self, socket: Socket, owner: Owner) {

@@ -1,7 +1,7 @@
 //! Connections, listeners and servers, as the network between peers and drivers sees them.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Weak;
 
 use base::id::ServerId;
@@ -76,6 +76,8 @@ pub(crate) struct Connection {
     pub(crate) place: Place,
     /// The server it leads to; `None` if it comes from a client.
     server: Option<ServerId>,
+    /// At which of its addresses, where they were told.
+    pub(crate) address: Option<SocketAddr>,
     /// The client's address.
     pub(crate) from: IpAddr,
     /// The peer has closed: what is sent to it is lost and resets the connection.
@@ -130,6 +132,7 @@ impl Net {
             to_peer: Pipe::new(self.pipe_bytes),
             place: Place::Backlog,
             server,
+            address: None,
             from,
             peer_gone: false,
             driver_fault: None,

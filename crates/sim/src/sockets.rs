@@ -1,11 +1,11 @@
 //! One driver's sockets, and what it has to tell.
 
-use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use base::id::ListenerId;
+use base::id::{ListenerId, ServerId};
 use base::time::Instant;
 use driver::{
     AcceptFault, Completion, ConnectFault, Owner, PeerFault, Sent, Socket, SpoolDone, Ticket, Wake,
@@ -78,6 +78,8 @@ pub(crate) struct Station {
     /// Connections at which something happened since the last poll.
     pub(crate) touched: VecDeque<usize>,
     pub(crate) doors: Vec<Door>,
+    /// What servers' names stand for, where that was told.
+    pub(crate) addresses: BTreeMap<ServerId, Vec<SocketAddr>>,
     /// Clients it may still accept.
     pub(crate) room: u32,
     pub(crate) waker: Arc<MemoryWaker>,
@@ -97,6 +99,7 @@ impl Station {
             notes: VecDeque::new(),
             touched: VecDeque::new(),
             doors: vec![Door::default(); listeners],
+            addresses: BTreeMap::new(),
             room: u32::MAX,
             waker: Arc::default(),
             now,

@@ -98,14 +98,24 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// A request whose connection was closed while idle goes once more, on a fresh one, if that
-    /// is safe.
+    /// A request whose connection was closed under it goes once more, on a fresh one, if that is
+    /// safe and neither its attempts nor its group's budget are spent: to the same server if the
+    /// connection had been idle before, to another one if it was fresh.
     fn go_again(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
-        if !exchange.can_go_again() || exchange.lease().is_some_and(|lease| lease.fresh) {
-            return self.refuse(id, Refusal::BadResponse, None);
-        }
         let (group, client) = (exchange.group, exchange.client);
+        let retries = u32::from(exchange.facts.retries);
+        let lease = exchange.lease().filter(|_| exchange.can_go_again());
+        let lease = lease.map(|lease| (lease.connection, lease.fresh));
+        let Some((connection, fresh)) = lease.filter(|&(_, fresh)| {
+            // A connection closed while idle is no failure, and happens to a request once.
+            let granted = |bus: &bus::Bus| !fresh || bus.grant_retry(group, self.now);
+            self.bus.may_need_again(group, fresh, retries) && granted(&self.bus)
+        }) else {
+            return self.refuse(id, Refusal::BadResponse, None);
+        };
+        let failing = self.bus.server_of(connection).filter(|_| fresh);
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let lease = exchange.goes_again(&mut self.pool);
         if self.pool.is_waiting(id.0) {
             self.pool.leave(id.0);
@@ -117,7 +127,10 @@ impl<D: Driver> Worker<D> {
         self.note_phase(id);
         match self.bus.enqueue(group, id, self.now, true) {
             Ok(()) => self.clients.arm(client, Patience::Queue, self.now),
-            Err(_full) => self.refuse(id, Refusal::QueueFull, None),
+            Err(_full) => return self.refuse(id, Refusal::QueueFull, None),
+        }
+        if let Some(failing) = failing {
+            self.bus.avoid(id, failing);
         }
     }
 

@@ -112,13 +112,15 @@ impl<D: Driver> Worker<D> {
             return;
         }
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let retries = u32::from(exchange.facts.retries);
+        let kept = self.bus.may_need_again(exchange.group, fresh, retries);
         let promise = self.pool.promise(Rank::Upstream);
         debug_assert!(promise.is_some(), "a lease is decided only when a buffer is grantable");
         exchange.lease_begins(
             Lease {
                 connection,
                 fresh,
-                kept: false,
+                kept,
                 begun: false,
                 reusable: false,
                 pinned: false,
@@ -207,7 +209,7 @@ impl<D: Driver> Worker<D> {
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
         upstream.exchange = None;
         let socket = upstream.socket;
-        let reusable = reusable && !upstream.sending;
+        let reusable = reusable && !upstream.sending && !upstream.outdated;
         if whole && !upstream.sending {
             upstream.ending = Ending::Parting;
         }
@@ -228,7 +230,7 @@ impl<D: Driver> Worker<D> {
         let socket = upstream.socket;
         let Some(transport) = self.driver.detach(socket) else {
             // It ended in the meantime.
-            self.bus.lost(id);
+            self.bus.lost(id, self.now);
             return;
         };
         self.upstreams.remove(id);
@@ -256,6 +258,7 @@ impl<D: Driver> Worker<D> {
                 if let Ok(socket) = self.driver.attach(transport, Party::Upstream(id).owner()) {
                     self.upstreams.insert(id, socket);
                     self.driver.arm(socket);
+                    self.drop_if_outdated(id);
                 } else {
                     self.bus.closed(id);
                 }

@@ -2,9 +2,10 @@
 //!
 //! One bounded queue per worker, made before the workers start and outliving each of them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::id::WorkerId;
+use base::id::{ServerId, WorkerId};
 use bus::Travelling;
 use crossbeam_queue::ArrayQueue;
 use driver::Wake;
@@ -25,6 +26,13 @@ pub enum Letter<T> {
     Nudge,
     /// A place among `max_clients` became free, or the last one was taken.
     Places,
+    /// The name of a server stands for other addresses now.
+    Addresses {
+        /// Whose name it is.
+        server: ServerId,
+        /// All of them.
+        addresses: Arc<[SocketAddr]>,
+    },
     /// Finish what is under way, let nobody new in, then end.
     Drain,
     /// End at once.

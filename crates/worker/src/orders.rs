@@ -33,6 +33,7 @@ impl<D: Driver> Worker<D> {
                 Letter::Carried { travelling, transport } => self.take_over(travelling, transport),
                 // What they are about is looked at below.
                 Letter::Nudge | Letter::Places => {}
+                Letter::Addresses { server, addresses } => self.readdress(server, &addresses),
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }

@@ -20,7 +20,7 @@ impl<D: Driver> Worker<D> {
         match upstream.exchange {
             _ if upstream.ending.has_begun() => self.close_upstream(id),
             // An idle connection has nothing to say: it ended, or speaks unasked.
-            None => self.bus.lost(id),
+            None => self.bus.lost(id, self.now),
             Some(exchange) => self.receive_response(exchange),
         }
     }
@@ -182,7 +182,7 @@ impl<D: Driver> Worker<D> {
             return self.close_upstream(id);
         }
         let Some(exchange) = upstream.exchange else {
-            return self.bus.lost(id);
+            return self.bus.lost(id, self.now);
         };
         let left_before = !self.has_begun_to_respond(exchange);
         let fresh = self.exchanges[exchange.0].lease().is_some_and(|lease| lease.fresh);

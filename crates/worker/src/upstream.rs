@@ -20,6 +20,8 @@ pub(crate) struct Upstream {
     pub(crate) sending: bool,
     /// Receiving stopped because the client is too far behind.
     pub(crate) stalled: bool,
+    /// Its address is not its server's any more: it is closed when its lease ends.
+    pub(crate) outdated: bool,
     /// Its end, once it has begun.
     pub(crate) ending: Ending,
     timer: Timer,
@@ -123,6 +125,7 @@ impl Upstreams {
             exchange: None,
             sending: false,
             stalled: false,
+            outdated: false,
             ending: Ending::No,
             timer: Timer::default(),
             class: ClassMark::NONE,

@@ -39,9 +39,6 @@ fn add(text: &mut String, key: &Key) {
         Preset::Unset { means, .. } => {
             writeln!(text, "# {meaning} Left out: {means}.\n# {example}")
         }
-        Preset::Later(_) => {
-            writeln!(text, "# {meaning} Not available in this version.\n# {example}")
-        }
         Preset::Table(section) => {
             let inner: Vec<String> = section.keys.iter().map(Key::example).collect();
             writeln!(text, "# {meaning}\n{} = {{ {} }}", key.name, inner.join(", "))

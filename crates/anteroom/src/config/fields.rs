@@ -20,8 +20,14 @@ pub(crate) struct Fields<'t> {
     span: Range<usize>,
 }
 
+/// An element of a list.
+pub(crate) enum Entry<'t> {
+    Text(Given<&'t str>),
+    Table(Fields<'t>),
+}
+
 impl<'t> Fields<'t> {
-    /// The values of `table`; complains of keys that `section` does not know or have yet.
+    /// The values of `table`; complains of keys that `section` does not know.
     pub(crate) fn open(
         table: &'t DeTable<'t>,
         section: &'static Section,
@@ -30,16 +36,9 @@ impl<'t> Fields<'t> {
     ) -> Self {
         for (name, value) in table {
             let found: &str = name.get_ref();
-            match section.key(found).map(|key| &key.preset) {
-                Some(Preset::Later(_)) => complaints.error(
-                    Some(name.span()),
-                    format_args!("`{found}` is not available in this version: leave it out"),
-                ),
-                Some(_) => {}
-                None => {
-                    let text = unknown(section, found, value.get_ref());
-                    complaints.error(Some(name.span()), text);
-                }
+            if section.key(found).is_none() {
+                let text = unknown(section, found, value.get_ref());
+                complaints.error(Some(name.span()), text);
             }
         }
         Self { table, section, span }
@@ -218,6 +217,39 @@ impl<'t> Fields<'t> {
         read
     }
 
+    /// At least one text or table; what is neither is left out.
+    pub(crate) fn entries(
+        &self,
+        name: &str,
+        section: &'static Section,
+        complaints: &mut Complaints,
+    ) -> Vec<Entry<'t>> {
+        let Some(value) = self.get(name) else { return Vec::new() };
+        let DeValue::Array(values) = value.get_ref() else {
+            self.wrong_type(name, "a list of texts in square brackets", value, complaints);
+            return Vec::new();
+        };
+        if values.is_empty() {
+            let example = self.section.key(name).map(Key::example).unwrap_or_default();
+            let text = format!("`{name}` is empty: name at least one, as in {example}");
+            complaints.error(Some(value.span()), text);
+        }
+        let mut read = Vec::new();
+        for element in values {
+            match element.get_ref() {
+                DeValue::String(text) => {
+                    read.push(Entry::Text(Given::at(text.as_ref(), element.span())));
+                }
+                DeValue::Table(table) => {
+                    let fields = Self::open(table, section, element.span(), complaints);
+                    read.push(Entry::Table(fields));
+                }
+                _ => self.wrong_type(name, "texts in quotes or tables", element, complaints),
+            }
+        }
+        read
+    }
+
     /// The values of a table below this one.
     pub(crate) fn table(
         &self,
@@ -264,7 +296,7 @@ impl<'t> Fields<'t> {
     }
 }
 
-fn parsed<T>(
+pub(crate) fn parsed<T>(
     name: &str,
     text: Given<&str>,
     parse: impl Fn(&str) -> Result<T, String>,
@@ -287,7 +319,9 @@ fn unknown(section: &Section, found: &str, value: &DeValue<'_>) -> String {
         _ => "key",
     };
     let text = format!("unknown {thing} `{found}` in {}", section.title);
-    let elsewhere = SECTIONS.iter().find(|other| other.key(found).is_some());
+    // What is written as a table was hardly meant as a key of one, and the other way round.
+    let alike = |key: &Key| matches!(key.preset, Preset::Table(_)) == (thing == "table");
+    let elsewhere = SECTIONS.iter().find(|other| other.key(found).is_some_and(alike));
     if let Some(other) = elsewhere {
         let place = if std::ptr::eq(*other, &raw const FILE) {
             "at the top of the file, before any table".to_owned()

@@ -2,20 +2,19 @@
 
 use base::id::GroupId;
 use base::limits;
+use bus::Balance;
 use toml::de::DeTable;
 use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
-use super::pages;
-use super::proxies;
 use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
+use super::{pages, proxies, servers};
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
 use crate::resolve;
 use crate::settings::{
     CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, LogDraft,
-    PINNED_MOST,
-    QUEUE_MOST, SpoolDraft, Tongue,
+    PINNED_MOST, QUEUE_MOST, SpoolDraft, Tongue,
 };
 
 /// Reads a file's text; the draft is whole only if nothing in it is an error.
@@ -64,12 +63,13 @@ impl File<'_> {
             group: fields.text("group", out).map(|given| given.map(str::to_owned)),
             ..Draft::empty(Tongue::Keys)
         };
+        let resolver = servers::resolver(&fields, self.complaints);
         let groups = self.groups(&fields);
         let listeners = self.listeners(&fields, &groups);
         self.nobody_uses(&groups, &listeners);
         let spool = self.spool(&fields);
         let log = self.log(&fields);
-        Draft { timeouts: self.timeouts(&fields), spool, listeners, groups, log, ..draft }
+        Draft { timeouts: self.timeouts(&fields), spool, resolver, listeners, groups, log, ..draft }
     }
 
     fn spool(&mut self, fields: &Fields<'_>) -> SpoolDraft {
@@ -141,7 +141,7 @@ impl File<'_> {
             let text = format!("`name` = \"{}\": {remedy}", name.value);
             out.error(name.span.clone(), text);
         }
-        let servers = fields.list("servers", resolve::address, out);
+        let servers = servers::read(fields, out);
         if !fields.has("servers") {
             fields.missing("servers", out);
         }
@@ -150,14 +150,19 @@ impl File<'_> {
         let persistent = fields.switch("persistent", out).unwrap_or(true);
         let queue = fields.table("queue", &QUEUE, out);
         let queue = queue.and_then(|queue| queue.count("length", 1..=QUEUE_MOST, out));
-        if let Some(warm) = fields.count("warm", 0..=CONNECTIONS_MOST, out)
-            && warm.value > 0
-        {
-            let text = "opening connections before they are needed is not available in this \
-                        version: write warm = 0";
-            out.error(warm.span, text);
+        let balance = fields.choice("balance", &BALANCE, out).map(|given| given.value);
+        GroupDraft {
+            name,
+            servers,
+            connections,
+            pinned,
+            queue,
+            persistent,
+            balance: balance.unwrap_or_default(),
+            health: servers::health(fields, out),
+            retries: servers::retries(fields, out),
+            warm: fields.count("warm", 0..=CONNECTIONS_MOST, out),
         }
-        GroupDraft { name, servers, connections, pinned, queue, persistent }
     }
 
     fn listeners(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Vec<ListenDraft> {
@@ -244,6 +249,8 @@ const IO: [(&str, Io); 3] = [("auto", Io::Auto), ("epoll", Io::Epoll), ("uring",
 const FORMAT: [(&str, Format); 2] = [("json", Format::Json), ("common", Format::Common)];
 /// Whether the server is shown it as it arrives.
 const REQUEST: [(&str, bool); 2] = [("complete", false), ("stream", true)];
+const BALANCE: [(&str, Balance); 2] =
+    [("least-leased", Balance::LeastLeased), ("round-robin", Balance::RoundRobin)];
 const AT_LIMIT: [(&str, AtLimit); 2] = [("pause", AtLimit::Pause), ("answer", AtLimit::Answer)];
 
 /// A name that can stand in metrics and messages.

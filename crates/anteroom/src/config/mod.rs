@@ -1,7 +1,7 @@
 //! Configuration files: read, checked, and spoken of by file, line and column.
 //!
-//! `schema` is the list of keys, `fields` reads the values of one table, `file` joins them to a
-//! draft of the settings, `text` shows where something is wrong.
+//! `schema` is the list of keys, `fields` reads the values of one table, `file` and `servers` join
+//! them to a draft of the settings, `text` shows where something is wrong.
 
 mod defaults;
 mod fields;
@@ -9,6 +9,7 @@ mod file;
 mod pages;
 mod proxies;
 mod schema;
+mod servers;
 #[cfg(test)]
 mod tests;
 mod text;

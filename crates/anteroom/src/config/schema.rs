@@ -31,11 +31,9 @@ pub(crate) enum Preset {
     Unset { example: &'static str, means: &'static str },
     /// It is a table with keys of its own.
     Table(&'static Section),
-    /// It is known, but what it is for is not built yet. An example.
-    Later(&'static str),
 }
 
-use Preset::{Default, Later, Needed, Table, Unset};
+use Preset::{Default, Needed, Table, Unset};
 
 const fn key(name: &'static str, preset: Preset, meaning: &'static str) -> Key {
     Key { name, preset, meaning }
@@ -107,6 +105,7 @@ pub(crate) static FILE: Section = Section {
             Table(&TIMEOUTS),
             "How long is waited for what: ms, s, m, h; at most 7 days.",
         ),
+        key("resolver", Table(&RESOLVER), "Who is asked for the names of servers."),
         key("listen", Table(&LISTEN), "Where clients come in; may repeat."),
         key("upstream", Table(&UPSTREAM), "A group of servers behind; may repeat."),
     ],
@@ -268,7 +267,12 @@ pub(crate) static UPSTREAM: Section = Section {
         key(
             "servers",
             Needed("[\"127.0.0.1:8000\"]"),
-            "Its servers: IP:PORT, [IPV6]:PORT, HOST:PORT or unix:/path.",
+            "Its servers: IP:PORT, [IPV6]:PORT, HOST:PORT or unix:/path, or tables of those.",
+        ),
+        key(
+            "balance",
+            Default(|| quoted("least-leased")),
+            "Which server is next: the least-leased for its weight, or by round-robin.",
         ),
         key(
             "connections",
@@ -281,11 +285,17 @@ pub(crate) static UPSTREAM: Section = Section {
             "Whether a connection serves one request after another.",
         ),
         key("queue", Table(&QUEUE), "Requests that wait for a server."),
-        key("warm", Default(|| 0.to_string()), "Connections opened at start and held open: 0."),
         key(
             "pinned",
             Default(|| limits::PINNED.to_string()),
             "Most event streams from each server at one time, beside `connections`.",
+        ),
+        key("health", Table(&HEALTH), "When a server is left alone because it fails."),
+        key("retries", Table(&RETRIES), "How often requests go again."),
+        key(
+            "warm",
+            Default(|| 0.to_string()),
+            "Connections to each server that are opened at start and held open.",
         ),
     ],
 };
@@ -324,9 +334,90 @@ const fn page(status: &'static str, meaning: &'static str) -> Key {
     key(status, preset, meaning)
 }
 
+/// An entry of `servers` that is a table.
+pub(crate) static SERVER: Section = Section {
+    title: "an entry of servers",
+    keys: &[
+        key("address", Needed("\"127.0.0.1:8000\""), "Where it is."),
+        key("weight", Default(|| 1.to_string()), "Its share of the work, 1 to 1000."),
+        key(
+            "backup",
+            Default(|| false.to_string()),
+            "Whether it serves only while all others are down.",
+        ),
+        key(
+            "connections",
+            Unset { example: "8", means: "that of the group" },
+            "Most requests it gets at one time.",
+        ),
+    ],
+};
+
+/// `health` of an `[[upstream]]`.
+pub(crate) static HEALTH: Section = Section {
+    title: "health",
+    keys: &[
+        key(
+            "max_fails",
+            Default(|| limits::MAX_FAILS.to_string()),
+            "Failures in a row after which a server is left alone, 1 to 1000.",
+        ),
+        key(
+            "fail_timeout",
+            Default(|| time(limits::FAIL_TIMEOUT)),
+            "The longest it is left alone; also how close failures follow each other.",
+        ),
+        key(
+            "grace",
+            Default(|| time(limits::UNREACHABLE_GRACE)),
+            "How long requests wait for a server to come back when none can be reached.",
+        ),
+    ],
+};
+
+/// `retries` of an `[[upstream]]`.
+pub(crate) static RETRIES: Section = Section {
+    title: "retries",
+    keys: &[
+        key(
+            "attempts",
+            Default(|| limits::ATTEMPTS.to_string()),
+            "Most times one request is sent, 1 to 100.",
+        ),
+        key(
+            "budget",
+            Default(|| quoted(&format!("{}%", limits::RETRY_BUDGET))),
+            "Most retries, as a share of the requests of the last 10 seconds.",
+        ),
+    ],
+};
+
+/// `resolver`.
+pub(crate) static RESOLVER: Section = Section {
+    title: "[resolver]",
+    keys: &[
+        key(
+            "servers",
+            Unset { example: "[\"127.0.0.1:53\"]", means: "those of /etc/resolv.conf" },
+            "The name servers.",
+        ),
+        key(
+            "ttl_min",
+            Default(|| time(limits::TTL[0])),
+            "The shortest time after which a name is looked up again, whatever its TTL says.",
+        ),
+        key("ttl_max", Default(|| time(limits::TTL[1])), "The longest."),
+        key(
+            "timeout",
+            Default(|| time(limits::RESOLVER_TIMEOUT)),
+            "How long a name server is given to answer.",
+        ),
+    ],
+};
+
 /// Every section whose keys have names of their own.
-pub(crate) static SECTIONS: [&Section; 7] =
-    [&FILE, &SPOOL, &LOG, &TIMEOUTS, &LISTEN, &UPSTREAM, &QUEUE];
+pub(crate) static SECTIONS: [&Section; 10] =
+    [&FILE, &SPOOL, &LOG, &TIMEOUTS, &RESOLVER, &LISTEN, &UPSTREAM, &QUEUE, &HEALTH, &RETRIES];
 
 impl Section {
     /// The key of that name.
@@ -341,7 +432,7 @@ impl Key {
         let name = self.name;
         match &self.preset {
             Default(value) => format!("{name} = {}", value()),
-            Needed(example) | Unset { example, .. } | Later(example) => {
+            Needed(example) | Unset { example, .. } => {
                 format!("{name} = {example}")
             }
             Table(section) => section.title.to_owned(),
@@ -361,9 +452,16 @@ fn size(bytes: u64) -> String {
 }
 
 fn length(pick: fn(&Timeouts) -> std::time::Duration) -> String {
-    let seconds = pick(&Timeouts::default()).as_secs();
-    match seconds % 3600 {
-        0 => format!("\"{}h\"", seconds / 3600),
+    time(pick(&Timeouts::default()))
+}
+
+/// A length of time as the file writes it, with the largest unit that leaves a whole number; 60
+/// seconds stay so.
+fn time(length: std::time::Duration) -> String {
+    let seconds = length.as_secs();
+    match (seconds % 3600, seconds % 60) {
+        (0, _) => format!("\"{}h\"", seconds / 3600),
+        (_, 0) if seconds > 60 => format!("\"{}m\"", seconds / 60),
         _ => format!("\"{seconds}s\""),
     }
 }

@@ -160,7 +160,17 @@ const CASES: &[Case] = &[
     ),
     listen("error_pages = { 502 = \"/etc/hosts\" }", "4:23", &["ends in .html, .htm or .txt"]),
     upstream("pinned = -5", "7:10", &["0 to 1048576"]),
-    upstream("warm = 2", "7:8", &["not available in this version: write warm = 0"]),
+    // Servers and what is done with them.
+    upstream("warm = 9", "7:8", &["no more can be held open than connections allows, 8"]),
+    upstream("balance = \"random\"", "7:11", &["write least-leased, round-robin"]),
+    upstream("health = { max_fails = 0 }", "7:24", &["`max_fails` must be 1 to 1000"]),
+    upstream("health = { fail_timeout = 5 }", "7:27", &["needs a unit"]),
+    upstream("health = { maxfails = 1 }", "7:12", &["did you mean `max_fails`?"]),
+    upstream("retries = { budget = 20 }", "7:22", &["takes a text", "budget = \"20%\""]),
+    upstream("retries = { budget = \"120%\" }", "7:22", &["from 0 to 100"]),
+    upstream("retries = { attempts = 0 }", "7:24", &["`attempts` must be 1 to 100"]),
+    top("resolver = { servers = [\"dns\"] }", "1:25", &["write IP:PORT or [IPV6]:PORT"]),
+    top("resolver = { ttl_max = \"500ms\" }", "1:12", &["`ttl_min` is longer than `ttl_max`"]),
     listen("request = \"streamed\"", "4:11", &["did you mean `stream`?"]),
     listen("proxy = \"mail\"", "4:9", &["`mail` is not available", "proxy = \"http\""]),
     listen("proxy = \"htpp\"", "4:9", &["there is no proxy `htpp`", "did you mean `http`?"]),
@@ -203,7 +213,7 @@ fn what_is_missing_is_said_with_an_example() {
         (format!("[listen]\naddress = \":80\"\n{UPSTREAM}"), "write [[listen]] with two brackets"),
         (format!("listen = [\":80\"]\n{UPSTREAM}"), "write [[listen]] with two brackets"),
         (format!("{LISTEN}[[upstream]]\nservers = \":9\"\n"), "takes a list of texts"),
-        (format!("{LISTEN}[[upstream]]\nservers = [9]\n"), "takes texts in quotes"),
+        (format!("{LISTEN}[[upstream]]\nservers = [9]\n"), "takes texts in quotes or tables"),
         (format!("listen = []\n{UPSTREAM}"), "write [[listen]] with two brackets"),
         (format!("upstream = []\n{LISTEN}"), "write [[upstream]] with two brackets"),
     ] {
@@ -218,6 +228,14 @@ fn servers_and_listeners_are_held_against_each_other() {
         ("\":9\", \":9\"", "4:18", "is given twice"),
         ("\"127.0.0.1:0\"", "4:12", "give the port"),
         ("\":8080\"", "4:12", "the proxy would serve itself"),
+        ("\"127.0.0.1:8080\"", "4:12", "leads to listen [::]:8080: the proxy would serve itself"),
+        ("\"localhost:8080\"", "4:12", "the proxy would serve itself"),
+        ("\"no-such-host.invalid:80\"", "4:12", "servers no-such-host.invalid:80: "),
+        ("{ address = \":9\", weight = 0 }", "4:39", "`weight` must be 1 to 1000"),
+        ("{ address = \":9\", wieght = 2 }", "4:30", "did you mean `weight`?"),
+        ("{ weight = 2 }", "4:12", "has no `address`"),
+        ("{ address = \":9\", backup = true }", "4:24", "there is nothing to stand in for"),
+        ("{ address = \":9\", connections = 0 }", "4:44", "must be 1 to 65536"),
         ("\"127.0.0.1\"", "4:12", "write IP:PORT"),
         ("\"unix:\"", "4:12", "name a path"),
         ("\"127.0.0.1:70000\"", "4:12", "IP:PORT"),
@@ -253,7 +271,7 @@ fn the_port_tells_the_proxy() {
 
 #[test]
 fn all_errors_are_told_at_once_in_their_order() {
-    let content = format!("memroy = 1\nworkers = 0\n{LISTEN}request = 5\n{UPSTREAM}warm = 1\n");
+    let content = format!("memroy = 1\nworkers = 0\n{LISTEN}request = 5\n{UPSTREAM}balance = 9\n");
     let said = checked(&content).unwrap_err();
     let places: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("a.toml:")).collect();
     let lines: Vec<&str> = places.iter().map(|place| place.split(':').next().unwrap()).collect();
@@ -328,9 +346,45 @@ fn several_listeners_and_groups_become_the_plan() {
     assert!(plan.groups[0].persistent && !plan.groups[1].persistent);
     assert_eq!(plan.timeouts.head, Duration::from_millis(300));
     assert_eq!(plan.timeouts.idle, Duration::from_hours(1));
-    let addresses: Vec<String> = settings.servers().map(|(_, at)| at.to_string()).collect();
+    let addresses: Vec<&str> = settings.servers().map(|(_, at)| &*at.label).collect();
     assert_eq!(addresses, ["[::]:9001", "unix:/run/b.sock", "[::]:9002"]);
     assert_eq!(settings.connections(), 3 + 3 + 8);
+}
+
+#[test]
+fn servers_may_be_tables_and_their_group_has_a_policy() {
+    let settings = settings(&format!(
+        "resolver = {{ servers = [\"127.0.0.1:5353\"], ttl_max = \"10s\" }}\n{LISTEN}[[upstream]]\n\
+         servers = [\":1\", {{ address = \"localhost:2\", weight = 3, connections = 4 }},\n\
+         {{ address = \"unix:/b\", backup = true }}]\n\
+         balance = \"round-robin\"\nwarm = 4\nconnections = 6\n\
+         health = {{ max_fails = 3, fail_timeout = \"10s\", grace = \"200ms\" }}\n\
+         retries = {{ attempts = 2, budget = \"5%\" }}\n"
+    ));
+    let group = &settings.plan(WorkerId(0)).groups[0];
+    let servers: Vec<_> =
+        group.servers.iter().map(|it| (it.weight, it.backup, it.connections)).collect();
+    assert_eq!(servers, [(1, false, 6), (3, false, 4), (1, true, 6)]);
+    assert_eq!(settings.connections(), 16);
+    let name = settings.servers().nth(1).unwrap().1.clone();
+    assert_eq!((&*name.label, !name.addresses.is_empty()), ("localhost:2", true));
+    assert_eq!(name.name.unwrap().1, Duration::from_secs(10), "the hosts file, for so long");
+    let policy = group.policy;
+    assert_eq!((policy.balance, policy.warm), (bus::Balance::RoundRobin, 4));
+    assert_eq!((policy.retries.attempts, policy.retries.budget), (2, 5));
+    let health = policy.health;
+    assert_eq!((health.max_fails, health.fail_timeout.as_secs()), (3, 10));
+    assert_eq!(health.grace, Duration::from_millis(200));
+    assert_eq!(settings.resolver.servers, ["127.0.0.1:5353".parse().unwrap()]);
+}
+
+#[test]
+fn every_key_of_a_server_is_documented() {
+    let documentation = include_str!("../../../../docs/configuration.md");
+    for key in super::schema::SERVER.keys {
+        let row = format!("| `servers.{}` |", key.name);
+        assert!(documentation.contains(&row), "{row} is not documented");
+    }
 }
 
 #[test]
@@ -404,11 +458,10 @@ fn every_key_is_documented_with_its_default() {
             }
             let example = key.example();
             assert!(printed.contains(&example), "{example} is not in --defaults");
-            let within = match section.title {
-                "queue" => "queue.",
-                "[spool]" => "spool.",
-                "[log]" => "log.",
-                _ => "",
+            // Keys of a table within a table are written with its name.
+            let within = match section.title.trim_matches(['[', ']']) {
+                "the file" | "timeouts" | "listen" | "upstream" => String::new(),
+                title => format!("{title}."),
             };
             let start = format!("| `{within}{}` |", key.name);
             let row = documentation.lines().find(|line| line.starts_with(&start));
@@ -422,8 +475,6 @@ fn every_key_is_documented_with_its_default() {
                     key.name
                 );
             }
-            let later = row.contains("not available");
-            assert_eq!(later, matches!(key.preset, Preset::Later(_)), "{}: {row}", key.name);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::figures::Stage;
 use crate::log::Format;
 use crate::master::{Master, Order};
+use crate::resolve::Target;
 use crate::settings::Settings;
 use crowd::Crowd;
 use server::Server;
@@ -96,7 +97,7 @@ fn descriptors_left(crowd: u32, limit: u64) -> Result<u64, Failure> {
 fn before(args: &DemoArgs, server: &Address) -> ProxyArgs {
     ProxyArgs {
         listen: vec![args.listen.clone()],
-        upstream: vec![server.clone()],
+        upstream: vec![Target::Address(server.clone())],
         admin: Some(args.admin.clone()),
         connections: CONNECTIONS,
         pinned: limits::PINNED,

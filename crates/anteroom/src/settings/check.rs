@@ -1,14 +1,14 @@
 //! From what is asked for to what can be done: everything is checked before anything is opened.
 
 use base::limits;
-use driver::Address;
+use bus::Policy;
 use pool::{Pool, PoolConfig, Rank};
 use worker::AtLimit;
 
-use super::addresses;
 use super::complaint::{Complaints, Given, Tongue, Word};
-use super::draft::{Draft, GroupDraft, ListenDraft};
-use super::{Group, Listen, Settings};
+use super::draft::{Draft, GroupDraft, ListenDraft, ServerDraft};
+use super::names::{self, Found};
+use super::{Group, Listen, Server, Settings, addresses, servers};
 use crate::cli::Io;
 use crate::descriptors::{self, Holders};
 use crate::identity::{Identity, Unknown};
@@ -54,7 +54,9 @@ impl Desk<'_> {
     fn settings(&mut self, machine: Machine) -> Option<Settings> {
         let draft = self.draft;
         let io = self.io();
-        addresses::check(draft, &mut self.complaints);
+        let found = names::look_up(draft, &mut self.complaints);
+        addresses::check(draft, &found, &mut self.complaints);
+        servers::check(draft, &mut self.complaints);
         let cores = machine.cores.clamp(1, limits::WORKERS_MAX);
         let workers = draft.workers.as_ref().map_or(cores, |given| given.value).max(1);
         let at_limit = self.at_limit();
@@ -70,7 +72,7 @@ impl Desk<'_> {
         let spool = self.spool();
         Some(Settings {
             listeners,
-            groups: draft.groups.iter().map(group).collect(),
+            groups: draft.groups.iter().zip(found).map(|(it, found)| group(it, found)).collect(),
             max_clients: max_clients?,
             workers,
             io,
@@ -82,6 +84,7 @@ impl Desk<'_> {
             reclaim_parked: draft.reclaim_parked,
             reuse_port: draft.reuse_port,
             admin: draft.admin.as_ref().map(|given| given.value.clone()),
+            resolver: draft.resolver.clone(),
             identity,
             log,
             descriptors: machine.descriptors,
@@ -184,7 +187,7 @@ impl Desk<'_> {
 
     fn holders(&self, workers: u32, at_limit: AtLimit) -> Holders {
         Holders {
-            upstream: self.draft.groups.iter().map(most_connections).sum(),
+            upstream: self.draft.groups.iter().map(GroupDraft::most_connections).sum(),
             listeners: self.draft.listeners.len() as u64,
             workers: u64::from(workers),
             refusals: Holders::refusals(at_limit),
@@ -330,7 +333,7 @@ impl Desk<'_> {
     fn leases(&mut self, pools: &Pools, workers: u32) {
         let draft = self.draft;
         let most = u64::from(pools.each.buffers / 2);
-        let asked: u64 = draft.groups.iter().map(most_connections).sum();
+        let asked: u64 = draft.groups.iter().map(GroupDraft::most_connections).sum();
         if asked <= most * u64::from(workers) {
             return;
         }
@@ -354,23 +357,26 @@ fn counted_needs(workers: u32) -> String {
     format!("{} {verb}", counted(u64::from(workers), "worker"))
 }
 
-fn connections(group: &GroupDraft) -> u32 {
-    group.connections.as_ref().map_or(limits::CONNECTIONS, |given| given.value)
-}
-
-/// Most connections to all servers of a group together.
-fn most_connections(group: &GroupDraft) -> u64 {
-    u64::from(connections(group)) * group.servers.len() as u64
-}
-
-fn group(draft: &GroupDraft) -> Group {
-    let servers: Vec<Address> = draft.servers.iter().map(|given| given.value.clone()).collect();
+fn group(draft: &GroupDraft, found: Vec<Found>) -> Group {
+    let server = |(server, found): (&ServerDraft, Found)| Server {
+        label: server.at.value.to_string().into(),
+        addresses: found.addresses,
+        name: found.name,
+        connections: draft.connections_of(server),
+        weight: server.weight,
+        backup: server.backup,
+    };
     Group {
         name: draft.name.value.as_str().into(),
-        servers,
-        connections: connections(draft),
         pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
+        servers: draft.servers.iter().zip(found).map(server).collect(),
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
         persistent: draft.persistent,
+        policy: Policy {
+            balance: draft.balance,
+            health: draft.health,
+            retries: draft.retries,
+            warm: draft.warm.as_ref().map_or(0, |given| given.value),
+        },
     }
 }

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use base::id::GroupId;
+use base::limits;
+use bus::{Balance, HealthPolicy, RetryPolicy};
+use control::ResolverConfig;
 use driver::Address;
 use exchange::ErrorPages;
 use worker::{AtLimit, Timeouts};
@@ -11,6 +14,7 @@ use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
 use crate::cli::{Io, ProxyArgs, Timeout, When};
 use crate::log::{Destination, Format};
+use crate::resolve::Target;
 
 /// The name of the group of servers that the command line makes.
 pub(crate) const GROUP: &str = "upstream";
@@ -41,6 +45,8 @@ pub(crate) struct Draft {
     pub(crate) reuse_port: bool,
     pub(crate) reclaim_parked: bool,
     pub(crate) admin: Option<Given<Address>>,
+    /// Who is asked for names.
+    pub(crate) resolver: ResolverConfig,
     pub(crate) user: Option<Given<String>>,
     pub(crate) group: Option<Given<String>>,
     pub(crate) log: LogDraft,
@@ -77,7 +83,7 @@ pub(crate) struct ListenDraft {
 #[derive(Clone, Debug)]
 pub(crate) struct GroupDraft {
     pub(crate) name: Given<String>,
-    pub(crate) servers: Vec<Given<Address>>,
+    pub(crate) servers: Vec<ServerDraft>,
     /// Most leases to each server.
     pub(crate) connections: Option<Given<u32>>,
     /// Most pinned connections to each server.
@@ -85,6 +91,41 @@ pub(crate) struct GroupDraft {
     /// Most waiting requests, over all workers.
     pub(crate) queue: Option<Given<u32>>,
     pub(crate) persistent: bool,
+    pub(crate) balance: Balance,
+    pub(crate) health: HealthPolicy,
+    pub(crate) retries: RetryPolicy,
+    /// Connections to each server that are held open, over all workers.
+    pub(crate) warm: Option<Given<u32>>,
+}
+
+/// A server as it is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerDraft {
+    pub(crate) at: Given<Target>,
+    pub(crate) weight: u32,
+    pub(crate) backup: bool,
+    /// Most leases to it, if not those of its group.
+    pub(crate) connections: Option<Given<u32>>,
+}
+
+impl ServerDraft {
+    /// A server like any other.
+    pub(crate) const fn plain(at: Given<Target>) -> Self {
+        Self { at, weight: 1, backup: false, connections: None }
+    }
+}
+
+impl GroupDraft {
+    /// Most leases to one of its servers.
+    pub(crate) fn connections_of(&self, server: &ServerDraft) -> u32 {
+        let given = server.connections.as_ref().or(self.connections.as_ref());
+        given.map_or(limits::CONNECTIONS, |given| given.value)
+    }
+
+    /// Most connections to all servers together.
+    pub(crate) fn most_connections(&self) -> u64 {
+        self.servers.iter().map(|server| u64::from(self.connections_of(server))).sum()
+    }
 }
 
 impl Draft {
@@ -105,6 +146,7 @@ impl Draft {
             reuse_port: false,
             reclaim_parked: false,
             admin: None,
+            resolver: ResolverConfig::default(),
             user: None,
             group: None,
             log: LogDraft::default(),
@@ -127,11 +169,21 @@ impl From<&ProxyArgs> for Draft {
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),
-            servers: args.upstream.iter().cloned().map(Given::by_flag).collect(),
+            servers: args
+                .upstream
+                .iter()
+                .cloned()
+                .map(Given::by_flag)
+                .map(ServerDraft::plain)
+                .collect(),
             connections: Some(Given::by_flag(args.connections)),
             pinned: Some(Given::by_flag(args.pinned)),
             queue: Some(Given::by_flag(args.queue)),
             persistent: !args.not_persistent,
+            balance: Balance::default(),
+            health: HealthPolicy::default(),
+            retries: RetryPolicy::default(),
+            warm: None,
         };
         Self {
             listeners: args.listen.iter().map(listener).collect(),

@@ -7,12 +7,16 @@ mod addresses;
 mod check;
 mod complaint;
 mod draft;
+mod names;
+mod servers;
 mod spool;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
-use bus::{GroupConfig, ServerConfig};
+use bus::{GroupConfig, Policy, ServerConfig};
+use control::{Name, ResolverConfig};
 use driver::Address;
 use exchange::ErrorPages;
 use pool::PoolConfig;
@@ -28,7 +32,7 @@ pub(crate) use check::{Machine, check};
 pub(crate) use complaint::{Complaint, Complaints, Given, Severity, Tongue, Word};
 pub(crate) use draft::{
     CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, LogDraft, PINNED_MOST,
-    QUEUE_MOST,
+    QUEUE_MOST, ServerDraft,
 };
 pub(crate) use spool::{Spool, SpoolDraft};
 
@@ -51,6 +55,8 @@ pub(crate) struct Settings {
     pub(crate) reclaim_parked: bool,
     pub(crate) reuse_port: bool,
     pub(crate) admin: Option<Address>,
+    /// Who is asked for names.
+    pub(crate) resolver: ResolverConfig,
     /// Whom to become once everything is bound.
     pub(crate) identity: Option<Identity>,
     pub(crate) log: LogSettings,
@@ -77,14 +83,28 @@ pub(crate) struct Listen {
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) name: Arc<str>,
-    pub(crate) servers: Vec<Address>,
-    /// Most leases to each server.
-    pub(crate) connections: u32,
     /// Most pinned connections to each server.
     pub(crate) pinned: u32,
+    pub(crate) servers: Vec<Server>,
     /// Most waiting requests, over all workers.
     pub(crate) queue: u32,
     pub(crate) persistent: bool,
+    pub(crate) policy: Policy,
+}
+
+/// A server of a group.
+#[derive(Clone, Debug)]
+pub(crate) struct Server {
+    /// As metrics and messages call it: its address or its name.
+    pub(crate) label: Arc<str>,
+    /// Its address, or those its name stood for at start.
+    pub(crate) addresses: Vec<Address>,
+    /// Its name, and when it is to be looked up again.
+    pub(crate) name: Option<(Name, Duration)>,
+    /// Most leases to it.
+    pub(crate) connections: u32,
+    pub(crate) weight: u32,
+    pub(crate) backup: bool,
 }
 
 impl Settings {
@@ -131,20 +151,23 @@ impl Settings {
         let mut ids = (0u32..).map(ServerId);
         let mut config = |group: &Group| GroupConfig {
             name: (&*group.name).into(),
-            servers: ids
-                .by_ref()
-                .take(group.servers.len())
-                .map(|id| ServerConfig { id, connections: group.connections, pinned: group.pinned })
+            // The list first: it must not take a number that it has no server for.
+            servers: group
+                .servers
+                .iter()
+                .zip(ids.by_ref())
+                .map(|(server, id)| config_of(group, server, id))
                 .collect(),
             queue_length: share(group.queue, self.workers, worker).max(1),
             persistent: group.persistent,
+            policy: group.policy,
         };
         self.groups.iter().map(&mut config).collect()
     }
 
     /// Every server with its group, in the order of [`ServerId`].
-    pub(crate) fn servers(&self) -> impl Iterator<Item = (&Group, &Address)> {
-        self.groups.iter().flat_map(|group| group.servers.iter().map(move |at| (group, at)))
+    pub(crate) fn servers(&self) -> impl Iterator<Item = (&Group, &Server)> {
+        self.groups.iter().flat_map(|group| group.servers.iter().map(move |it| (group, it)))
     }
 
     /// Who needs descriptors besides the clients.
@@ -159,7 +182,7 @@ impl Settings {
 
     /// Most connections to all servers together.
     pub(crate) fn connections(&self) -> u64 {
-        self.servers().map(|(group, _)| u64::from(group.connections)).sum()
+        self.servers().map(|(_, server)| u64::from(server.connections)).sum()
     }
 
     /// Pinned connections for which there are descriptors beside all the clients; each beyond takes
@@ -198,6 +221,17 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
     }
 }
 
+/// A server as the bus sees it.
+fn config_of(group: &Group, server: &Server, id: ServerId) -> ServerConfig {
+    ServerConfig {
+        pinned: group.pinned,
+        weight: server.weight,
+        backup: server.backup,
+        addresses: u32::try_from(server.addresses.len()).unwrap_or(u32::MAX),
+        ..ServerConfig::new(id, server.connections)
+    }
+}
+
 /// A worker's part of `all`: equal ones, the remainder to the first workers.
 fn share(all: u32, workers: u32, worker: WorkerId) -> u32 {
     all / workers + u32::from(worker.0 < all % workers)
@@ -209,7 +243,6 @@ pub(crate) mod tests {
     use crate::cli::{Cli, Command};
     use base::limits;
     use clap::Parser;
-    use std::time::Duration;
 
     /// The settings of a command line behind `proxy`, with 20,000 descriptors and two cores.
     pub(crate) fn settings(flags: &str) -> Result<Settings, Failure> {

@@ -1,7 +1,11 @@
 //! What holds in every run.
 
-use super::{Doing, Socket, Worker, World};
-use base::id::GroupId;
+use core::cmp::Reverse;
+
+use base::id::{GroupId, ServerId};
+
+use super::{Doing, Event, Socket, Worker, World};
+use crate::group::ServerConfig;
 
 impl World {
     /// Always: the bound holds for permits and for real connections, and a permit is not back
@@ -44,15 +48,18 @@ impl World {
                     sockets.filter(|socket| what(&socket.what)).count()
                 };
                 let connecting = count(|what| matches!(what, Doing::Connecting { .. }));
-                // On probation one connects at a time.
+                // One that is being opened is waited for, and on probation it is the only one.
                 if !worker.may_lease || queues.all().count() == 0 || connecting > 0 {
                     continue;
                 }
-                let permits =
-                    config.servers.iter().any(|s| self.shared.taken(s.id) < s.connections);
+                let backups = config.servers.iter().filter(|s| !s.backup);
+                let backups = backups.into_iter().all(|s| self.shared.is_down(s.id));
+                let serving = || config.servers.iter().filter(|s| !s.backup || backups);
+                let permits = serving().any(|s| self.shared.taken(s.id) < s.connections);
                 assert!(!permits, "worker {place} waits while a permit is free, at {:?}", self.now);
                 let idle = self.workers.iter().flat_map(|worker| worker.sockets.values());
-                let idle = idle.filter(of_group).any(|socket| socket.what == Doing::Idle);
+                let serves = |socket: &&Socket| serving().any(|s| s.id.0 == socket.server);
+                let idle = idle.filter(serves).any(|socket| socket.what == Doing::Idle);
                 assert!(
                     !idle || queues.ordinary() == 0,
                     "worker {place} waits while a connection is idle, at {:?}",
@@ -60,6 +67,28 @@ impl World {
                 );
             }
         }
+    }
+
+    /// Whether nothing will happen any more, but for looking at warm connections now and then.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let rest = |event: &Event| matches!(event, Event::Wake);
+        self.events.iter().all(|Reverse((.., event))| rest(event))
+            && self.workers.iter().all(|worker| worker.bus.is_some() && worker.waiting() == 0)
+            && self.is_warm()
+    }
+
+    fn is_warm(&self) -> bool {
+        self.configs.iter().all(|config| {
+            let warm = config.policy.warm as usize;
+            let enough = |server: &ServerConfig| self.shared.taken(server.id) as usize >= warm;
+            config.servers.iter().all(|server| enough(server) && self.unused(server.id) <= warm)
+        })
+    }
+
+    /// Connections to a server that no request has met.
+    fn unused(&self, id: ServerId) -> usize {
+        let all = self.workers.iter().flat_map(|worker| worker.sockets.values());
+        all.filter(|socket| socket.server == id.0 && !socket.used).count()
     }
 
     /// At rest: nobody waits, no permit is lost, the figures agree.
@@ -80,12 +109,15 @@ impl World {
                     assert_eq!(share.idle() as usize, idle);
                     let others = [&share.leased, &share.pinned, &share.connecting];
                     assert!(others.iter().all(|count| count.get() == 0));
-                    assert!(idle == 0 || config.persistent, "it keeps what it may not keep");
-                    assert!(worker.sockets.values().all(|socket| socket.used), "kept unused");
+                    let may_keep = config.persistent || config.policy.warm > 0;
+                    assert!(idle == 0 || may_keep, "it keeps what it may not keep");
                 }
                 let idle: u32 = shares.iter().map(crate::ServerShare::idle).sum();
                 assert_eq!(self.shared.taken(server.id), idle, "a permit is lost");
                 assert_eq!(self.shared.pinned(server.id), 0, "a pinned permit is lost");
+                let warm = config.policy.warm;
+                assert!(self.unused(server.id) <= warm as usize, "kept unused");
+                assert!(idle >= warm, "{idle} of {warm} are warm");
             }
             for share in self.shared.group(GroupId(u32::try_from(group).unwrap())) {
                 assert_eq!(share.queued.get(), 0);

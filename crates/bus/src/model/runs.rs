@@ -9,11 +9,12 @@ use base::time::Instant;
 
 use super::{Dice, Event, Faults, MICRO, MILLI, Pace, QUEUE, World};
 use crate::group::{GroupConfig, ServerConfig};
+use crate::policy::{Balance, HealthPolicy, Policy};
 
 fn group(servers: core::ops::Range<u32>, connections: u32, persistent: bool) -> GroupConfig {
-    let server = |id| ServerConfig { id: ServerId(id), connections, pinned: 0 };
-    let servers = servers.map(server).collect();
-    GroupConfig { name: "app".into(), servers, queue_length: QUEUE, persistent }
+    let servers = servers.map(|id| ServerConfig::new(ServerId(id), connections)).collect();
+    let policy = Policy::default();
+    GroupConfig { name: "app".into(), servers, queue_length: QUEUE, persistent, policy }
 }
 
 fn any_faults(dice: &mut Dice) -> Faults {
@@ -32,6 +33,25 @@ fn any_faults(dice: &mut Dice) -> Faults {
     }
 }
 
+/// Weights, backups, warm connections, ways to choose and to judge, as the dice say.
+fn any_policy(dice: &mut Dice, config: &mut GroupConfig) {
+    config.policy = Policy {
+        balance: if dice.percent(50) { Balance::RoundRobin } else { Balance::LeastLeased },
+        health: HealthPolicy {
+            max_fails: 1 + dice.number(3),
+            fail_timeout: Duration::from_nanos(dice.one_of([20, 200, 1_000]) * MILLI),
+            grace: Duration::from_nanos(dice.one_of([0, 30, 1_000]) * MILLI),
+        },
+        warm: if dice.percent(30) { dice.number(config.servers[0].connections + 1) } else { 0 },
+        ..Policy::default()
+    };
+    let last = config.servers.len() - 1;
+    for (place, server) in config.servers.iter_mut().enumerate() {
+        server.weight = 1 + dice.number(4);
+        server.backup = place > 0 && place == last && dice.percent(30);
+    }
+}
+
 /// A storm as the seed says, then calm: in the end all is served and nothing is lost.
 fn storm(seed: u64) {
     let mut dice = Dice::new(seed);
@@ -46,6 +66,9 @@ fn storm(seed: u64) {
     let pinned = dice.number(4);
     for server in configs.iter_mut().flat_map(|config| &mut config.servers) {
         server.pinned = pinned;
+    }
+    for config in &mut configs {
+        any_policy(&mut dice, config);
     }
     let pace = Pace {
         connect: dice.one_of([50 * MICRO, 3 * MILLI, 40 * MILLI]),
@@ -71,11 +94,11 @@ fn storm(seed: u64) {
     while world.events.peek().is_some_and(|Reverse((at, ..))| *at < calm.0) && world.step() {}
     world.faults = Faults::default();
     for _ in 0..100_000 {
-        if !world.step() {
+        if world.is_at_rest() || !world.step() {
             break;
         }
     }
-    assert!(world.events.is_empty(), "no rest");
+    assert!(world.is_at_rest(), "no rest");
     // A set-aside's rest, then the queues, one after another over the slowest ways.
     let turn = pace.lease + pace.connect + 2 * pace.letter + pace.close;
     let most = 3_000 * MILLI + u64::from(QUEUE * workers * 2) * turn;
@@ -153,4 +176,40 @@ fn a_connection_stays_where_it_is_while_permits_are_free() {
     let shares = world.shared.server(ServerId(0));
     assert!(shares.iter().all(|share| share.handed_over.get() == 0 && share.connects.get() == 1));
     assert_eq!(world.nudges, 0);
+}
+
+/// A server that is restarted again and again, for less than the grace each time, fails nobody.
+#[test]
+fn restarts_within_the_grace_fail_nobody() {
+    for seed in 0..8 {
+        let mut dice = Dice::new(seed);
+        let workers = 1 + dice.number(3);
+        let pace = Pace {
+            connect: 100 * MICRO,
+            lease: MILLI,
+            letter: 50 * MICRO,
+            close: 20 * MICRO,
+            exact: false,
+        };
+        let mut world = World::new(seed, workers, vec![group(0..1, 8, true)], pace);
+        world.closed_loop = true;
+        for worker in 0..workers {
+            for _ in 0..8 {
+                world.after(worker, 0, Event::Arrives { group: 0 });
+            }
+        }
+        for away in [100, 400, 700, 900, 50, 950] {
+            let pass = |world: &mut World, millis: u64| {
+                let end = world.now + Duration::from_millis(millis);
+                while world.now < end {
+                    assert!(world.step(), "all went to sleep");
+                }
+            };
+            world.faults = Faults::default();
+            pass(&mut world, 300);
+            world.faults = Faults { refused: 100, breaks: 100, ..Faults::default() };
+            pass(&mut world, away);
+            assert_eq!(world.failed, 0, "seed {seed}, away for {away} ms");
+        }
+    }
 }

@@ -3,25 +3,75 @@
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 
+use base::limits::ADDRESSES_MAX;
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
 use crate::{Address, ConnectFault};
 
-/// A server's address in the kernel's form.
+/// A server's addresses, which take turns: one, or those behind its name.
 #[derive(Debug)]
-pub(crate) enum Server {
+pub(crate) struct Server {
+    endpoints: Vec<Endpoint>,
+    /// Whose turn is next.
+    turn: usize,
+}
+
+/// An address in the kernel's form.
+#[derive(Clone, Debug)]
+enum Endpoint {
     Ip(SocketAddr),
     Unix(SocketAddrUnix),
 }
 
-impl Server {
-    /// The kernel's form of `address`.
-    pub(crate) fn new(address: &Address) -> Result<Self, Errno> {
+impl Endpoint {
+    fn new(address: &Address) -> Result<Self, Errno> {
         match address {
             Address::Ip(address) => Ok(Self::Ip(*address)),
             Address::Unix(path) => SocketAddrUnix::new(path).map(Self::Unix),
         }
+    }
+}
+
+impl Server {
+    /// A server at these addresses.
+    pub(crate) fn new(addresses: &[Address]) -> Result<Self, Errno> {
+        let mut endpoints = Vec::with_capacity(ADDRESSES_MAX.max(addresses.len()));
+        for address in addresses {
+            endpoints.push(Endpoint::new(address)?);
+        }
+        Ok(Self { endpoints, turn: 0 })
+    }
+
+    /// Its name stands for these addresses from now on.
+    pub(crate) fn set(&mut self, addresses: &[SocketAddr]) {
+        self.endpoints.clear();
+        let listed = addresses.iter().take(ADDRESSES_MAX);
+        self.endpoints.extend(listed.map(|address| Endpoint::Ip(*address)));
+        self.turn = 0;
+    }
+
+    /// Whether a connection leads to one of its addresses.
+    pub(crate) fn lists(&self, descriptor: impl AsFd) -> bool {
+        let Ok(peer) = net::getpeername(&descriptor) else { return false };
+        let Some(peer) = peer.and_then(|peer| SocketAddr::try_from(peer).ok()) else {
+            // A Unix socket has no other address.
+            return true;
+        };
+        self.endpoints.iter().any(|at| matches!(at, Endpoint::Ip(address) if *address == peer))
+    }
+
+    fn next(&mut self) -> Option<&Endpoint> {
+        let place = self.turn % self.endpoints.len().max(1);
+        self.turn = place + 1;
+        self.endpoints.get(place)
+    }
+
+    fn ips(&self) -> impl Iterator<Item = &SocketAddr> {
+        self.endpoints.iter().filter_map(|endpoint| match endpoint {
+            Endpoint::Ip(address) => Some(address),
+            Endpoint::Unix(_) => None,
+        })
     }
 }
 
@@ -32,11 +82,11 @@ pub(crate) struct Begun {
     pub(crate) open: bool,
 }
 
-/// Begins to connect to `server`.
-pub(crate) fn begin(server: &Server) -> Result<Begun, ConnectFault> {
-    let begun = match server {
-        Server::Ip(address) => begin_ip(address),
-        Server::Unix(address) => begin_unix(address),
+/// Begins to connect to `server`, at the address whose turn it is.
+pub(crate) fn begin(server: &mut Server) -> Result<Begun, ConnectFault> {
+    let begun = match server.next().ok_or(ConnectFault::Refused)? {
+        Endpoint::Ip(address) => begin_ip(address),
+        Endpoint::Unix(address) => begin_unix(address),
     };
     begun.map_err(fault_of)
 }
@@ -86,12 +136,12 @@ pub(crate) fn fault_of(error: Errno) -> ConnectFault {
 /// server's port as its own connect to itself when nobody listens there. It would keep the
 /// server from its port.
 pub(crate) fn is_own_end(descriptor: impl AsFd, servers: &[Server]) -> bool {
-    let local = |server: &Server| matches!(server, Server::Ip(ip) if ip.ip().is_loopback());
-    if !servers.iter().any(local) {
+    let mut addresses = servers.iter().flat_map(Server::ips);
+    if !addresses.any(|address| address.ip().is_loopback()) {
         return false;
     }
     let Ok(own) = net::getsockname(&descriptor).and_then(SocketAddr::try_from) else {
         return false;
     };
-    servers.iter().any(|server| matches!(server, Server::Ip(address) if *address == own))
+    servers.iter().flat_map(Server::ips).any(|address| *address == own)
 }

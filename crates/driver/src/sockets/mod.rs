@@ -18,6 +18,7 @@ mod transfer;
 mod wake;
 mod watcher;
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -52,8 +53,9 @@ pub struct SocketConfig {
     /// The listeners, named by their place ([`ListenerId`]); at most
     /// `base::limits::LISTENERS_MAX`. None is open before [`Driver::listen`].
     pub listeners: Vec<Listener>,
-    /// The servers' addresses, named by their place ([`ServerId`]).
-    pub servers: Vec<Address>,
+    /// The servers, named by their place ([`ServerId`]): each with its address, or those behind
+    /// its name.
+    pub servers: Vec<Vec<Address>>,
     /// Where the clock begins; the same for all workers of the process.
     pub epoch: std::time::Instant,
     /// How others wake this worker.
@@ -99,7 +101,10 @@ impl<W> SocketDriver<W> {
             notes: Notes::new(sockets, listeners.len()),
             doors: listeners.into_iter().map(Door::new).collect(),
             room: u32::MAX,
-            servers: servers.iter().map(Server::new).collect::<Result<_, _>>()?,
+            servers: servers
+                .iter()
+                .map(|addresses| Server::new(addresses))
+                .collect::<Result<_, _>>()?,
             waker,
             discarded: vec![0; transfer::DISCARD_BYTES].into_boxed_slice(),
             desk: None,
@@ -277,7 +282,7 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         if self.table.is_full() {
             return Err(ConnectFault::Exhausted);
         }
-        let server = self.servers.get(server.index()).ok_or(ConnectFault::Refused)?;
+        let server = self.servers.get_mut(server.index()).ok_or(ConnectFault::Refused)?;
         let begun = connect::begin(server)?;
         let flags = if begun.open { Flags::NONE } else { Flags::CONNECTING };
         let socket = self.watch(begun.descriptor, owner, flags.and(Flags::WRITABLE))?;
@@ -285,6 +290,18 @@ impl<W: Watcher> Driver for SocketDriver<W> {
             self.notes.push(Note::Connected { index: socket.index });
         }
         Ok(socket)
+    }
+
+    fn set_addresses(&mut self, server: ServerId, addresses: &[SocketAddr]) {
+        if let Some(server) = self.servers.get_mut(server.index()) {
+            server.set(addresses);
+        }
+    }
+
+    fn is_listed(&mut self, socket: Socket, server: ServerId) -> bool {
+        let descriptor = self.table.get(socket).and_then(|entry| entry.descriptor());
+        let server = self.servers.get(server.index());
+        descriptor.zip(server).is_some_and(|(descriptor, server)| server.lists(descriptor))
     }
 
     fn own(&mut self, socket: Socket, owner: Owner) {

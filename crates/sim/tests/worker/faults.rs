@@ -194,23 +194,6 @@ fn bytes_behind_a_response_end_the_connection_and_reach_nobody() {
 }
 
 #[test]
-fn a_server_that_refuses_is_502_at_once_and_service_when_it_is_back() {
-    let mut house = House::new(&Setting::default());
-    house.world.set_server(ServerId(0), ServerMode::Fails(driver::ConnectFault::Refused));
-    let client = house.client();
-    house.exchange(&client, GET);
-    assert_eq!(status(&text(&client)), 502);
-    house.world.set_server(ServerId(0), ServerMode::Accepts);
-    house.exchange(&client, GET);
-    house.pass(Duration::from_secs(2));
-    let server = house.server();
-    server.write_all(OK);
-    house.settle();
-    assert_eq!(status(&text(&client)), 200);
-    house.assert_quiet();
-}
-
-#[test]
 fn a_server_that_hangs_is_given_up_after_connect() {
     let mut house = House::new(&Setting::default());
     house.world.set_server(ServerId(0), ServerMode::Hangs);

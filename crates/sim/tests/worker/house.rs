@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
-use bus::{GroupConfig, ServerConfig, Shared};
+use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::Driver;
 use exchange::ErrorPages;
 use pool::PoolConfig;
@@ -41,6 +41,7 @@ pub(crate) struct Setting {
     pub(crate) error_pages: ErrorPages,
     /// Bytes of each worker's ring for the access log; none without.
     pub(crate) access: Option<usize>,
+    pub(crate) policy: Policy,
 }
 
 impl Default for Setting {
@@ -65,6 +66,7 @@ impl Default for Setting {
             request_ids: false,
             error_pages: ErrorPages::default(),
             access: None,
+            policy: Policy::default(),
         }
     }
 }
@@ -88,13 +90,13 @@ impl House {
             name: "app".into(),
             servers: (0..setting.world.servers)
                 .map(|id| ServerConfig {
-                    id: ServerId(id),
-                    connections: setting.connections,
                     pinned: setting.pinned,
+                    ..ServerConfig::new(ServerId(id), setting.connections)
                 })
                 .collect(),
             queue_length: setting.queue_length,
             persistent: setting.persistent,
+            policy: setting.policy,
         }];
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
         let plan = |worker| Plan {
@@ -210,7 +212,7 @@ impl House {
         self.world.accept(ServerId(0)).expect("a connection to the server")
     }
 
-    pub(crate) fn order(&mut self, letter: fn() -> Letter<sim::Detached>) {
+    pub(crate) fn order(&mut self, letter: impl Fn() -> Letter<sim::Detached>) {
         for worker in 0..self.office.workers() {
             assert!(self.office.post(WorkerId(worker), letter()).is_ok());
         }

@@ -6,6 +6,7 @@ mod house;
 mod http;
 mod life;
 mod limits;
+mod servers;
 mod spool;
 mod storm;
 mod streams;

@@ -151,7 +151,48 @@ fn a_connection_to_oneself_is_seen() {
     rustix::net::bind(&own, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let address = SocketAddr::try_from(rustix::net::getsockname(&own).unwrap()).unwrap();
     rustix::net::connect(&own, &address).expect("TCP opens a connection to itself");
-    assert!(connect::is_own_end(&own, &[Server::Ip(address)]));
+    assert!(connect::is_own_end(&own, &[server_at(address)]));
     let other = SocketAddr::from(([127, 0, 0, 1], 1));
-    assert!(!connect::is_own_end(&own, &[Server::Ip(other)]));
+    assert!(!connect::is_own_end(&own, &[server_at(other)]));
+}
+
+fn server_at(address: SocketAddr) -> Server {
+    Server::new(&[Address::Ip(address)]).unwrap()
+}
+
+#[test]
+fn the_addresses_of_a_server_take_turns_and_change() {
+    let servers = [0; 3].map(|_| TcpListener::bind("127.0.0.1:0").unwrap());
+    let addresses: Vec<_> = servers.iter().map(|it| it.local_addr().unwrap()).collect();
+    let mut bench = bench_for(Address::Ip(addresses[0]));
+    let reached = |bench: &mut Bench| {
+        let socket = bench.driver.connect(SERVER, OWNER).unwrap();
+        assert_eq!(bench.wait(), Completion::Connected { owner: OWNER });
+        let entry = bench.driver.table.get(socket).unwrap();
+        let peer = rustix::net::getpeername(entry.descriptor().unwrap()).unwrap().unwrap();
+        (socket, SocketAddr::try_from(peer).unwrap())
+    };
+    let (first, at) = reached(&mut bench);
+    assert_eq!(at, addresses[0]);
+    assert!(bench.driver.is_listed(first, SERVER));
+    bench.driver.set_addresses(SERVER, &addresses[1..]);
+    assert!(!bench.driver.is_listed(first, SERVER));
+    let turns: Vec<_> = (0..4).map(|_| reached(&mut bench)).collect();
+    for (place, (socket, at)) in turns.into_iter().enumerate() {
+        assert_eq!(at, addresses[1 + place % 2]);
+        assert!(bench.driver.is_listed(socket, SERVER));
+    }
+    let many: Vec<SocketAddr> = (1..100).map(|port| ([127, 0, 0, 1], port).into()).collect();
+    bench.driver.set_addresses(SERVER, &many);
+    bench.driver.set_addresses(SERVER, &[]);
+    assert!(bench.driver.connect(SERVER, OWNER).is_err(), "there is nowhere to go");
+}
+
+#[test]
+fn a_unix_server_stays_where_it_is() {
+    let path = socket_path("stays.sock");
+    let _server = UnixListener::bind(&path).unwrap();
+    let mut bench = bench_for(Address::Unix(path));
+    let socket = bench.driver.connect(SERVER, OWNER).unwrap();
+    assert!(bench.driver.is_listed(socket, SERVER));
 }

@@ -81,7 +81,7 @@ impl Bench {
         let config = SocketConfig {
             sockets,
             listeners: vec![listener],
-            servers,
+            servers: servers.into_iter().map(|address| vec![address]).collect(),
             epoch: epoch(),
             waker: Arc::new(Waker::new().unwrap()),
         };

@@ -29,7 +29,8 @@ fn an_idempotent_request_goes_again_byte_for_byte() {
         assert_eq!(desk.pool.promised(), 0, "the lease's promise went back");
         desk.begin_lease(&mut exchange, true);
         assert_eq!(desk.write_all(&mut exchange, 999), expected);
-        assert!(!exchange.can_go_again(), "once is enough");
+        assert!(!exchange.can_go_again(), "its lease did not say so");
+        assert_eq!(exchange.facts.retries, 1);
         desk.end(exchange);
     }
 }

@@ -256,7 +256,7 @@ impl Desk {
         let lease = Lease {
             connection: ConnectionId(5),
             fresh,
-            kept: false,
+            kept: !fresh,
             begun: false,
             reusable: false,
             pinned: false,
