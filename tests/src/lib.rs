@@ -12,6 +12,7 @@ pub mod client;
 pub mod crowd;
 pub mod echo;
 pub mod folder;
+pub mod large;
 pub mod message;
 pub mod metrics;
 pub mod process;
