@@ -14,8 +14,7 @@ use crate::log::{self, Format};
 use crate::resolve;
 use crate::settings::{
     CLIENTS_MOST, CONNECTIONS_MOST, Complaints, Draft, Given, GroupDraft, ListenDraft, LogDraft,
-    PINNED_MOST,
-    QUEUE_MOST, SpoolDraft, Tongue,
+    PINNED_MOST, QUEUE_MOST, SpoolDraft, Tongue,
 };
 
 /// Reads a file's text; the draft is whole only if nothing in it is an error.

@@ -7,6 +7,7 @@ mod http;
 mod life;
 mod limits;
 mod spool;
+mod spool_storm;
 mod storm;
 mod streams;
 mod uploads;
