@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod dns;
 pub mod echo;
 pub mod folder;
+pub mod large;
 pub mod message;
 pub mod metrics;
 pub mod process;

@@ -37,6 +37,7 @@ pub struct Setup {
     upstream: Vec<String>,
     arguments: Vec<String>,
     descriptors: Option<u32>,
+    prelude: Option<String>,
 }
 
 impl Setup {
@@ -85,6 +86,13 @@ impl Setup {
         self
     }
 
+    /// A shell command done first, in a mount namespace of the process's own.
+    #[must_use]
+    pub fn in_namespace(mut self, prelude: &str) -> Self {
+        self.prelude = Some(prelude.to_owned());
+        self
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -99,6 +107,11 @@ impl Setup {
         if let Some(most) = self.descriptors {
             command = Command::new("sh");
             command.args(["-c", &format!("ulimit -n {most}; exec \"$0\" \"$@\"")]).arg(binary());
+        }
+        if let Some(prelude) = &self.prelude {
+            command = Command::new("unshare");
+            command.args(["--mount", "sh", "-c", &format!("{prelude} && exec \"$0\" \"$@\"")]);
+            command.arg(binary());
         }
         command.args(["proxy", "--admin", "127.0.0.1:0"]);
         if self.listen.is_empty() {

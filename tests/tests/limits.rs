@@ -118,7 +118,8 @@ fn out_of_descriptors_it_neither_dies_nor_spins() {
 #[test]
 fn the_slowest_yield_when_the_pool_runs_short() {
     let upstream = Upstream::pages();
-    let setup = Setup::new(upstream.address()).with("--memory", "32KiB").with("--workers", 1);
+    let setup = Setup::new(upstream.address()).with("--spool", "off").with("--workers", 1);
+    let setup = setup.with("--memory", "32KiB");
     let setup = setup.with("--exchange-memory", "16KiB").with("--max-head", "4KiB");
     let proxy = setup.with("--max-target", "1KiB").with("--spool", "off").start();
     let mut slow: Vec<Client> = (0..40).map(|_| proxy.client()).collect();

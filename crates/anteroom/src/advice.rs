@@ -26,12 +26,13 @@ const QUIET: Duration = Duration::from_mins(10);
 type Judge = fn(&Figures, &Figures) -> Option<String>;
 
 /// Every warning, and for how long it is not repeated; without that time it is given once.
-const ADVICE: [(Judge, Option<Duration>); 5] = [
+const ADVICE: [(Judge, Option<Duration>); 6] = [
     (connections, None),
     (memory, Some(QUIET)),
     (max_clients, Some(QUIET)),
     (queue, Some(QUIET)),
     (descriptors, Some(QUIET)),
+    (disk, Some(QUIET)),
 ];
 
 /// Watches the figures.
@@ -158,6 +159,16 @@ fn queue(earlier: &Figures, now: &Figures) -> Option<String> {
     ))
 }
 
+/// The spool's disk failed.
+fn disk(earlier: &Figures, now: &Figures) -> Option<String> {
+    let failures = grown(earlier.spool_failures, now.spool_failures, 1)?;
+    Some(format!(
+        "the spool's disk failed {}, and requests that need it are answered 507: the kernel's log \
+         tells why; `spool.dir` names another directory",
+        times(failures)
+    ))
+}
+
 /// The system had no descriptor for a client.
 fn descriptors(earlier: &Figures, now: &Figures) -> Option<String> {
     let none = |figures: &Figures| figures.accept_pauses[AcceptPause::Descriptors as usize];
@@ -238,6 +249,7 @@ mod tests {
             (set(|f| f.clients_closed[CloseReason::Reclaimed as usize] = 1), "`max_clients`"),
             (set(|f| f.refusals[Refusal::QueueFull as usize] = 1), "`queue.length`"),
             (set(|f| f.accept_pauses[AcceptPause::Descriptors as usize] = 1), "`ulimit -n`"),
+            (set(|f| f.spool_failures = 3), "`spool.dir`"),
             (set(|f| f.access_dropped = 5), "`log.buffer`"),
         ] {
             let now = Instant::now();

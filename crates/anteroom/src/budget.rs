@@ -117,6 +117,7 @@ impl Budget {
                 Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
                 row("memory for the spool's disk", Desk::BYTES, spools),
                 row("extents of the spool", spool::LINK_BYTES, spools * extents),
+                row("places for free ones", spool::FREE_BYTES, extents),
             ]
             .into_iter()
             .chain(logged)

@@ -40,10 +40,11 @@ pub(crate) fn open(settings: &Settings) -> Result<Option<Spooling>, Failure> {
 }
 
 fn begin(spool: &Spool, workers: u32) -> Result<Spooling, SpoolError> {
+    // The file first: for a size that no disk has, the tables alone would fill the memory.
+    let file = SpoolFile::create(&spool.dir, spool.limits.bytes())?;
     // Nobody outside knows it.
     let seed = RandomState::new().hash_one(0);
     let shared = spool::Shared::new(spool.limits, seed);
-    let file = SpoolFile::create(&spool.dir, shared.bytes())?;
     let disk =
         Disk::start(file, workers).map_err(|error| SpoolError::Open(spool.dir.clone(), error))?;
     Ok(Spooling { shared, disk })

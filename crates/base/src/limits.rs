@@ -100,6 +100,9 @@ pub const SPOOL_SIZE_MAX: u64 = 64 << 40;
 pub const SPOOL_ADDRESSES: u32 = 16 << 10;
 /// Errands of one worker that the disk has at one time, each with memory for one extent.
 pub const SPOOL_ERRANDS: u32 = 16;
+/// How long a short pool waits for a disk that has all the errands it may have, before slow
+/// exchanges are ended instead.
+pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// For how long nothing is put into a spool on which a read or write failed.
 pub const SPOOL_REST: Duration = Duration::from_secs(10);
 /// How long an event stream may be silent in a drain before it ends.

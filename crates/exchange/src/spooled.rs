@@ -151,7 +151,9 @@ impl Exchange {
     /// a proxy looks at it again with every byte.
     pub fn spoolable(&self, pool: &Pool) -> Option<Cursor> {
         match &self.state {
-            State::Collecting { body, .. } => Some(pool.cursor(body)),
+            State::Collecting { body, reader, .. } => {
+                Some(pool.cursor(body).before_last(reader.excess()))
+            }
             State::Draining { .. } | State::Delivering { .. } => self.deliverable(pool),
             _ => None,
         }
@@ -162,7 +164,7 @@ impl Exchange {
     pub fn is_spoolable(&self) -> bool {
         // A chain may hold buffers and no byte.
         let held = match &self.state {
-            State::Collecting { body, .. } => body.len(),
+            State::Collecting { body, reader, .. } => body.len() - reader.excess(),
             State::Draining { output, .. } if self.sending => output.len(),
             State::Delivering { output } => output.len(),
             _ => 0,

@@ -191,6 +191,16 @@ pub enum ResponseBody {
     },
 }
 
+impl RequestBody {
+    /// Bytes at the chain's end that belong to the next request, and were not yet cut off.
+    pub const fn excess(&self) -> u32 {
+        match self {
+            Self::Ended { excess, .. } => *excess,
+            Self::Length(_) | Self::Chunked(_) => 0,
+        }
+    }
+}
+
 impl Reply {
     /// Nothing came yet.
     pub const fn new() -> Self {

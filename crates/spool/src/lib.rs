@@ -24,3 +24,5 @@ pub use store::Store;
 
 /// Bytes of memory that one extent takes in a worker's table, for the memory budget.
 pub const LINK_BYTES: usize = size_of::<store::Link>();
+/// Bytes of memory that one extent takes among the free ones: its number and a mark.
+pub const FREE_BYTES: usize = 2 * size_of::<usize>();

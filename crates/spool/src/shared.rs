@@ -21,6 +21,13 @@ pub struct Limits {
     pub per_address: u64,
 }
 
+impl Limits {
+    /// What the file must have, bytes: whole extents.
+    pub fn bytes(self) -> u64 {
+        u64::from(extents(self.size).max(1)) * u64::from(SPOOL_EXTENT)
+    }
+}
+
 /// Which bound leaves no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
@@ -86,10 +93,10 @@ impl Shared {
         self.size as u64 * SPOOL_EXTENT as u64
     }
 
-    /// Most bytes that one exchange may have in the spool.
-    pub const fn most_of_one(&self) -> u64 {
-        let extents = if self.per_exchange < self.size { self.per_exchange } else { self.size };
-        extents as u64 * SPOOL_EXTENT as u64
+    /// The longest body for which there can be room: one extent may be needed for its head.
+    pub fn longest_body(&self) -> u64 {
+        let extents = self.per_exchange.min(self.per_address).min(self.size);
+        u64::from(extents - 1) * u64::from(SPOOL_EXTENT)
     }
 
     /// Extents that are not free now.

@@ -282,7 +282,7 @@ mod tests {
         // What is refused is not counted anywhere.
         store.release(first);
         assert_eq!(write(&mut store, &mut third, E).map(|pieces| pieces.len()), Ok(1));
-        assert_eq!(shared.most_of_one(), u64::from(2 * E));
+        assert_eq!(shared.longest_body(), u64::from(E));
         store.release(second);
         store.release(third);
         assert_eq!(shared.held(), 0);

@@ -9,6 +9,7 @@ use pool::Rank;
 
 use crate::client::{Client, Patience};
 use crate::counters::CloseReason;
+use crate::spool::Relief;
 use crate::turn::Worker;
 
 impl<D: Driver> Worker<D> {
@@ -16,7 +17,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn grant_buffers(&mut self) {
         while let Some((token, rank)) = self.pool.next_in_line() {
             let id = ExchangeId(token);
-            if rank >= Rank::Client && self.gives_way(id) {
+            if rank >= Rank::Client && self.gives_way(id) && !self.suffices_for_more(rank) {
                 return;
             }
             let Some((_, promise)) = self.pool.next_granted() else { return };
@@ -43,6 +44,12 @@ impl<D: Driver> Worker<D> {
                 _ => self.pool.forgive(promise),
             }
         }
+    }
+
+    /// Whether the request that is finished first could take all that one may, and others of
+    /// this rank would still find something.
+    fn suffices_for_more(&self, rank: Rank) -> bool {
+        self.pool.spare(rank) > self.plan.exchange_memory / self.pool.buffer_bytes()
     }
 
     /// A request that waited for a buffer has one promised: what stopped there is tried again.
@@ -84,25 +91,35 @@ impl<D: Driver> Worker<D> {
             }
             // Looking for somebody may take long: not in every round.
             self.relieve_at = self.now + limits::PRESSURE_PAUSE;
-            if !self.spool_slowest() {
-                let Some(slowest) = self.slowest_holder() else { return };
-                self.mishap(slowest, Mishap::PoolShort, CloseReason::Pressure);
+            match self.spool_slowest() {
+                Relief::Found => {}
+                // The disk is slow, which is nobody's fault; unless it hangs.
+                Relief::DiskBusy if self.now.since(since) < limits::DISK_PATIENCE => return,
+                Relief::DiskBusy | Relief::None => {
+                    let Some(slowest) = self.slowest_holder() else { return };
+                    self.mishap(slowest, Mishap::PoolShort, CloseReason::Pressure);
+                }
             }
             self.grant_buffers();
         }
     }
 
     /// Sends what one slow exchange holds to the spool, which harms nobody: so those too that
-    /// wait for a buffer themselves. False if nobody has anything that would free a buffer.
-    fn spool_slowest(&mut self) -> bool {
+    /// wait for a buffer themselves.
+    fn spool_slowest(&mut self) -> Relief {
         if !self.may_spool() {
-            return false;
+            return Relief::None;
         }
-        let classes = [Patience::Body, Patience::Write, Patience::Queue];
-        classes.into_iter().any(|class| {
-            let slowest = self.longest(class, Exchange::is_spoolable);
-            slowest.is_some_and(|(_, id)| self.spool_slow(id))
-        })
+        for class in [Patience::Body, Patience::Write, Patience::Queue] {
+            let Some((_, slowest)) = self.longest(class, Exchange::is_spoolable) else { continue };
+            match self.spool_slow(slowest) {
+                Relief::None => {}
+                relief => return relief,
+            }
+        }
+        // Nobody is slow: then even what moves may come from disk.
+        let moving = self.first(Patience::Write, Exchange::is_spoolable);
+        moving.map_or(Relief::None, |(_, id)| self.spool_slow(id))
     }
 
     /// Among those who hold buffers and keep us waiting, the one that has not moved for longest:
@@ -131,9 +148,20 @@ impl<D: Driver> Worker<D> {
         moving.sum::<u64>() <= u64::from(self.streams)
     }
 
-    /// The first of a class that may be made to yield, and for how many milliseconds it has not
-    /// moved; who moved a moment ago is not slow.
+    /// The first of a class that may be made to yield, unless it moved a moment ago: then nobody
+    /// is slow.
     fn longest(
+        &mut self,
+        patience: Patience,
+        may: fn(&Exchange) -> bool,
+    ) -> Option<(u32, ExchangeId)> {
+        let first = self.first(patience, may);
+        first.filter(|&(still, _)| u128::from(still) >= limits::BUFFER_PATIENCE.as_millis())
+    }
+
+    /// The first of a class that may be made to yield, and for how many milliseconds it has not
+    /// moved.
+    fn first(
         &mut self,
         patience: Patience,
         may: fn(&Exchange) -> bool,
@@ -146,9 +174,7 @@ impl<D: Driver> Worker<D> {
                     && self.pool.is_waiting(id.0))
                 && self.exchanges.get(id.0).is_some_and(may)
             {
-                let still = self.clients.armed_for(patience, client, self.now);
-                return (u128::from(still) >= limits::BUFFER_PATIENCE.as_millis())
-                    .then_some((still, id));
+                return Some((self.clients.armed_for(patience, client, self.now), id));
             }
             at = self.clients.after(patience, client);
         }
@@ -171,7 +197,9 @@ impl<D: Driver> Worker<D> {
             if self.clients.armed_for(Patience::Write, client, self.now) < most {
                 return;
             }
-            self.mishap(exchange, Mishap::ClientSlow, CloseReason::Stalled);
+            if !self.stalls_no_longer(exchange) {
+                self.mishap(exchange, Mishap::ClientSlow, CloseReason::Stalled);
+            }
         }
     }
 

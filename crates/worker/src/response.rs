@@ -41,11 +41,19 @@ impl<D: Driver> Worker<D> {
                 self.respond(id, Some(bytes), Rank::Upstream);
             }
             Received::Nothing => self.driver.arm(socket),
-            Received::NoBuffer => self.pool.wait(id.0, Rank::Upstream, self.now),
+            Received::NoBuffer => self.wait_for_response_buffer(id),
             Received::Ended if self.has_begun_to_respond(id) => {
                 self.respond(id, None, Rank::Upstream);
             }
             Received::Ended | Received::Failed(_) => self.upstream_broke(connection),
+        }
+    }
+
+    /// No buffer could be lent. One that is awaited to read from the spool comes first, and both
+    /// go on with it.
+    fn wait_for_response_buffer(&mut self, id: ExchangeId) {
+        if !self.awaits_reading(id) {
+            self.pool.wait(id.0, Rank::Upstream, self.now);
         }
     }
 
@@ -101,7 +109,7 @@ impl<D: Driver> Worker<D> {
                     // The server sent everything: it is not to blame for a pause.
                     self.upstreams.disarm(connection);
                 }
-                self.pool.wait(id.0, Rank::Upstream, self.now);
+                self.wait_for_response_buffer(id);
             }
             Responded::Whole { reusable } => self.end_response(id, reusable),
             Responded::Broken(_) => {

@@ -9,7 +9,7 @@ use base::limits;
 use base::time::Instant;
 use driver::{Driver, SpoolDone, SpoolRead, Ticket};
 use exchange::{Exchange, Mishap, Phase, Reading, RequestBody, Spooled, State};
-use pool::{Promise, Rank};
+use pool::{Pool, Promise, Rank};
 use spool::Store;
 
 use crate::client::Patience;
@@ -38,6 +38,17 @@ pub(crate) enum Spilled {
     Full,
 }
 
+/// What a short pool gets from the spool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relief {
+    /// A buffer is free, or more.
+    Found,
+    /// The disk has as much to do as it may have: what would free buffers waits for it.
+    DiskBusy,
+    /// Nothing goes there that would free a buffer.
+    None,
+}
+
 impl Spool {
     /// A part of which nothing is used, for a worker with so many exchanges.
     pub(crate) fn new(shared: std::sync::Arc<spool::Shared>, exchanges: u32) -> Self {
@@ -54,9 +65,9 @@ impl Spool {
         self.store.held() == 0
     }
 
-    /// Most bytes of one exchange.
-    pub(crate) fn most_of_one(&self) -> u64 {
-        self.store.shared().most_of_one()
+    /// The longest body of a request for which there can be room.
+    pub(crate) fn longest_body(&self) -> u64 {
+        self.store.shared().longest_body()
     }
 }
 
@@ -253,7 +264,8 @@ impl<D: Driver> Worker<D> {
     /// had taken the place of, are taken up again.
     pub(crate) fn read_back_granted(&mut self, id: ExchangeId, promise: Promise) {
         self.read_back_into(id, promise);
-        if self.exchanges.get(id.0).and_then(Exchange::phase) == Some(Phase::Draining) {
+        let phase = self.exchanges.get(id.0).and_then(Exchange::phase);
+        if matches!(phase, Some(Phase::Leased | Phase::Draining)) {
             self.go_on_responding(id);
         }
     }
@@ -265,7 +277,8 @@ impl<D: Driver> Worker<D> {
         let client = exchange.client;
         let Some(spooled) = &mut exchange.spooled else { return self.pool.forgive(promise) };
         spooled.reading = Reading::No;
-        let Some(piece) = spooled.reel.next() else { return self.pool.forgive(promise) };
+        let Some(mut piece) = spooled.reel.next() else { return self.pool.forgive(promise) };
+        piece.len = piece.len.min(read_ahead(&self.pool));
         let ticket = Ticket { owner: id.0, generation: spooled.generation };
         if self.driver.spool_read(piece, ticket) {
             spooled.reading = Reading::UnderWay(Some(promise));
@@ -345,13 +358,26 @@ impl<D: Driver> Worker<D> {
             }
         }
         match self.exchanges.get(id.0).and_then(Exchange::phase) {
-            Some(Phase::Leased) => self.write_request(id),
+            Some(Phase::Leased) => {
+                self.awaits_server_again(id);
+                self.write_request(id);
+            }
             Some(Phase::Draining | Phase::Delivering) => {
                 self.deliver(id);
                 self.receive_again(id);
             }
             // It is to go again, and reads from its beginning when it does.
             _ => {}
+        }
+    }
+
+    /// The server waited for the disk: its own time begins now.
+    fn awaits_server_again(&mut self, id: ExchangeId) {
+        let lease = self.exchanges.get(id.0).and_then(Exchange::lease);
+        let Some(connection) = lease.map(|lease| lease.connection) else { return };
+        if self.upstreams.get(connection).is_some_and(|upstream| !upstream.stalled) {
+            let progress = self.awaits_of(id);
+            self.upstreams.arm(connection, progress, self.now);
         }
     }
 
@@ -396,25 +422,49 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// A response that stalls because the spool had no room goes there if it has some now.
+    /// False if it stalls as before.
+    pub(crate) fn stalls_no_longer(&mut self, id: ExchangeId) -> bool {
+        if !self.may_spool() {
+            return false;
+        }
+        let lease = self.exchanges.get(id.0).and_then(Exchange::lease);
+        let Some(connection) = lease.map(|lease| lease.connection) else { return false };
+        let progress = self.awaits_of(id);
+        self.upstreams.arm(connection, progress, self.now);
+        self.receive_more(id);
+        let stalls = self.upstreams.get(connection).is_some_and(|upstream| upstream.stalled);
+        let spooled = self.exchanges.get(id.0).and_then(|exchange| exchange.spooled.as_ref());
+        !stalls || spooled.is_some_and(|spooled| spooled.queued)
+    }
+
     /// The pool is short: what this slow exchange holds goes to the spool, whatever its size.
-    /// False if that frees nothing.
-    pub(crate) fn spool_slow(&mut self, id: ExchangeId) -> bool {
+    pub(crate) fn spool_slow(&mut self, id: ExchangeId) -> Relief {
         let before = self.pool.used();
         let exchange = self.exchanges.get(id.0);
         let from = exchange.and_then(|it| it.spoolable(&self.pool));
-        if from.is_some_and(|from| from.left() > 0) {
-            self.spill(id);
-        }
+        let has_some = from.is_some_and(|from| from.left() > 0);
+        let busy = has_some && self.spill(id) == Spilled::Later;
         if let Some(spooled) = self.exchanges.get_mut(id.0).and_then(|it| it.spooled.as_mut())
             && spooled.sent == 0
         {
             // It can be read again.
             self.pool.clear(&mut spooled.front);
         }
-        let freed = self.pool.used() < before;
-        if freed {
+        if self.pool.used() < before {
             self.counters.spooled_for_others.increment();
+            Relief::Found
+        } else if busy {
+            Relief::DiskBusy
+        } else {
+            Relief::None
         }
-        freed
     }
+}
+
+/// How many bytes are read back at once: what lies on disk costs nobody anything, so that it
+/// comes before it can be sent only while half of the pool is free. One buffer is promised.
+fn read_ahead(pool: &Pool) -> u32 {
+    let spare = (pool.free() - pool.promised()).saturating_sub(pool.size() / 2);
+    (spare + 1).min(u32::from(limits::RECEIVE_BUFFERS)) * pool.buffer_bytes()
 }

@@ -98,8 +98,9 @@ impl<D: Driver> Worker<D> {
         let pool = Pool::new(pool).map_err(StartError::Pool)?;
         let bus = Bus::new(shared, plan.worker, &plan.groups, records);
         let spool = plan.spool.clone().map(|shared| Spool::new(shared, records));
-        let spooled = spool.as_ref().map_or(0, Spool::most_of_one);
-        let most = spooled.saturating_add(u64::from(plan.exchange_memory));
+        let spooled = spool.as_ref().map_or(0, Spool::longest_body);
+        // What went to the spool in part is there whole before the server meets it.
+        let most = spooled.max(u64::from(plan.exchange_memory));
         let rules = plan.listeners.iter().map(|listener| Rules {
             max_head: listener.max_head,
             max_target: listener.max_target,

@@ -71,7 +71,7 @@ impl Desk {
         let Some(mut memory) = self.places[place as usize].take() else { return false };
         let filled = memory.get_mut(..piece.len as usize).map(fill);
         debug_assert_eq!(filled, Some(piece.len as usize), "a piece is as long as its bytes");
-        let inbox = Arc::clone(&self.inbox);
+        let inbox = Some(Arc::clone(&self.inbox));
         let errand = Errand { write, piece, ticket, place, memory, inbox, failed: false };
         if let Err(errand) = self.counter.waiting.push(errand) {
             self.come_back(errand.place, errand.memory);
@@ -103,6 +103,11 @@ impl Desk {
         Some(Completion::Spooled { ticket, done })
     }
 
+    #[cfg(test)]
+    pub(crate) const fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
     /// Whether something is done that was not told.
     pub(crate) fn has_next(&self) -> bool {
         !self.inbox.done.is_empty()
@@ -131,7 +136,8 @@ impl Desk {
     }
 }
 
-/// Copies as much behind the chain's last byte as buffers are granted for; how many bytes.
+/// Copies as much behind the chain's last byte as buffers are granted for; how many bytes. All
+/// but the promised buffer is read ahead, which comes after whatever else needs buffers.
 pub fn put_behind(
     bytes: &[u8],
     pool: &mut Pool,
@@ -141,7 +147,7 @@ pub fn put_behind(
     let room = pool.room(chain);
     let fresh = bytes.len().saturating_sub(room).div_ceil(pool.buffer_bytes() as usize);
     let fresh = u16::try_from(fresh).unwrap_or(u16::MAX).min(RECEIVE_BUFFERS);
-    let fill = Fill { fresh, rank: Rank::Send, headroom: 0 };
+    let fill = Fill { fresh, rank: Rank::NewClient, headroom: 0 };
     let filled = pool.fill(chain, fill, promise, |spaces| {
         let mut rest = bytes;
         for space in spaces {

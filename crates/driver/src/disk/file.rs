@@ -26,7 +26,7 @@ pub enum SpoolError {
     InMemory(PathBuf),
     /// The file system cannot set space aside.
     NoPreallocation(PathBuf),
-    /// There are not so many bytes free.
+    /// There are not so many bytes free, or no file there may have so many.
     NoSpace(PathBuf, u64),
     /// Setting the space aside failed.
     Allocate(PathBuf, u64, Errno),
@@ -46,7 +46,7 @@ impl fmt::Display for SpoolError {
             ),
             Self::NoSpace(dir, bytes) => write!(
                 f,
-                "{} has less than {bytes} bytes free: make the spool smaller or name another \
+                "{} has no room for {bytes} bytes: make the spool smaller or name another \
                  directory",
                 dir.display()
             ),
@@ -76,7 +76,9 @@ impl SpoolFile {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
                 Err(SpoolError::NoPreallocation(dir.to_owned()))
             }
-            Err(Errno::NOSPC | Errno::DQUOT) => Err(SpoolError::NoSpace(dir.to_owned(), bytes)),
+            Err(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
+                Err(SpoolError::NoSpace(dir.to_owned(), bytes))
+            }
             Err(errno) => Err(SpoolError::Allocate(dir.to_owned(), bytes, errno)),
         }
     }

@@ -73,9 +73,12 @@ fn what_is_written_is_read_even_if_nobody_waited_in_between() {
 #[test]
 fn a_short_pool_takes_a_part_beginning_with_what_was_promised() {
     let (_disk, mut desk) = desk(1);
-    let mut pool = Pool::new(PoolConfig::new(3, 1)).unwrap();
+    // What is read ahead comes after new clients, for whom 4 of 8 buffers are not.
+    let mut pool = Pool::new(PoolConfig::new(8, 1)).unwrap();
     let mut held = Chain::new();
-    assert!(pool.extend(&mut held, Rank::Send, 0));
+    for _ in 0..2 {
+        assert!(pool.extend(&mut held, Rank::Send, 0));
+    }
     assert!(desk.read(Piece { at: 0, len: SPOOL_EXTENT }, ticket(0)));
     let (_, SpoolDone::Read(read)) = next(&mut desk) else { panic!("it was to be read") };
     let mut promise = pool.promise(Rank::Send);
@@ -124,6 +127,20 @@ fn a_desk_may_go_while_errands_are_under_way() {
     let (of, done) = next(&mut other);
     assert_eq!(of, ticket(50), "it hears of its own errands only");
     assert!(matches!(done, SpoolDone::Read(_)));
+}
+
+#[test]
+fn a_desk_that_goes_takes_what_was_not_told_with_it() {
+    let (_disk, mut desk) = desk(1);
+    for owner in 0..3 {
+        assert!(desk.read(Piece { at: 0, len: 10 }, ticket(owner)));
+    }
+    while desk.inbox().done.len() < 3 {
+        std::thread::yield_now();
+    }
+    let inbox = Arc::downgrade(desk.inbox());
+    drop(desk);
+    assert!(inbox.upgrade().is_none(), "a worker that panics leaves no memory behind");
 }
 
 #[test]

@@ -24,7 +24,9 @@ pub(crate) struct Errand {
     /// Which of the desk's places the memory is from.
     pub(crate) place: u32,
     pub(crate) memory: Box<[u8]>,
-    pub(crate) inbox: Arc<Inbox>,
+    /// Where it is told that it is done; not there any more once it is, for what lies in an inbox
+    /// must not keep that inbox.
+    pub(crate) inbox: Option<Arc<Inbox>>,
     /// Set when it is done.
     pub(crate) failed: bool,
 }
@@ -88,7 +90,7 @@ fn serve(file: &File, counter: &Counter) {
     loop {
         while let Some(mut errand) = counter.waiting.pop() {
             errand.failed = run(file, &mut errand).is_err();
-            let inbox = Arc::clone(&errand.inbox);
+            let Some(inbox) = errand.inbox.take() else { continue };
             let told = inbox.done.push(errand);
             debug_assert!(told.is_ok(), "there is a place for each errand of a desk");
             inbox.waker.wake();

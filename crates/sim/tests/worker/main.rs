@@ -8,6 +8,7 @@ mod life;
 mod limits;
 mod servers;
 mod spool;
+mod spool_storm;
 mod storm;
 mod streams;
 mod uploads;
