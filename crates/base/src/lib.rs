@@ -2,7 +2,7 @@
 //!
 //! Bounds ([`limits`]), time that is passed in ([`time`]), handles ([`id`]), fixed tables
 //! ([`slab`]), queues threaded through those tables ([`fifo`]) and counters that one thread
-//! writes and others read ([`counter`]).
+//! writes and others read ([`counter`]), numbers that nobody can foresee ([`mix`]).
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -14,5 +14,6 @@ pub mod counter;
 pub mod fifo;
 pub mod id;
 pub mod limits;
+pub mod mix;
 pub mod slab;
 pub mod time;

@@ -1,5 +1,7 @@
 //! Request IDs: by what name the client, we, the server and all their logs know one request.
 
+use base::mix::mix;
+
 /// Longest ID that is passed on, bytes.
 pub const REQUEST_ID_MAX: usize = 64;
 
@@ -68,15 +70,6 @@ impl RequestIds {
         }
         id
     }
-}
-
-/// Spreads every bit of a number over all of them, one-to-one (a finalizer after Murmur and
-/// `SplitMix`).
-const fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
 }
 
 #[cfg(test)]

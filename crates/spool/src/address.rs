@@ -5,6 +5,7 @@ use core::net::IpAddr;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use base::limits::SPOOL_ADDRESSES;
+use base::mix::mix;
 
 /// One place of the table. Addresses that meet in one place share its bound: where it lies
 /// depends on a seed, so that nobody outside can tell who meets whom.
@@ -48,14 +49,6 @@ impl Addresses {
         let held = self.held[place.0 as usize].fetch_sub(1, Relaxed);
         debug_assert!(held > 0, "an extent went back twice");
     }
-}
-
-/// Spreads every bit of a number over all of them, one-to-one (the finalizer of `SplitMix`).
-const fn mix(number: u64) -> u64 {
-    let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
 }
 
 #[cfg(test)]

@@ -12,14 +12,25 @@ use crate::address::Place;
 use crate::reel::{Piece, Reel, piece};
 use crate::shared::{Full, Shared};
 
-/// What a worker knows of an extent. All zeroes for one that is not its own, so that the table
-/// of a large spool is never touched where it is not used.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Link {
-    /// One more than the number of the next extent of the reel; 0 for the last one.
-    next: u32,
-    /// One more than where it is counted; 0 for an extent that is not ours.
-    place: u32,
+/// What a worker knows of an extent, as one number: 0 for one that is not its own, so that the
+/// table of a large spool comes zeroed from the system and is not touched where it is not used.
+pub(crate) type Link = u64;
+
+/// An extent of ours, the last of its reel.
+const fn last_of(place: Place) -> Link {
+    (place.0 as u64 + 1) << 32
+}
+
+/// One more than the number of the next extent of the reel; 0 for the last one.
+#[expect(clippy::cast_possible_truncation, reason = "the lower half")]
+const fn next_of(link: Link) -> u32 {
+    link as u32
+}
+
+/// Where an extent of ours is counted.
+fn place_of(link: Link) -> Option<Place> {
+    let place = u32::try_from(link >> 32).unwrap_or(0);
+    place.checked_sub(1).map(Place)
 }
 
 /// The extents of one worker.
@@ -32,7 +43,7 @@ pub struct Store {
 impl Store {
     /// A worker's part, with nothing in it.
     pub fn new(shared: Arc<Shared>) -> Self {
-        let links = vec![Link::default(); shared.size() as usize].into_boxed_slice();
+        let links = vec![0; shared.size() as usize].into_boxed_slice();
         Self { shared, links, held: 0 }
     }
 
@@ -80,9 +91,9 @@ impl Store {
         }
         let extent = self.shared.claim(reel.place)?;
         self.held += 1;
-        self.links[extent as usize] = Link { next: 0, place: reel.place.0 + 1 };
+        self.links[extent as usize] = last_of(reel.place);
         match reel.last {
-            Some(last) => self.links[last as usize].next = extent + 1,
+            Some(last) => self.links[last as usize] |= u64::from(extent + 1),
             None => reel.first = Some(extent),
         }
         reel.last = Some(extent);
@@ -142,14 +153,15 @@ impl Store {
     }
 
     fn after(&self, extent: u32) -> Option<u32> {
-        self.links[extent as usize].next.checked_sub(1)
+        next_of(self.links[extent as usize]).checked_sub(1)
     }
 
     fn give_back(&mut self, extent: u32) {
         let link = core::mem::take(&mut self.links[extent as usize]);
-        debug_assert!(link.place > 0, "an extent that is not ours");
+        let place = place_of(link);
+        debug_assert!(place.is_some(), "an extent that is not ours");
         self.held -= 1;
-        self.shared.give_back(extent, Place(link.place - 1));
+        self.shared.give_back(extent, place.unwrap_or(Place(0)));
     }
 }
 
@@ -160,9 +172,9 @@ impl Drop for Store {
         if self.held == 0 {
             return;
         }
-        for (extent, link) in (0u32..).zip(&self.links) {
-            if let Some(place) = link.place.checked_sub(1) {
-                self.shared.give_back(extent, Place(place));
+        for (extent, &link) in (0u32..).zip(&self.links) {
+            if let Some(place) = place_of(link) {
+                self.shared.give_back(extent, place);
             }
         }
     }

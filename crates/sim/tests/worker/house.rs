@@ -18,6 +18,7 @@ use worker::{
 pub(crate) const LINE: u32 = 256;
 
 /// What differs from test to test.
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
 #[derive(Clone, Debug)]
 pub(crate) struct Setting {
     pub(crate) world: WorldConfig,
