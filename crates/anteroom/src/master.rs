@@ -147,7 +147,7 @@ impl Master {
         log::Names {
             listeners: self.frame.listeners.clone(),
             servers: servers
-                .map(|(group, server)| [group.name.to_string(), server.label.to_string()])
+                .map(|(group, at)| [group.name.to_string(), at.label.to_string()])
                 .collect(),
         }
     }

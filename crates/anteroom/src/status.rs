@@ -348,8 +348,8 @@ impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} of {}: {}{}{} leased, {} idle, {} connecting, at most {}; {} pinned; {} opened, \
-             {} failed",
+            "{} of {}: {}{}{} leased, {} idle, {} connecting, at most {}; {} pinned; {} opened, {} \
+             failed",
             self.address,
             self.upstream,
             if self.up { "up, " } else { "down, " },
@@ -415,8 +415,8 @@ mod tests {
             "1,200 here: 1,000 active, 200 parked; at most 100",
             "7 with 2xx",
             "half ≤ 2.5ms",
-            "at most 8; 0 pinned;",
             "127.0.0.1:9000 of upstream: up, 0 leased",
+            "at most 8; 0 pinned;",
         ] {
             assert!(table.contains(part), "no `{part}` in\n{table}");
         }

@@ -36,9 +36,9 @@ impl Upstreams {
     pub(crate) fn new(settings: &Settings, shared: Arc<Shared>) -> Self {
         let server = |(group, server): (&Group, &settings::Server)| Server {
             group: Arc::clone(&group.name),
-            pinned_max: u64::from(group.pinned),
             address: Arc::clone(&server.label),
             connections: u64::from(server.connections),
+            pinned_max: u64::from(group.pinned),
             weight: server.weight,
             backup: server.backup,
         };

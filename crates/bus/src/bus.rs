@@ -208,11 +208,6 @@ impl Bus {
         granted
     }
 
-    /// The server that a connection leads to.
-    pub fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
-        self.connections.get(id.0).map(Connection::server)
-    }
-
     /// A request that waits goes to this server only if there is no other: it has just failed it.
     pub fn avoid(&mut self, exchange: ExchangeId, server: ServerId) {
         self.waiters.avoid(exchange, server);

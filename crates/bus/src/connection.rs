@@ -38,6 +38,13 @@ pub(crate) enum State {
     Closing,
 }
 
+impl State {
+    /// Whether requests share the connection, now or later.
+    const fn is_shared(self) -> bool {
+        !matches!(self, Self::Closing | Self::Pinned)
+    }
+}
+
 /// One worker's state of a server.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -50,7 +57,7 @@ pub(crate) struct Server {
     pub(crate) unused: u32,
     pub(crate) connecting: u32,
     pub(crate) closing: u32,
-    /// Connections in any state but closing.
+    /// Connections that are neither closing nor pinned.
     pub(crate) open: u32,
     /// When a connection was last begun.
     pub(crate) opened: Instant,
@@ -106,6 +113,11 @@ impl Connection {
 }
 
 impl Bus {
+    /// The server that a connection leads to.
+    pub fn server_of(&self, id: ConnectionId) -> Option<ServerId> {
+        self.connections.get(id.0).map(Connection::server)
+    }
+
     pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
         self.connections.get(id.0).map(|connection| connection.state)
     }
@@ -131,7 +143,7 @@ impl Bus {
         let id_of_server = connection.server();
         let server = &mut self.servers[id_of_server.index()];
         let share = self.shared.share(id_of_server, self.worker);
-        server.open += u32::from(connection.state != State::Closing);
+        server.open += u32::from(connection.state.is_shared());
         match connection.state {
             State::Connecting(_) => {
                 server.connecting += 1;
@@ -155,7 +167,7 @@ impl Bus {
         let id_of_server = connection.server();
         let server = &mut self.servers[id_of_server.index()];
         let share = self.shared.share(id_of_server, self.worker);
-        server.open -= u32::from(connection.state != State::Closing);
+        server.open -= u32::from(connection.state.is_shared());
         match connection.state {
             State::Connecting(_) => {
                 server.connecting -= 1;

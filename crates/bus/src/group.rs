@@ -44,7 +44,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    /// A server like any other.
+    /// A server like any other, without pinned connections.
     pub const fn new(id: ServerId, connections: u32) -> Self {
         Self { id, connections, pinned: 0, weight: 1, backup: false, addresses: 1 }
     }

@@ -16,12 +16,12 @@ pub struct Facts {
     pub idempotent: bool,
     /// The client waits for `100 Continue` before it sends the body.
     pub expects_continue: bool,
+    /// How often the request met a connection that was closed under it, and went again.
+    pub retries: u8,
     /// The response is a stream of events, which may be silent for as long as nothing happens.
     pub event_stream: bool,
     /// Only the end of the client's connection tells where the response ends.
     pub ends_with_connection: bool,
-    /// How often the request met a connection that was closed under it, and went again.
-    pub retries: u8,
     /// Status of the response, once it has a head; 0 before.
     pub status: u16,
     /// We are the request's final recipient and answer it once it is complete: OPTIONS that may

@@ -9,7 +9,7 @@
 //! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
 //! `upload.rs` and `pinned.rs` for what is streamed, there and back, `spool.rs` for what goes to
-//! disk, `pressure.rs` for a pool that runs short, `readdress.rs` for names that lead elsewhere,
+//! disk, `readdress.rs` for names that lead elsewhere, `pressure.rs` for a pool that runs short,
 //! `account.rs` for what the access log is told, `orders.rs` for drain and stop.
 #![forbid(unsafe_code)]
 

@@ -69,7 +69,8 @@ impl File<'_> {
         self.nobody_uses(&groups, &listeners);
         let spool = self.spool(&fields);
         let log = self.log(&fields);
-        Draft { timeouts: self.timeouts(&fields), spool, resolver, listeners, groups, log, ..draft }
+        let timeouts = self.timeouts(&fields);
+        Draft { listeners, groups, spool, timeouts, resolver, log, ..draft }
     }
 
     fn spool(&mut self, fields: &Fields<'_>) -> SpoolDraft {

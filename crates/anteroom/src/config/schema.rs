@@ -285,17 +285,17 @@ pub(crate) static UPSTREAM: Section = Section {
             "Whether a connection serves one request after another.",
         ),
         key("queue", Table(&QUEUE), "Requests that wait for a server."),
-        key(
-            "pinned",
-            Default(|| limits::PINNED.to_string()),
-            "Most event streams from each server at one time, beside `connections`.",
-        ),
         key("health", Table(&HEALTH), "When a server is left alone because it fails."),
         key("retries", Table(&RETRIES), "How often requests go again."),
         key(
             "warm",
             Default(|| 0.to_string()),
             "Connections to each server that are opened at start and held open.",
+        ),
+        key(
+            "pinned",
+            Default(|| limits::PINNED.to_string()),
+            "Most event streams from each server at one time, beside `connections`.",
         ),
     ],
 };

@@ -368,8 +368,8 @@ fn group(draft: &GroupDraft, found: Vec<Found>) -> Group {
     };
     Group {
         name: draft.name.value.as_str().into(),
-        pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
         servers: draft.servers.iter().zip(found).map(server).collect(),
+        pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
         persistent: draft.persistent,
         policy: Policy {

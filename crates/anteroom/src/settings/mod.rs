@@ -83,9 +83,9 @@ pub(crate) struct Listen {
 #[derive(Clone, Debug)]
 pub(crate) struct Group {
     pub(crate) name: Arc<str>,
+    pub(crate) servers: Vec<Server>,
     /// Most pinned connections to each server.
     pub(crate) pinned: u32,
-    pub(crate) servers: Vec<Server>,
     /// Most waiting requests, over all workers.
     pub(crate) queue: u32,
     pub(crate) persistent: bool,
@@ -151,12 +151,11 @@ impl Settings {
         let mut ids = (0u32..).map(ServerId);
         let mut config = |group: &Group| GroupConfig {
             name: (&*group.name).into(),
-            // The list first: it must not take a number that it has no server for.
             servers: group
                 .servers
                 .iter()
                 .zip(ids.by_ref())
-                .map(|(server, id)| config_of(group, server, id))
+                .map(|(server, id)| ServerConfig { pinned: group.pinned, ..config_of(server, id) })
                 .collect(),
             queue_length: share(group.queue, self.workers, worker).max(1),
             persistent: group.persistent,
@@ -222,9 +221,8 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
 }
 
 /// A server as the bus sees it.
-fn config_of(group: &Group, server: &Server, id: ServerId) -> ServerConfig {
+fn config_of(server: &Server, id: ServerId) -> ServerConfig {
     ServerConfig {
-        pinned: group.pinned,
         weight: server.weight,
         backup: server.backup,
         addresses: u32::try_from(server.addresses.len()).unwrap_or(u32::MAX),

@@ -64,11 +64,9 @@ fn storm(seed: u64) {
         configs.push(group(servers..servers + 1, connections, true));
     }
     let pinned = dice.number(4);
-    for server in configs.iter_mut().flat_map(|config| &mut config.servers) {
-        server.pinned = pinned;
-    }
     for config in &mut configs {
         any_policy(&mut dice, config);
+        config.servers.iter_mut().for_each(|server| server.pinned = pinned);
     }
     let pace = Pace {
         connect: dice.one_of([50 * MICRO, 3 * MILLI, 40 * MILLI]),
