@@ -154,6 +154,23 @@ mod tests {
     }
 
     #[test]
+    fn one_that_a_client_keeps_for_long_is_replaced() {
+        let mut config = GroupConfig { policy: warm(1), ..group(0, &[2]) };
+        config.servers[0].pinned = 1;
+        let [mut bus] = crew(&[config]);
+        let first = opened(&mut bus, at(0))[0];
+        bus.wants(0, at(1));
+        assert_eq!(bus.leases_to(0, at(1)), first);
+        assert_eq!(bus.all(at(1)), [], "it is the warm one still");
+        bus.pin(first).unwrap();
+        assert_eq!(opened(&mut bus, at(2)).len(), 1);
+        // Its end leaves the new one alone.
+        assert!(!bus.unpin(first, false));
+        bus.closed(first);
+        assert_eq!(bus.all(at(3)), []);
+    }
+
+    #[test]
     fn a_server_that_ends_them_is_not_asked_all_the_time() {
         let mut bus = with_policy(&[2], warm(1));
         let mut now = at(0);
