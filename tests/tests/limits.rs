@@ -121,7 +121,7 @@ fn the_slowest_yield_when_the_pool_runs_short() {
     let setup = Setup::new(upstream.address()).with("--spool", "off").with("--workers", 1);
     let setup = setup.with("--memory", "32KiB");
     let setup = setup.with("--exchange-memory", "16KiB").with("--max-head", "4KiB");
-    let proxy = setup.with("--max-target", "1KiB").with("--spool", "off").start();
+    let proxy = setup.with("--max-target", "1KiB").start();
     let mut slow: Vec<Client> = (0..40).map(|_| proxy.client()).collect();
     for client in &mut slow {
         client.send("POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\nbeginning");
