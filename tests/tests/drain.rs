@@ -123,6 +123,22 @@ fn wrk_gets_whole_answers_to_the_end() {
     assert!(load.requests > 100, "{load:?}");
 }
 
+/// Signals of later versions, or of the shell that started it, cost nobody a request.
+#[test]
+fn other_signals_say_what_they_do_not_do_and_end_nothing() {
+    let upstream = slow();
+    let proxy = Anteroom::before(upstream.address());
+    let mut client = proxy.client();
+    client.send(get("/500"));
+    leased(&proxy);
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR2, "SIGUSR2")] {
+        proxy.signal(signal);
+        eventually("a word about it", || proxy.output().contains(name).then_some(()));
+    }
+    assert_eq!(client.response().status, 200);
+    proxy.finish();
+}
+
 #[test]
 fn a_second_signal_ends_at_once() {
     let upstream = slow();

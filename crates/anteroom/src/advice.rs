@@ -26,13 +26,15 @@ const QUIET: Duration = Duration::from_mins(10);
 type Judge = fn(&Figures, &Figures) -> Option<String>;
 
 /// Every warning, and for how long it is not repeated; without that time it is given once.
-const ADVICE: [(Judge, Option<Duration>); 6] = [
+const ADVICE: [(Judge, Option<Duration>); 8] = [
     (connections, None),
     (memory, Some(QUIET)),
     (max_clients, Some(QUIET)),
     (queue, Some(QUIET)),
     (descriptors, Some(QUIET)),
     (disk, Some(QUIET)),
+    (spool, Some(QUIET)),
+    (pinned, Some(QUIET)),
 ];
 
 /// Watches the figures.
@@ -169,12 +171,38 @@ fn disk(earlier: &Figures, now: &Figures) -> Option<String> {
     ))
 }
 
+/// The spool was full: of everybody's, or of one address's.
+fn spool(earlier: &Figures, now: &Figures) -> Option<String> {
+    let full = |figures: &Figures| {
+        let met = |limit| figures.spool_full[limit as usize];
+        met(spool::Full::Spool) + met(spool::Full::Address)
+    };
+    let met = grown(full(earlier), full(now), 1)?;
+    Some(format!(
+        "the spool had no room {}: requests are answered 507, and servers wait for slow clients; \
+         raise `spool.size` or `spool.per_address`",
+        times(met)
+    ))
+}
+
+/// More event streams than may be pinned.
+fn pinned(earlier: &Figures, now: &Figures) -> Option<String> {
+    let full = |figures: &Figures| figures.refusals[Refusal::PinnedFull as usize];
+    let refused = grown(full(earlier), full(now), 1)?;
+    Some(format!(
+        "event streams were refused with 503 {}, because as many are open as are allowed: raise \
+         `pinned`",
+        times(refused)
+    ))
+}
+
 /// The system had no descriptor for a client.
 fn descriptors(earlier: &Figures, now: &Figures) -> Option<String> {
     let none = |figures: &Figures| figures.accept_pauses[AcceptPause::Descriptors as usize];
     grown(none(earlier), none(now), 1)?;
     let most = "the system has no descriptor left for another client: raise the limit of open files \
-                (`ulimit -n`, or that of the whole machine), or lower `max_clients`";
+                (`ulimit -n`; systemd: LimitNOFILE=; docker: --ulimit nofile=), or lower \
+                `max_clients`";
     Some(most.to_owned())
 }
 
@@ -250,6 +278,9 @@ mod tests {
             (set(|f| f.refusals[Refusal::QueueFull as usize] = 1), "`queue.length`"),
             (set(|f| f.accept_pauses[AcceptPause::Descriptors as usize] = 1), "`ulimit -n`"),
             (set(|f| f.spool_failures = 3), "`spool.dir`"),
+            (set(|f| f.spool_full[spool::Full::Spool as usize] = 1), "`spool.size`"),
+            (set(|f| f.spool_full[spool::Full::Address as usize] = 1), "`spool.per_address`"),
+            (set(|f| f.refusals[Refusal::PinnedFull as usize] = 1), "`pinned`"),
             (set(|f| f.access_dropped = 5), "`log.buffer`"),
         ] {
             let now = Instant::now();

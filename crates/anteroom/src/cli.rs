@@ -26,7 +26,7 @@ pub(crate) struct Cli {
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// When what it is for: a server of its own, the proxy before it, and a crowd on request
+    /// Show what it is for: a server of its own, the proxy before it, and a crowd on request
     Demo(DemoArgs),
     /// Stand before one group of servers: everything in one line, no file
     Proxy(Box<ProxyArgs>),

@@ -60,7 +60,8 @@ pub(crate) fn max_clients(asked: Option<u32>, limit: u64, holders: Holders) -> R
     if needed > limit {
         return Err(format!(
             "the limit of open files is {}, and {} are kept for servers, listeners and spare: \
-             raise it with `ulimit -n {needed}`, or ask for at most {room}",
+             raise it with `ulimit -n {needed}` (systemd: LimitNOFILE={needed}, docker: --ulimit \
+             nofile={needed}), or ask for at most {room}",
             Count(limit),
             Count(holders.sum()),
         ));

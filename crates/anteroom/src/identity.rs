@@ -58,8 +58,9 @@ impl Identity {
     }
 
     /// Becomes this user, with the groups it is a member of, for good. To be called when the
-    /// addresses are bound and before any other thread runs. Nothing happens if the process is
-    /// that user already.
+    /// addresses are bound and before the workers run. Other threads run already (the disk's, the
+    /// names'): the C library changes all of them, which bare system calls would not do. Nothing
+    /// happens if the process is that user already.
     ///
     /// # Errors
     /// When only root could do that, or when root could be had back.

@@ -182,7 +182,7 @@ impl Master {
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let mut signals = Signals::new()
             .map_err(|error| Failure::Run(format!("signals cannot be received: {error}")))?;
-        let mut reopen = signal(SignalKind::user_defined1())
+        let mut wishes = Wishes::new()
             .map_err(|error| Failure::Run(format!("signals cannot be received: {error}")))?;
         let ready = self.ready_line();
         if let Some(door) = self.admin.take() {
@@ -198,7 +198,7 @@ impl Master {
                 Some(report) = self.reports.recv() => self.hear(report, &ready)?,
                 Some(order) = self.orders.recv() => self.obey(order),
                 order = signals.next(stage) => self.obey(order),
-                _ = reopen.recv() => (self.reopen)(),
+                wish = wishes.next() => self.grant(wish),
                 event = self.names.next() => Names::hear(event, &mut self.crew),
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
@@ -210,6 +210,21 @@ impl Master {
 
     fn stage(&self) -> Stage {
         self.reins.panel.stage()
+    }
+
+    /// Does what a signal asks for that does not end the process, as far as this version can.
+    fn grant(&self, wish: Wish) {
+        match wish {
+            Wish::Reopen => (self.reopen)(),
+            Wish::Reload => log::note(
+                "warning: SIGHUP: this version does not read its configuration again: drain it \
+                 and start it anew",
+            ),
+            Wish::Upgrade => log::note(
+                "warning: SIGUSR2: this version cannot be replaced while it runs: drain it and \
+                 start it anew",
+            ),
+        }
     }
 
     /// What the ready line says (DESIGN.md §5).
@@ -299,10 +314,43 @@ impl Master {
 }
 
 fn bind(settings: &Settings) -> Result<Vec<Listener>, Failure> {
-    let options = BindOptions { reuse_port: settings.reuse_port };
+    let options = BindOptions { reuse_port: settings.reuse_port, open_to_all: true };
     let bind = |listen: &Listen| driver::bind(&listen.address, options);
     let listeners = settings.listeners.iter().map(bind).collect::<Result<_, _>>();
     listeners.map_err(|error| Failure::Run(error.to_string()))
+}
+
+/// What a signal asks for that does not end the process. Without a handler each of them would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// SIGUSR1.
+    Reopen,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR2.
+    Upgrade,
+}
+
+/// The signals that ask for something.
+struct Wishes([(Wish, Signal); 3]);
+
+impl Wishes {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self([
+            (Wish::Reopen, signal(SignalKind::user_defined1())?),
+            (Wish::Reload, signal(SignalKind::hangup())?),
+            (Wish::Upgrade, signal(SignalKind::user_defined2())?),
+        ]))
+    }
+
+    async fn next(&mut self) -> Wish {
+        let [(reopen, first), (reload, second), (upgrade, third)] = &mut self.0;
+        tokio::select! {
+            _ = first.recv() => *reopen,
+            _ = second.recv() => *reload,
+            _ = third.recv() => *upgrade,
+        }
+    }
 }
 
 /// The signals that end the process.

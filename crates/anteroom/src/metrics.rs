@@ -281,6 +281,29 @@ mod tests {
     }
 
     #[test]
+    fn every_name_is_documented() {
+        let documentation = include_str!("../../../docs/metrics.md");
+        let text = scrape();
+        let names: HashSet<String> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .filter_map(|line| {
+                let (name, kind) = line.split_once(' ')?;
+                Some(match kind {
+                    "counter" => format!("{name}_total"),
+                    "info" => format!("{name}_info"),
+                    _ => name.to_owned(),
+                })
+            })
+            .collect();
+        assert!(names.len() > 30, "{names:?}");
+        let rows = || documentation.lines().filter_map(|line| line.strip_prefix("| `"));
+        let rows: HashSet<String> =
+            rows().filter_map(|row| Some(row.split_once('`')?.0.to_owned())).collect();
+        assert_eq!(names, rows, "what is served and what is documented");
+    }
+
+    #[test]
     fn every_name_has_a_meaning_and_appears_once() {
         let text = scrape();
         let mut helped = HashSet::new();

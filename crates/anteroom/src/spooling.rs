@@ -7,7 +7,7 @@ use driver::{Disk, SpoolError, SpoolFile};
 
 use crate::failure::Failure;
 use crate::log;
-use crate::settings::{Settings, Spool};
+use crate::settings::{Settings, Spool, without};
 
 /// The spool of a running process.
 #[derive(Debug)]
@@ -25,15 +25,10 @@ pub(crate) fn open(settings: &Settings) -> Result<Option<Spooling>, Failure> {
     let Some(spool) = &settings.spool else { return Ok(None) };
     match begin(spool, settings.workers) {
         Ok(spooling) => Ok(Some(spooling)),
-        Err(why) if spool.asked => {
-            Err(Failure::Usage(format!("no spool: {why} (spool.dir, spool.size)")))
-        }
+        // It was looked at when the settings were checked: something has changed since.
+        Err(why) if spool.asked => Err(Failure::Run(format!("no spool: {why}"))),
         Err(why) => {
-            log::note(format_args!(
-                "warning: no spool: {why}; requests larger than exchange_memory are refused, \
-                 longer responses wait for their clients; name a directory with spool.dir, or \
-                 say that there is to be none"
-            ));
+            log::note(format_args!("warning: {}", without(&why, settings.log.tongue)));
             Ok(None)
         }
     }

@@ -57,6 +57,8 @@ impl Frame {
             listeners: self.listeners.clone(),
             clients: self.clients(&figures),
             buffers: self.buffers(&figures),
+            spool: SpoolState::of(&figures),
+            log_lost: figures.access_dropped + figures.log_unwritten,
             exchanges: Exchanges::of(&figures),
             requests: Requests::of(&figures),
             times_ms: Times::of(&figures),
@@ -117,6 +119,9 @@ pub(crate) struct Status {
     pub(crate) listeners: Vec<String>,
     pub(crate) clients: Clients,
     pub(crate) buffers: Buffers,
+    pub(crate) spool: SpoolState,
+    /// Lines of the logs that were lost so far.
+    pub(crate) log_lost: u64,
     pub(crate) exchanges: Exchanges,
     pub(crate) requests: Requests,
     pub(crate) times_ms: Times,
@@ -144,6 +149,45 @@ pub(crate) struct Buffers {
     pub(crate) promised: u64,
     /// Fewest that were ever free.
     pub(crate) free_min: u64,
+}
+
+/// The spool; all zeroes where there is none.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct SpoolState {
+    /// In use now.
+    pub(crate) bytes: u64,
+    pub(crate) capacity: u64,
+    /// How often it had no room so far.
+    pub(crate) full: u64,
+    /// Reads and writes that failed so far.
+    pub(crate) failures: u64,
+}
+
+impl SpoolState {
+    fn of(figures: &Figures) -> Self {
+        Self {
+            bytes: figures.spool_bytes,
+            capacity: figures.spool_most,
+            full: figures.spool_full.iter().sum(),
+            failures: figures.spool_failures,
+        }
+    }
+}
+
+impl fmt::Display for SpoolState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.capacity == 0 {
+            return f.write_str("none");
+        }
+        write!(
+            f,
+            "{} of {} used; full {}, {}",
+            Size(self.bytes),
+            Size(self.capacity),
+            counted(self.full, "time"),
+            counted(self.failures, "failure")
+        )
+    }
 }
 
 /// Exchanges now, by what they await.
@@ -304,6 +348,11 @@ pub(crate) fn table(status: &Status) -> String {
             Count(buffers.free_min)
         ),
     );
+    rows.add("spool", format_args!("{}", status.spool));
+    if status.log_lost > 0 {
+        let lost = counted(status.log_lost, "line");
+        rows.add("logs", format_args!("{lost} lost"));
+    }
     add_exchanges(&mut rows, &status.exchanges);
     add_requests(&mut rows, status);
     for server in &status.servers {
@@ -417,6 +466,7 @@ mod tests {
             "half ≤ 2.5ms",
             "127.0.0.1:9000 of upstream: up, 0 leased",
             "at most 8; 0 pinned;",
+            "spool        none",
         ] {
             assert!(table.contains(part), "no `{part}` in\n{table}");
         }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::{FileType, Stat, lstat, unlink};
+use rustix::fs::{FileType, Mode, Stat, chmod, lstat, unlink};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
 
@@ -22,6 +22,9 @@ pub struct BindOptions {
     /// Lets several processes listen on one address, each with a queue of its own
     /// (`SO_REUSEPORT`). Means nothing for a Unix socket.
     pub reuse_port: bool,
+    /// Lets every user of the machine connect to a Unix socket whose directory it can reach, as
+    /// clients of a proxy must; otherwise the process's umask decides.
+    pub open_to_all: bool,
 }
 
 /// A listening socket. Clones share it; with the last one it is closed, and its file, if it is a
@@ -127,7 +130,7 @@ fn bind_patiently(address: &Address, options: BindOptions) -> Result<Listening, 
 fn bind_now(address: &Address, options: BindOptions) -> Result<Listening, Errno> {
     match address {
         Address::Ip(ip) => bind_ip(*ip, options),
-        Address::Unix(path) => bind_unix(path),
+        Address::Unix(path) => bind_unix(path, options),
     }
 }
 
@@ -162,7 +165,7 @@ fn bind_exactly(address: SocketAddr, options: BindOptions) -> Result<Listening, 
     Ok(Listening { descriptor, address: Address::Ip(bound), file: None })
 }
 
-fn bind_unix(path: &Path) -> Result<Listening, Errno> {
+fn bind_unix(path: &Path, options: BindOptions) -> Result<Listening, Errno> {
     let address = SocketAddrUnix::new(path)?;
     let descriptor = socket(AddressFamily::UNIX)?;
     match net::bind(&descriptor, &address) {
@@ -173,6 +176,10 @@ fn bind_unix(path: &Path) -> Result<Listening, Errno> {
         bound => bound?,
     }
     let file = SocketFile { path: path.to_owned(), identity: identity(&lstat(path)?) };
+    if options.open_to_all {
+        // Connecting takes the right to write (unix(7)).
+        chmod(path, Mode::from_raw_mode(0o666))?;
+    }
     net::listen(&descriptor, BACKLOG)?;
     Ok(Listening { descriptor, address: Address::Unix(path.to_owned()), file: Some(file) })
 }
@@ -247,6 +254,18 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_that_is_open_to_all_can_be_written_to_by_all() {
+        let mode = |path: &Path| lstat(path).unwrap().st_mode & 0o777;
+        let open = path("open");
+        let options = BindOptions { open_to_all: true, ..BindOptions::default() };
+        let _listener = bind(&Address::Unix(open.clone()), options).unwrap();
+        assert_eq!(mode(&open), 0o666);
+        let closed = path("closed");
+        let _listener = listen_unix(&closed).unwrap();
+        assert_ne!(mode(&closed), 0o666, "the umask says so");
+    }
+
+    #[test]
     #[expect(clippy::disallowed_methods, reason = "another program takes its time")]
     fn an_address_given_up_in_a_moment_is_waited_for() {
         let other = listen("127.0.0.1:0").unwrap();
@@ -278,7 +297,7 @@ mod tests {
 
     #[test]
     fn several_listeners_share_a_port_only_if_all_say_so() {
-        let reuse = BindOptions { reuse_port: true };
+        let reuse = BindOptions { reuse_port: true, ..BindOptions::default() };
         let first = bind(&"127.0.0.1:0".parse().unwrap(), reuse).unwrap();
         bind(first.local_address(), reuse).unwrap();
         bind(first.local_address(), BindOptions::default()).unwrap_err();

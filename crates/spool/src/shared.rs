@@ -26,6 +26,12 @@ impl Limits {
     pub fn bytes(self) -> u64 {
         u64::from(extents(self.size).max(1)) * u64::from(SPOOL_EXTENT)
     }
+
+    /// The longest body for which there can be room, bytes: one extent may be needed for its head.
+    pub fn longest_body(self) -> u64 {
+        let least = self.size.min(self.per_exchange).min(self.per_address);
+        u64::from(extents(least).max(1) - 1) * u64::from(SPOOL_EXTENT)
+    }
 }
 
 /// Which bound leaves no room.
@@ -62,6 +68,7 @@ pub struct Shared {
     fresh: AtomicU32,
     held: AtomicU32,
     addresses: Addresses,
+    limits: Limits,
     size: u32,
     per_exchange: u32,
     per_address: u32,
@@ -77,6 +84,7 @@ impl Shared {
             fresh: AtomicU32::new(0),
             held: AtomicU32::new(0),
             addresses: Addresses::new(seed),
+            limits,
             size,
             per_exchange: extents(limits.per_exchange).max(1),
             per_address: extents(limits.per_address).max(1),
@@ -93,10 +101,9 @@ impl Shared {
         self.size as u64 * SPOOL_EXTENT as u64
     }
 
-    /// The longest body for which there can be room: one extent may be needed for its head.
+    /// See [`Limits::longest_body`].
     pub fn longest_body(&self) -> u64 {
-        let extents = self.per_exchange.min(self.per_address).min(self.size);
-        u64::from(extents - 1) * u64::from(SPOOL_EXTENT)
+        self.limits.longest_body()
     }
 
     /// Extents that are not free now.

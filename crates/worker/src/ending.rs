@@ -30,7 +30,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    fn has_begun_to_deliver(&self, id: ExchangeId) -> bool {
+    /// Whether the client was given part of a message that nothing may stand behind.
+    pub(crate) fn has_begun_to_deliver(&self, id: ExchangeId) -> bool {
         self.exchanges.get(id.0).is_some_and(exchange::Exchange::has_begun_to_deliver)
     }
 
@@ -71,6 +72,9 @@ impl<D: Driver> Worker<D> {
             return;
         }
         // Not one buffer is to be had: the client is told without.
+        if let Some(exchange) = self.exchanges.get_mut(id.0) {
+            exchange.facts.status = Refusal::Crowded.status();
+        }
         self.counters.requests[4].increment();
         let text = self.proxy.crowded();
         if self.driver.send_text(socket, text) {

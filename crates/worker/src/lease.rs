@@ -169,6 +169,8 @@ impl<D: Driver> Worker<D> {
                     upstream.sending = true;
                     // The server may answer before it has taken everything.
                     self.driver.arm(socket);
+                    // Of a streamed body that is whole by now it had no deadline so far.
+                    self.upstreams.arm_anew(connection, Progress::Response, self.now);
                     return self.await_upload(id);
                 }
                 // It may have answered before it broke.

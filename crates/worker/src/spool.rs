@@ -251,7 +251,9 @@ impl<D: Driver> Worker<D> {
             return self.read_back_into(id, promise);
         }
         spooled.reading = Reading::AwaitsBuffer;
-        self.pool.wait(id.0, Rank::Send, self.now);
+        // Among the responses: nobody waits at the rank of sending, so that whoever writes into
+        // buffers that it has just given back finds them there.
+        self.pool.wait(id.0, Rank::Upstream, self.now);
     }
 
     /// Whether the exchange waits for a buffer to read something back.

@@ -67,6 +67,10 @@ impl<D: Driver> Worker<D> {
                 }
                 self.pass_on(id);
             }
+            // Half a hint on its way to the client leaves no room for an answer.
+            Collected::Refused(..) if self.has_begun_to_deliver(id) => {
+                self.abandon(id, CloseReason::Refused);
+            }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
             Collected::Starved | Collected::Answered | Collected::Spool => {
                 debug_assert!(false, "a streamed body goes on, or is refused");
@@ -140,7 +144,10 @@ impl<D: Driver> Worker<D> {
             return;
         };
         let client = exchange.client;
-        self.clients.disarm(client);
+        if !exchange.sending {
+            // Hints that are on their way to it keep their deadline.
+            self.clients.disarm(client);
+        }
         if let Some(record) = self.clients.get(client) {
             let socket = record.socket;
             self.driver.disarm(socket);

@@ -129,13 +129,17 @@ const CASES: &[Case] = &[
     top("user = \"root\"\ngroup = \"no-such-group\"", "2:9", &["no such group"]),
     top("group = \"root\"", "1:9", &["goes with a user"]),
     top("spool = true", "1:9", &["`spool` is a table", "dir ="]),
-    top("spool = { dir = \"/no/such/place\" }", "1:17", &["spool.dir", "make it"]),
-    top("spool = { dir = \"/etc/passwd\" }", "1:17", &["no directory"]),
+    top(
+        "spool = { dir = \"/no/such/place\" }",
+        "1:17",
+        &["spool.dir", "name a directory on a disk"],
+    ),
+    top("spool = { dir = \"/etc/passwd\" }", "1:17", &["name a directory on a disk"]),
+    top("spool = { size = \"60TiB\" }", "1:18", &["no room for", "smaller"]),
     top("spool = { size = \"1KiB\" }", "1:18", &["spool.size", "64 KiB to 64 TiB"]),
     top("spool = { size = \"1MiB\", per_exchange = \"2MiB\" }", "1:41", &["raise spool.size"]),
     top("spool = { size = \"1MiB\", per_address = 3 }", "1:40", &["per_address = 3 B", "64 KiB"]),
     top("spool = { sise = \"1MiB\" }", "1:11", &["did you mean `size`?"]),
-    // What is not there yet.
     // Logs and pages.
     top("log = { access = \"stdot\" }", "1:18", &["\"stdot\"", "write stdout, stderr or a file"]),
     top("log = { access = true }", "1:18", &["takes a text in quotes", "access = \"stdout\""]),
@@ -301,6 +305,11 @@ fn what_can_be_served_but_is_hardly_meant_is_a_warning() {
                  {UPSTREAM}[[upstream]]\nname = \"b\"\nservers = [\"127.0.0.1:9000\"]\n"
             ),
             "is a server of upstream too",
+        ),
+        (format!("{LISTEN}max_body = \"2GiB\"\n{UPSTREAM}"), "raise spool.per_exchange"),
+        (
+            format!("spool = false\n{LISTEN}max_body = \"20MiB\"\n{UPSTREAM}"),
+            "at most 256 KiB of one request",
         ),
     ] {
         let warnings = checked(&content).unwrap().warnings;
@@ -500,7 +509,10 @@ fn the_documented_configuration_and_the_examples_can_be_served() {
         let path = entry.path();
         if path.extension().is_some_and(|ending| ending == "toml") {
             let configured = load(&path, MACHINE).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(configured.warnings, "", "{}", path.display());
+            // A machine whose disk is nearly full has no spool unasked.
+            let warned =
+                !configured.warnings.is_empty() && !configured.warnings.contains("no spool");
+            assert!(!warned, "{}: {}", path.display(), configured.warnings);
             seen += 1;
         }
     }

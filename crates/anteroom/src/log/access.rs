@@ -151,7 +151,10 @@ impl Writer {
     fn reopen(&mut self) {
         let to = self.sink.destination().clone();
         match self.sink.reopen() {
-            Ok(()) => super::note(format_args!("access log: {to} is opened anew")),
+            Ok(()) if matches!(to, super::Destination::File(_)) => {
+                super::note(format_args!("access log: {to} is opened anew"));
+            }
+            Ok(()) => {}
             Err(error) => super::note(format_args!(
                 "error: access log: {to} cannot be opened anew: {error}; lines go on to the old \
                  file: {}",

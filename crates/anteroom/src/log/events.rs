@@ -83,14 +83,16 @@ impl Herald {
         Self { sink, format, stamp, out: Vec::new(), failing: false }
     }
 
-    /// Reads the queue to its end.
-    pub(crate) fn run(mut self, letters: &Receiver<Letter>) {
+    /// Reads the queue to its end. When that has been answered nothing can be put there any more,
+    /// so that what is said later goes to standard error at once.
+    pub(crate) fn run(mut self, letters: Receiver<Letter>) {
         while let Ok(letter) = letters.recv() {
             match letter {
                 Letter::Event(event) => self.write(&event),
                 Letter::Lines(lines) => super::directly(&lines),
                 Letter::Reopen => self.reopen(),
                 Letter::Close(done) => {
+                    drop(letters);
                     let _ = done.send(());
                     return;
                 }

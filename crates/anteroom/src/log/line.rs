@@ -256,20 +256,33 @@ fn json_text(text: &[u8], cut: bool, out: &mut Vec<u8>) {
         _ => text,
     };
     for chunk in whole.utf8_chunks() {
-        for byte in chunk.valid().bytes() {
-            match byte {
-                b'"' => out.extend_from_slice(b"\\\""),
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                0..b' ' | 0x7f => {
-                    let _ = write!(out, "\\u{byte:04x}");
+        for character in chunk.valid().chars() {
+            match character {
+                '"' => out.extend_from_slice(b"\\\""),
+                '\\' => out.extend_from_slice(b"\\\\"),
+                _ if steers_a_terminal(character) => {
+                    let _ = write!(out, "\\u{:04x}", u32::from(character));
                 }
-                _ => out.push(byte),
+                _ => out.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
         if !chunk.invalid().is_empty() {
             out.extend_from_slice("\u{fffd}".as_bytes());
         }
     }
+}
+
+/// Whether a character does something to the screen it is shown on: control characters of both
+/// sets, line ends of Unicode, and those that turn the direction of writing.
+const fn steers_a_terminal(character: char) -> bool {
+    matches!(
+        character,
+        '\0'..='\x1f'
+            | '\x7f'..='\u{9f}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// A text between quotes; `...` at its end says that it was cut.
@@ -344,6 +357,13 @@ mod tests {
     }
 
     const HEAD: [&[u8]; 5] = [b"GET", b"/a?b=c", b"example.org", b"curl/8", b"http://r/"];
+
+    #[test]
+    fn nothing_in_a_value_steers_the_terminal_it_is_shown_on() {
+        let mut out = Vec::new();
+        json_text("a\u{9b}2J\u{202e}b\u{7f}é\u{2066}".as_bytes(), false, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "a\\u009b2J\\u202eb\\u007fé\\u2066");
+    }
 
     #[test]
     fn a_record_as_json() {

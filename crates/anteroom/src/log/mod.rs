@@ -130,7 +130,7 @@ impl Logs {
         if let Some((sink, letters)) = self.events.take() {
             let herald = Herald::new(sink, self.settings.format);
             let thread = thread::Builder::new().name("events".to_owned());
-            thread.spawn(move || herald.run(&letters)).map_err(failed)?;
+            thread.spawn(move || herald.run(letters)).map_err(failed)?;
         }
         if let Some(sink) = self.access.take() {
             let scribe = Scribe::new(self.settings.format, names);
@@ -174,7 +174,7 @@ impl Logs {
             // It was never started: what was said is written here.
             let herald = Herald::new(sink, self.settings.format);
             let _ = self.letters.try_send(Letter::Close(sync_channel(1).0));
-            herald.run(&letters);
+            herald.run(letters);
             return;
         }
         let (done, answer) = sync_channel(1);

@@ -8,7 +8,7 @@ use worker::AtLimit;
 use super::complaint::{Complaints, Given, Tongue, Word};
 use super::draft::{Draft, GroupDraft, ListenDraft, ServerDraft};
 use super::names::{self, Found};
-use super::{Group, Listen, Server, Settings, addresses, servers};
+use super::{Group, Listen, Server, Settings, Spool, addresses, servers};
 use crate::cli::Io;
 use crate::descriptors::{self, Holders};
 use crate::identity::{Identity, Unknown};
@@ -40,7 +40,7 @@ pub(crate) fn check(draft: &Draft, machine: Machine) -> (Option<Settings>, Compl
 pub(super) struct Desk<'d> {
     pub(super) draft: &'d Draft,
     pub(super) tongue: Tongue,
-    complaints: Complaints,
+    pub(super) complaints: Complaints,
 }
 
 /// What the pools come to.
@@ -70,6 +70,7 @@ impl Desk<'_> {
             draft.listeners.iter().filter_map(|it| self.listener(it, exchange_memory)).collect();
         self.leases(&pools, workers);
         let spool = self.spool();
+        self.bodies(exchange_memory, spool.as_ref());
         Some(Settings {
             listeners,
             groups: draft.groups.iter().zip(found).map(|(it, found)| group(it, found)).collect(),
@@ -292,6 +293,29 @@ impl Desk<'_> {
             error_pages: listener.error_pages.clone(),
             stream: listener.stream,
         })
+    }
+
+    /// A request that is collected must fit into memory or the spool.
+    fn bodies(&mut self, exchange_memory: u32, spool: Option<&Spool>) {
+        let spooled = spool.map_or(0, |spool| spool.limits.longest_body());
+        let most = spooled.max(u64::from(exchange_memory));
+        for listener in self.draft.listeners.iter().filter(|listener| !listener.stream) {
+            let Some(given) = listener.max_body.as_ref().filter(|given| given.value > most) else {
+                continue;
+            };
+            let text = format!(
+                "{}: memory and spool hold at most {} of one request, and longer ones are answered \
+                 413: raise {}, or have requests streamed",
+                self.tongue.set(Word::MAX_BODY, Size(given.value)),
+                Size(most),
+                self.tongue.name(if spool.is_some() {
+                    Word::SPOOL_PER_EXCHANGE
+                } else {
+                    Word::EXCHANGE_MEMORY
+                }),
+            );
+            self.complaints.warning(given.span.clone(), text);
+        }
     }
 
     fn max_head(&mut self, listener: &ListenDraft, exchange_memory: u32) -> Option<u32> {

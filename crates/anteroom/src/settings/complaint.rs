@@ -34,6 +34,7 @@ impl Word {
     pub(crate) const IO: Self = Self::new("--io", "io");
     pub(crate) const EXCHANGE_MEMORY: Self = Self::new("--exchange-memory", "exchange_memory");
     pub(crate) const MAX_HEAD: Self = Self::new("--max-head", "max_head");
+    pub(crate) const MAX_BODY: Self = Self::new("--max-body", "max_body");
     pub(crate) const MAX_TARGET: Self = Self::new("--max-target", "max_target");
     pub(crate) const AT_LIMIT: Self = Self::new("--at-limit", "at_limit");
     pub(crate) const SPOOL_DIR: Self = Self::new("--spool", "spool.dir");

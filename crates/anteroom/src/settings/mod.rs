@@ -34,7 +34,7 @@ pub(crate) use draft::{
     CLIENTS_MOST, CONNECTIONS_MOST, Draft, GroupDraft, ListenDraft, LogDraft, PINNED_MOST,
     QUEUE_MOST, ServerDraft,
 };
-pub(crate) use spool::{Spool, SpoolDraft};
+pub(crate) use spool::{Spool, SpoolDraft, without};
 
 /// Everything the master needs to start: every value given, and every value possible.
 #[derive(Clone, Debug)]

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use base::limits;
+use driver::{SpoolError, SpoolFile};
 
 use super::check::Desk;
-use super::complaint::{Given, Word};
+use super::complaint::{Given, Tongue, Word};
 use crate::quantity::Size;
 
 /// Where exchanges go that outgrow memory, unless told.
@@ -36,6 +37,7 @@ impl Desk<'_> {
     pub(super) fn spool(&mut self) -> Option<Spool> {
         let draft = &self.draft.spool;
         if draft.off {
+            self.nothing_goes_with_no_spool();
             return None;
         }
         let size = self.spool_size(draft.size.as_ref())?;
@@ -51,12 +53,39 @@ impl Desk<'_> {
             limits::SPOOL_PER_ADDRESS.max(per_exchange),
             size,
         )?;
-        self.spool_dir(draft.dir.as_ref());
-        Some(Spool {
+        let spool = Spool {
             dir: draft.dir.as_ref().map_or_else(|| DIR.into(), |given| given.value.clone()),
             limits: spool::Limits { size, per_exchange, per_address },
             asked: draft.dir.is_some() || draft.size.is_some(),
-        })
+        };
+        self.can_be_had(&spool).then_some(spool)
+    }
+
+    fn nothing_goes_with_no_spool(&mut self) {
+        let draft = &self.draft.spool;
+        let sizes = [&draft.size, &draft.per_exchange, &draft.per_address];
+        if let Some(given) = sizes.into_iter().flatten().next() {
+            let dir = self.tongue.name(Word::SPOOL_DIR);
+            let text =
+                format!("{dir} says that there is no spool, so it has no sizes: leave out one");
+            self.complaints.error(given.span.clone(), text);
+        }
+    }
+
+    /// Whether there can be such a spool, as far as can be seen. What was asked for and cannot be
+    /// had is an error; what nobody asked for is done without, with a warning.
+    fn can_be_had(&mut self, spool: &Spool) -> bool {
+        let draft = &self.draft.spool;
+        let Err(why) = SpoolFile::trial(&spool.dir, spool.limits.bytes()) else { return true };
+        if let Some(given) = &draft.dir {
+            let shown = self.tongue.quoted(given.value.display());
+            self.refuse(Word::SPOOL_DIR, shown, Some(given), why);
+        } else if let Some(given) = &draft.size {
+            self.refuse(Word::SPOOL_SIZE, Size(given.value), Some(given), why);
+        } else {
+            self.complaints.warning(None, without(&why, self.tongue));
+        }
+        false
     }
 
     fn spool_size(&mut self, given: Option<&Given<u64>>) -> Option<u64> {
@@ -88,17 +117,19 @@ impl Desk<'_> {
         self.refuse(word, Size(given.value), Some(given), remedy);
         None
     }
+}
 
-    fn spool_dir(&mut self, given: Option<&Given<PathBuf>>) {
-        let Some(given) = given else { return };
-        let remedy = match given.value.metadata() {
-            Ok(data) if data.is_dir() => return,
-            Ok(_) => "it is no directory: name one on a disk".to_owned(),
-            Err(error) => format!("{error}: make it, or name another directory on a disk"),
-        };
-        let shown = self.tongue.quoted(given.value.display());
-        self.refuse(Word::SPOOL_DIR, shown, Some(given), remedy);
-    }
+/// What it means that there is no spool although there was to be one.
+pub(crate) fn without(why: &SpoolError, tongue: Tongue) -> String {
+    let off = match tongue {
+        Tongue::Flags => "--spool off",
+        Tongue::Keys => "spool = false",
+    };
+    format!(
+        "no spool: {why}; so requests larger than {} are refused, and longer responses wait for \
+         their clients; {off} says that this is meant",
+        tongue.name(Word::EXCHANGE_MEMORY)
+    )
 }
 
 #[cfg(test)]
@@ -111,7 +142,8 @@ mod tests {
 
     #[test]
     fn there_is_one_unless_told_otherwise() {
-        let spool = settings(BASE).unwrap().spool.unwrap();
+        // A machine whose disk is nearly full has none unasked.
+        let Some(spool) = settings(BASE).unwrap().spool else { return };
         let limits =
             spool::Limits { size: 1 << 30, per_exchange: 256 << 20, per_address: 512 << 20 };
         assert_eq!(spool, Spool { dir: DIR.into(), limits, asked: false });
@@ -125,13 +157,13 @@ mod tests {
     fn what_cannot_be_is_refused_with_a_remedy() {
         for (flags, named) in [
             ("--spool /nowhere/at/all", "--spool /nowhere/at/all"),
-            ("--spool /etc/passwd", "no directory"),
+            ("--spool /etc/passwd", "name a directory"),
             ("--spool-size 1KiB", "64 KiB to 64 TiB"),
-            ("--spool off --spool-size 1GiB", ""),
+            ("--spool / --spool-size 60TiB", "no room for"),
+            ("--spool off --spool-size 1GiB", "leave out one"),
         ] {
             match settings(&format!("{BASE} {flags}")) {
                 Err(Failure::Usage(text)) => assert!(text.contains(named), "{flags}: {text}"),
-                Ok(_) if named.is_empty() => {}
                 other => panic!("{flags}: {other:?}"),
             }
         }

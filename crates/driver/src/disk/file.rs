@@ -35,7 +35,11 @@ pub enum SpoolError {
 impl fmt::Display for SpoolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Open(dir, why) => write!(f, "no file can be made in {}: {why}", dir.display()),
+            Self::Open(dir, why) => write!(
+                f,
+                "no file can be made in {}: {why}; name a directory on a disk",
+                dir.display()
+            ),
             Self::InMemory(dir) => {
                 write!(f, "{} lies in memory (tmpfs): name a directory on a disk", dir.display())
             }
@@ -60,17 +64,23 @@ impl fmt::Display for SpoolError {
 impl std::error::Error for SpoolError {}
 
 impl SpoolFile {
+    /// Whether [`create`](Self::create) would succeed, as far as that can be seen without
+    /// setting anything aside.
+    ///
+    /// # Errors
+    /// See [`SpoolError`]; nothing is left behind.
+    pub fn trial(dir: &Path, bytes: u64) -> Result<(), SpoolError> {
+        let (_, there) = nameless_on_disk(dir)?;
+        let free = there.f_bavail.saturating_mul(u64::try_from(there.f_bsize).unwrap_or(0));
+        if free < bytes { Err(SpoolError::NoSpace(dir.to_owned(), bytes)) } else { Ok(()) }
+    }
+
     /// Makes a file of `bytes` bytes in the directory `dir`.
     ///
     /// # Errors
     /// See [`SpoolError`]; nothing is left behind.
     pub fn create(dir: &Path, bytes: u64) -> Result<Self, SpoolError> {
-        let failed = |errno: Errno| SpoolError::Open(dir.to_owned(), errno.into());
-        let file = nameless(dir).map_err(failed)?;
-        let StatFs { f_type, .. } = fstatfs(&file).map_err(failed)?;
-        if IN_MEMORY.iter().any(|&magic| u64::try_from(f_type) == Ok(magic)) {
-            return Err(SpoolError::InMemory(dir.to_owned()));
-        }
+        let (file, _) = nameless_on_disk(dir)?;
         match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => Ok(Self(file)),
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
@@ -82,6 +92,17 @@ impl SpoolFile {
             Err(errno) => Err(SpoolError::Allocate(dir.to_owned(), bytes, errno)),
         }
     }
+}
+
+/// A file without a name on something that is no memory, and what is known of that.
+fn nameless_on_disk(dir: &Path) -> Result<(File, StatFs), SpoolError> {
+    let failed = |errno: Errno| SpoolError::Open(dir.to_owned(), errno.into());
+    let file = nameless(dir).map_err(failed)?;
+    let there = fstatfs(&file).map_err(failed)?;
+    if IN_MEMORY.iter().any(|&magic| u64::try_from(there.f_type) == Ok(magic)) {
+        return Err(SpoolError::InMemory(dir.to_owned()));
+    }
+    Ok((file, there))
 }
 
 /// A file that never has a name, or, where the file system knows none of those, has it for a

@@ -77,6 +77,8 @@ pub struct SocketDriver<W> {
     discarded: Box<[u8]>,
     /// The way to the spool's disk, if there is a spool.
     desk: Option<Desk>,
+    /// The last thing told was of the disk.
+    told_of_disk: bool,
     pub(crate) clock: Clock,
 }
 
@@ -108,6 +110,7 @@ impl<W> SocketDriver<W> {
             waker,
             discarded: vec![0; transfer::DISCARD_BYTES].into_boxed_slice(),
             desk: None,
+            told_of_disk: false,
             clock: Clock::new(epoch),
         })
     }
@@ -453,9 +456,15 @@ impl<W: Watcher> Driver for SocketDriver<W> {
     }
 
     fn next(&mut self) -> Option<Completion> {
-        if let Some(done) = self.desk.as_mut().and_then(Desk::next) {
-            return Some(done);
+        // Sockets and disk take turns: neither keeps the other waiting.
+        if !self.told_of_disk || self.notes.is_empty() {
+            let done = self.desk.as_mut().and_then(Desk::next);
+            self.told_of_disk = done.is_some();
+            if done.is_some() {
+                return done;
+            }
         }
+        self.told_of_disk = false;
         loop {
             let note = self.notes.pop()?;
             if let Some(completion) = self.tell(note) {

@@ -141,6 +141,50 @@ fn a_server_that_takes_nothing_is_given_up() {
     house.assert_quiet();
 }
 
+/// The server took all that came before the last piece, so that nothing was awaited of it.
+#[test]
+fn a_server_that_does_not_take_the_last_piece_is_given_up() {
+    let world = WorldConfig { pipe_bytes: 4096, ..WorldConfig::default() };
+    let mut house = House::new(&Setting { world, ..streaming() });
+    let (client, server) = upload(&mut house, 4500, "");
+    house.exchange(&client, &"x".repeat(1000));
+    house.exchange(&client, &"x".repeat(3500));
+    assert_eq!(server.unread(), 4096, "some of the last piece is not taken");
+    client.end();
+    house.pass(Duration::from_secs(61));
+    assert_eq!(status(&text(&client)), 504);
+    assert!(server.is_closed());
+    client.close();
+    house.assert_quiet();
+}
+
+/// Hints that a client does not take have a deadline, whatever begins behind them.
+#[test]
+fn a_client_that_takes_no_hints_holds_no_lease_for_ever() {
+    for malformed in [false, true] {
+        let mut house = House::new(&streaming());
+        let client = house.client();
+        house.exchange(&client, &format!("{CHUNKED}3\r\nabc\r\n"));
+        let server = house.server();
+        let _ = text(&server);
+        client.set_window(10);
+        server.write_all(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+        house.settle();
+        if malformed {
+            house.exchange(&client, "zz\r\n");
+        } else {
+            server.write_all(OK);
+            house.settle();
+        }
+        house.pass(Duration::from_secs(61));
+        assert!(client.is_closed(), "malformed: {malformed}");
+        let told = text(&client);
+        assert!(!told[..10.min(told.len())].contains("400"), "{told}");
+        client.close();
+        house.assert_quiet();
+    }
+}
+
 #[test]
 fn a_client_that_leaves_within_its_body_takes_the_servers_connection_along() {
     for reset in [false, true] {
