@@ -253,7 +253,10 @@ pub(super) fn kind_of(name: &[u8]) -> FieldKind {
         25 => &[("proxy-authentication-info", Kind::HopByHop)],
         _ => &[],
     };
-    let found = known.iter().find(|(known, _)| equal_as_variable(name, known));
+    // Most names are only as long as one of these: the first letter tells.
+    let first = name.first().map(u8::to_ascii_lowercase);
+    let mut alike = known.iter().filter(|(known, _)| known.bytes().next() == first);
+    let found = alike.find(|(known, _)| equal_as_variable(name, known));
     found.map_or(Kind::EndToEnd, |&(known, kind)| match kind {
         Kind::Forwarding | Kind::RequestId => kind,
         _ if name.eq_ignore_ascii_case(known.as_bytes()) => kind,
