@@ -295,14 +295,15 @@ impl Desk<'_> {
         })
     }
 
-    /// A request that is collected must fit into memory or the spool.
+    /// A request that is collected must fit into memory or the spool. Who writes the default down
+    /// asks for nothing by it.
     fn bodies(&mut self, exchange_memory: u32, spool: Option<&Spool>) {
         let spooled = spool.map_or(0, |spool| spool.limits.longest_body());
         let most = spooled.max(u64::from(exchange_memory));
         for listener in self.draft.listeners.iter().filter(|listener| !listener.stream) {
-            let Some(given) = listener.max_body.as_ref().filter(|given| given.value > most) else {
-                continue;
-            };
+            let beyond =
+                |given: &&Given<u64>| given.value > most && given.value != limits::MAX_BODY;
+            let Some(given) = listener.max_body.as_ref().filter(beyond) else { continue };
             let text = format!(
                 "{}: memory and spool hold at most {} of one request, and longer ones are answered \
                  413: raise {}, or have requests streamed",

@@ -7,9 +7,9 @@ use exchange::{
 };
 use pool::Chain;
 use wire::http1::{
-    ChunkReader, Fault, FieldKind, Forwarding, Full, HeadScanner, Keep, Method, RequestFraming,
-    RequestHead, Scheme, Version, Writer, finish_chunked_request, finish_request, parse_request,
-    write_request,
+    ChunkReader, Fault, FieldKind, FieldSpace, Forwarding, Full, HeadScanner, Keep, Method,
+    RequestFraming, RequestHead, Scheme, Version, Writer, finish_chunked_request, finish_request,
+    parse_request, write_request,
 };
 
 use super::body::decode;
@@ -145,7 +145,9 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
 /// length is still missing there.
 fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Result<Plan, Fault> {
     let raw = raw_head(input, end, room.pool, &mut room.scratch.joined)?;
-    let head = parse_request(&raw[skipped as usize..], &limits(room.rules.max_target))?;
+    let mut space = FieldSpace::new();
+    let limits = limits(room.rules.max_target);
+    let head = parse_request(&raw[skipped as usize..], &limits, &mut space)?;
     if let Some(note) = &mut room.note {
         note_head(&head, note);
     }

@@ -5,8 +5,8 @@ use core::mem;
 use exchange::{Exchange, Responded, ResponseBody, Room, State, Then};
 use pool::Chain;
 use wire::http1::{
-    ChunkReader, ConnectionField, Delivery, Fault, HeadScanner, Keep, ResponseFraming, Sent,
-    Writer, parse_response, write_response,
+    ChunkReader, ConnectionField, Delivery, Fault, FieldSpace, HeadScanner, Keep, ResponseFraming,
+    Sent, Writer, parse_response, write_response,
 };
 
 use super::drain::{begin_body, body_begins, body_ended, body_grew};
@@ -81,8 +81,10 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
     };
     let (facts, request_id) = (exchange.facts, exchange.request_id);
     let behind = reply.input.len() - end;
+    let mut space = FieldSpace::new();
+    let limits = limits(room.rules.max_target);
     let parsed = raw_head(&reply.input, end, room.pool, &mut room.scratch.joined)
-        .and_then(|raw| parse_response(raw, facts.head_only, &limits(room.rules.max_target)));
+        .and_then(|raw| parse_response(raw, facts.head_only, &limits, &mut space));
     let head = match parsed {
         Ok(head) => head,
         Err(fault) => return Head::Broken(fault),

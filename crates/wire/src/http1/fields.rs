@@ -11,8 +11,7 @@ pub const MAX_FIELDS: usize = 128;
 /// Most options that `Connection` may list: it bounds what comparing them with the fields costs.
 pub const MAX_OPTIONS: usize = 32;
 
-/// Longest head whose fields can be parsed: positions in it are kept in 16 bits, so that the
-/// value of a head stays small enough to be handed around.
+/// Longest head whose fields can be parsed: positions in it are kept in 16 bits.
 pub const HEAD_MAX: u32 = 1 << 16;
 
 /// One field line.
@@ -68,11 +67,23 @@ pub enum FieldKind {
     Nominated,
 }
 
+/// Where the fields of one head are listed while it is looked at: its reader's, so that the head
+/// itself stays small enough to be handed around.
+#[derive(Debug, Default)]
+pub struct FieldSpace(ArrayVec<Line, MAX_FIELDS>);
+
+impl FieldSpace {
+    /// Space for the fields of any head.
+    pub const fn new() -> Self {
+        Self(ArrayVec::new_const())
+    }
+}
+
 /// The fields of a head, in their order.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Fields<'h> {
     section: &'h [u8],
-    lines: ArrayVec<Line, MAX_FIELDS>,
+    lines: &'h [Line],
     /// One bit for each kind that occurs, so that rare kinds cost no search.
     present: u32,
 }
@@ -85,12 +96,18 @@ struct Line {
     kind: FieldKind,
 }
 
+const _: () = assert!(MAX_FIELDS <= u128::BITS as usize, "a bit for each line");
+
 /// Most heads have fewer fields than this; they are parsed in less space.
 const USUAL_FIELDS: usize = 24;
 
 impl<'h> Fields<'h> {
     /// Parses all field lines of a head and the empty line that ends it.
-    pub(super) fn parse(section: &'h [u8], most: u16) -> Result<Self, Fault> {
+    pub(super) fn parse(
+        section: &'h [u8],
+        most: u16,
+        space: &'h mut FieldSpace,
+    ) -> Result<Self, Fault> {
         if section.len() >= HEAD_MAX as usize {
             return Err(Fault::HeadTooLarge);
         }
@@ -103,37 +120,23 @@ impl<'h> Fields<'h> {
         if count > usize::from(most).min(MAX_FIELDS) + 1 {
             return Err(Fault::TooManyFields);
         }
-        let mut fields = Self { section, lines: ArrayVec::new(), present: 0 };
-        if count <= USUAL_FIELDS + 1 {
-            fields.read::<USUAL_FIELDS>()?;
+        let lines = &mut space.0;
+        lines.clear();
+        let mut present = if count <= USUAL_FIELDS + 1 {
+            read::<USUAL_FIELDS>(section, lines)?
         } else {
-            fields.read::<MAX_FIELDS>()?;
-        }
-        fields.mark_nominated()?;
-        Ok(fields)
-    }
-
-    fn read<const ROOM: usize>(&mut self) -> Result<(), Fault> {
-        let section = self.section;
-        let mut room = [httparse::EMPTY_HEADER; ROOM];
-        let parsed = match httparse::parse_headers(section, &mut room) {
-            Ok(httparse::Status::Complete((end, parsed))) if end == section.len() => parsed,
-            Ok(_) => return Err(Fault::HeadNotWhole),
-            Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooManyFields),
-            Err(_) => return Err(diagnosis(section)),
+            read::<MAX_FIELDS>(section, lines)?
         };
-        for header in parsed {
-            let name = header.name.as_bytes();
-            let kind = kind_of(name);
-            let line = Line {
-                name: place(section, name)?,
-                value: place(section, trim(header.value))?,
-                kind,
-            };
-            self.lines.try_push(line).map_err(|_| Fault::TooManyFields)?;
-            self.present |= kind.bit();
+        let nominated = Fields { section, lines, present }.nominated()?;
+        if nominated != 0 {
+            present |= FieldKind::Nominated.bit();
+            for (place, line) in lines.iter_mut().enumerate() {
+                if nominated >> place & 1 == 1 {
+                    line.kind = FieldKind::Nominated;
+                }
+            }
         }
-        Ok(())
+        Ok(Self { section, lines, present })
     }
 
     /// All fields in their order.
@@ -160,7 +163,7 @@ impl<'h> Fields<'h> {
     /// The values of the fields of this kind.
     pub fn of(&self, kind: FieldKind) -> impl Iterator<Item = &'h [u8]> {
         let section = self.section;
-        let lines = if self.has(kind) { &self.lines[..] } else { &[] };
+        let lines = if self.has(kind) { self.lines } else { &[] };
         let found = lines.iter().filter(move |line| line.kind == kind);
         found.map(|line| line.field(section).value)
     }
@@ -177,26 +180,50 @@ impl<'h> Fields<'h> {
         listed.any(|element| element.eq_ignore_ascii_case(option.as_bytes()))
     }
 
-    /// Only end-to-end fields can be named away: framing, `Host` and the rest are handled by
-    /// what they are, whatever `Connection` says.
-    fn mark_nominated(&mut self) -> Result<(), Fault> {
+    /// Which lines `Connection` names, a bit for each. Only end-to-end fields can be named away:
+    /// framing, `Host` and the rest are handled by what they are, whatever `Connection` says.
+    fn nominated(&self) -> Result<u128, Fault> {
         if !self.has(FieldKind::Connection) {
-            return Ok(());
+            return Ok(0);
         }
         let mut options = ArrayVec::<&[u8], MAX_OPTIONS>::new();
         for option in self.of(FieldKind::Connection).flat_map(elements) {
             options.try_push(option).map_err(|_| Fault::TooManyOptions)?;
         }
-        for line in &mut self.lines {
+        let mut nominated = 0;
+        for (place, line) in self.lines.iter().enumerate() {
             let name = line.field(self.section).name;
             let named = || options.iter().any(|option| option.eq_ignore_ascii_case(name));
             if line.kind == FieldKind::EndToEnd && named() {
-                line.kind = FieldKind::Nominated;
-                self.present |= FieldKind::Nominated.bit();
+                nominated |= 1 << place;
             }
         }
-        Ok(())
+        Ok(nominated)
     }
+}
+
+/// Lists all field lines of a section; the kinds that occur, a bit for each.
+fn read<const ROOM: usize>(
+    section: &[u8],
+    lines: &mut ArrayVec<Line, MAX_FIELDS>,
+) -> Result<u32, Fault> {
+    let mut present = 0;
+    let mut room = [httparse::EMPTY_HEADER; ROOM];
+    let parsed = match httparse::parse_headers(section, &mut room) {
+        Ok(httparse::Status::Complete((end, parsed))) if end == section.len() => parsed,
+        Ok(_) => return Err(Fault::HeadNotWhole),
+        Err(httparse::Error::TooManyHeaders) => return Err(Fault::TooManyFields),
+        Err(_) => return Err(diagnosis(section)),
+    };
+    for header in parsed {
+        let name = header.name.as_bytes();
+        let kind = kind_of(name);
+        let line =
+            Line { name: place(section, name)?, value: place(section, trim(header.value))?, kind };
+        lines.try_push(line).map_err(|_| Fault::TooManyFields)?;
+        present |= kind.bit();
+    }
+    Ok(present)
 }
 
 impl Line {
@@ -302,6 +329,12 @@ fn line_diagnosis(line: &[u8]) -> Option<Fault> {
     }
 }
 
+/// Space that lasts as long as a test.
+#[cfg(test)]
+pub(super) fn space() -> &'static mut FieldSpace {
+    std::boxed::Box::leak(std::boxed::Box::default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,7 +342,7 @@ mod tests {
     use std::vec::Vec;
 
     fn parse(section: &str) -> Result<Fields<'_>, Fault> {
-        Fields::parse(section.as_bytes(), 128)
+        Fields::parse(section.as_bytes(), 128, space())
     }
 
     #[test]
@@ -325,7 +358,7 @@ mod tests {
 
     #[test]
     fn obs_text_is_kept() {
-        let fields = Fields::parse(b"A: \xff\x80\r\n\r\n", 1).unwrap();
+        let fields = Fields::parse(b"A: \xff\x80\r\n\r\n", 1, space()).unwrap();
         assert_eq!(fields.named("a"), Some(&b"\xff\x80"[..]));
     }
 
@@ -361,10 +394,13 @@ mod tests {
     fn number_of_fields_is_bounded() {
         let section: String = "a: b\r\n".repeat(MAX_FIELDS) + "\r\n";
         assert_eq!(parse(&section).unwrap().len(), 128);
-        assert_eq!(Fields::parse(section.as_bytes(), u16::MAX).unwrap().len(), 128);
-        assert_eq!(Fields::parse(section.as_bytes(), 127).unwrap_err(), Fault::TooManyFields);
+        assert_eq!(Fields::parse(section.as_bytes(), u16::MAX, space()).unwrap().len(), 128);
+        assert_eq!(
+            Fields::parse(section.as_bytes(), 127, space()).unwrap_err(),
+            Fault::TooManyFields
+        );
         let more = String::from("a: b\r\n") + &section;
-        assert_eq!(Fields::parse(more.as_bytes(), 200).unwrap_err(), Fault::TooManyFields);
+        assert_eq!(Fields::parse(more.as_bytes(), 200, space()).unwrap_err(), Fault::TooManyFields);
     }
 
     #[test]

@@ -113,12 +113,13 @@ pub(super) fn is_persistent(version: Version, fields: &Fields<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::space;
     use super::*;
     use std::string::String;
 
     fn told_by(version: Version, lines: &str) -> Result<Told, Fault> {
         let section = String::from(lines) + "\r\n";
-        told(version, &Fields::parse(section.as_bytes(), 16).unwrap())
+        told(version, &Fields::parse(section.as_bytes(), 16, space()).unwrap())
     }
 
     #[test]
@@ -215,7 +216,7 @@ mod tests {
         ];
         for (lines, old, new) in table {
             let section = String::from(lines) + "\r\n";
-            let fields = Fields::parse(section.as_bytes(), 16).unwrap();
+            let fields = Fields::parse(section.as_bytes(), 16, space()).unwrap();
             assert_eq!(is_persistent(Version::V10, &fields), old, "{lines:?}");
             assert_eq!(is_persistent(Version::V11, &fields), new, "{lines:?}");
         }

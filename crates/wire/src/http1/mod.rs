@@ -32,7 +32,7 @@ pub use chunked::{
     last_chunk, write_chunk_head,
 };
 pub use fault::Fault;
-pub use fields::{Field, FieldKind, Fields, HEAD_MAX, MAX_FIELDS, MAX_OPTIONS};
+pub use fields::{Field, FieldKind, FieldSpace, Fields, HEAD_MAX, MAX_FIELDS, MAX_OPTIONS};
 pub use framing::{RequestFraming, ResponseFraming, Version};
 pub use host::HOST_MAX;
 pub use method::Method;

@@ -10,6 +10,7 @@ use proptest::collection::vec as list;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
+use super::fields::space;
 use super::*;
 
 const LIMITS: Limits = Limits { target: 200, fields: 64 };
@@ -258,7 +259,7 @@ proptest! {
 
     #[test]
     fn written_requests_parse_to_the_same(head in request_head(), length in any::<Option<u64>>(), persistent in any::<bool>()) {
-        let first = parse_request(head.as_bytes(), &LIMITS).unwrap();
+        let first = parse_request(head.as_bytes(), &LIMITS, space()).unwrap();
         let forwarding = Forwarding { persistent, ..FORWARDING };
         let mut room = vec![0; head.len() + 1024];
         let mut writer = Writer::new(&mut room);
@@ -267,7 +268,7 @@ proptest! {
         let text = writer.written().to_vec();
         prop_assert_eq!(scan(HeadScanner::request(), &[&text]).unwrap().0, Some(text.len()));
 
-        let again = parse_request(&text, &LIMITS).unwrap();
+        let again = parse_request(&text, &LIMITS, space()).unwrap();
         prop_assert_eq!(again.method, first.method);
         prop_assert_eq!(again.target.to_string(), first.target.to_string());
         prop_assert_eq!(again.host, first.host);
@@ -289,18 +290,18 @@ proptest! {
     ) {
         let mut room = vec![0; bytes.len() + 1024];
         let mut writer = Writer::new(&mut room);
-        if let Ok(head) = parse_request(&bytes, &LIMITS) {
+        if let Ok(head) = parse_request(&bytes, &LIMITS, space()) {
             prop_assert_eq!(scan(HeadScanner::request(), &[&bytes]).unwrap().0, Some(bytes.len()));
             prop_assert!(head.version == Version::V10 || head.host.is_some());
             write_request(&mut writer, &head, &FORWARDING).unwrap();
             finish_request(&mut writer, None).unwrap();
-            let again = parse_request(writer.written(), &LIMITS).unwrap();
+            let again = parse_request(writer.written(), &LIMITS, space()).unwrap();
             prop_assert_eq!((again.method, again.target), (head.method, head.target));
-        } else if let Ok(head) = parse_response(&bytes, to_head, &LIMITS) {
+        } else if let Ok(head) = parse_response(&bytes, to_head, &LIMITS, space()) {
             prop_assert_eq!(scan(HeadScanner::response(), &[&bytes]).unwrap().0, Some(bytes.len()));
             let delivery = Delivery { date: b"d", connection: ConnectionField::Close, body: Sent::AsIs, trailers: false, request_id: None };
             write_response(&mut writer, &head, &delivery).unwrap();
-            let again = parse_response(writer.written(), to_head, &LIMITS).unwrap();
+            let again = parse_response(writer.written(), to_head, &LIMITS, space()).unwrap();
             prop_assert_eq!((again.status, again.reason), (head.status, head.reason));
         }
     }

@@ -157,6 +157,7 @@ pub const fn reason_phrase(status: u16) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::space;
     use super::*;
     use crate::http1::{Fault, Limits, ResponseFraming, parse_response};
     use std::string::String;
@@ -208,7 +209,7 @@ mod tests {
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
             let head = String::from(head) + "\r\n\r\n";
             let limits = Limits { target: 0, fields: 8 };
-            let parsed = parse_response(head.as_bytes(), false, &limits).unwrap();
+            let parsed = parse_response(head.as_bytes(), false, &limits, space()).unwrap();
             assert_eq!(parsed.status, fault.status());
             assert_eq!(parsed.framing, ResponseFraming::Length(body.len() as u64));
             assert!(parsed.persistent && body.contains(fault.reason()));

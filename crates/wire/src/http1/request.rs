@@ -3,7 +3,7 @@
 use super::Limits;
 use super::bytes::{decimal, elements};
 use super::fault::Fault;
-use super::fields::{FieldKind, Fields};
+use super::fields::{FieldKind, FieldSpace, Fields};
 use super::framing::{RequestFraming, Told, Version, is_persistent, told};
 use super::host;
 use super::method::Method;
@@ -37,12 +37,16 @@ pub struct RequestHead<'h> {
 /// Parses a request's head.
 ///
 /// `head` is what a [`super::HeadScanner`] passed, without the empty lines it skipped and
-/// including the empty line at the end.
+/// including the empty line at the end. Its fields are listed in `space`.
 ///
 /// # Errors
 /// The client's fault. The connection is to be closed then: where the next request would begin
 /// is in doubt.
-pub fn parse_request<'h>(head: &'h [u8], limits: &Limits) -> Result<RequestHead<'h>, Fault> {
+pub fn parse_request<'h>(
+    head: &'h [u8],
+    limits: &Limits,
+    space: &'h mut FieldSpace,
+) -> Result<RequestHead<'h>, Fault> {
     let (line, section) = split_start_line(head)?;
     let (name, target, version) = split_request_line(line).ok_or(Fault::BadRequestLine)?;
     let version = Version::parse(version)?;
@@ -51,7 +55,7 @@ pub fn parse_request<'h>(head: &'h [u8], limits: &Limits) -> Result<RequestHead<
         return Err(Fault::TargetTooLong);
     }
     let (target, authority) = Target::parse(target, method)?;
-    let fields = Fields::parse(section, limits.fields)?;
+    let fields = Fields::parse(section, limits.fields, space)?;
     let host = authority.or(host_field(version, &fields)?);
     let framing = match told(version, &fields)? {
         Told::Nothing => RequestFraming::None,
@@ -130,6 +134,7 @@ fn expects_continue(version: Version, framing: RequestFraming, fields: &Fields<'
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::space;
     use super::*;
     use std::format;
     use std::string::ToString;
@@ -137,14 +142,14 @@ mod tests {
     const LIMITS: Limits = Limits { target: 64, fields: 16 };
 
     fn fault(head: &str) -> Option<Fault> {
-        parse_request(head.as_bytes(), &LIMITS).err()
+        parse_request(head.as_bytes(), &LIMITS, space()).err()
     }
 
     #[test]
     fn whole_head() {
         let text =
             "POST /a?b HTTP/1.1\r\nHost: h:80\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\n";
-        let head = parse_request(text.as_bytes(), &LIMITS).unwrap();
+        let head = parse_request(text.as_bytes(), &LIMITS, space()).unwrap();
         assert_eq!(head.method, Method::Post);
         assert_eq!(head.target.to_string(), "/a?b");
         assert_eq!(head.version, Version::V11);
@@ -223,7 +228,7 @@ mod tests {
             ("GET http://a/ HTTP/1.1\r\nHost: b@c\r\n\r\n", Err(Fault::HostInvalid)),
         ];
         for (head, expected) in table {
-            let got = parse_request(head.as_bytes(), &LIMITS).map(|head| head.host);
+            let got = parse_request(head.as_bytes(), &LIMITS, space()).map(|head| head.host);
             assert_eq!(got, expected, "{head:?}");
         }
     }
@@ -244,7 +249,8 @@ mod tests {
         ];
         for (method, lines, expected) in table {
             let text = format!("{method} / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
-            let got = parse_request(text.as_bytes(), &LIMITS).map(|head| head.max_forwards);
+            let got =
+                parse_request(text.as_bytes(), &LIMITS, space()).map(|head| head.max_forwards);
             assert_eq!(got, expected, "{text:?}");
         }
     }
@@ -263,7 +269,7 @@ mod tests {
         ];
         for (version, lines, expected) in table {
             let text = format!("POST / {version}\r\nHost: h\r\n{lines}\r\n");
-            let head = parse_request(text.as_bytes(), &LIMITS).unwrap();
+            let head = parse_request(text.as_bytes(), &LIMITS, space()).unwrap();
             assert_eq!(head.expects_continue, expected, "{text:?}");
         }
     }

@@ -3,7 +3,7 @@
 use super::Limits;
 use super::bytes::{VALUE, all, trim};
 use super::fault::Fault;
-use super::fields::Fields;
+use super::fields::{FieldSpace, Fields};
 use super::framing::{ResponseFraming, Told, Version, is_persistent, told};
 use super::request::split_start_line;
 
@@ -44,7 +44,7 @@ impl ResponseHead<'_> {
 ///
 /// `head` is what a [`super::HeadScanner`] passed, including the empty line at the end;
 /// `to_head_request`: the request was HEAD, so that no body follows. Of `limits`, only the
-/// number of fields counts.
+/// number of fields counts. They are listed in `space`.
 ///
 /// # Errors
 /// The upstream's fault; its connection is of no further use.
@@ -52,10 +52,11 @@ pub fn parse_response<'h>(
     head: &'h [u8],
     to_head_request: bool,
     limits: &Limits,
+    space: &'h mut FieldSpace,
 ) -> Result<ResponseHead<'h>, Fault> {
     let (line, section) = split_start_line(head)?;
     let (version, status, reason) = parse_status_line(line)?;
-    let fields = Fields::parse(section, limits.fields)?;
+    let fields = Fields::parse(section, limits.fields, space)?;
     let told = told(version, &fields)?;
     let bodiless = to_head_request || matches!(status, 100..200 | 204 | 304);
     let framing = match told {
@@ -99,6 +100,7 @@ fn parse_status_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fields::space;
     use super::*;
     use std::format;
 
@@ -162,7 +164,7 @@ mod tests {
         ];
         for (version, status, to_head, lines, framing, persistent) in table {
             let text = format!("HTTP/{version} {status} x\r\n{lines}\r\n");
-            let head = parse_response(text.as_bytes(), to_head, &LIMITS).unwrap();
+            let head = parse_response(text.as_bytes(), to_head, &LIMITS, space()).unwrap();
             assert_eq!((head.framing, head.persistent), (framing, persistent), "{text:?}");
             assert_eq!(head.is_interim(), status == 100);
         }
@@ -179,7 +181,7 @@ mod tests {
             ("", false),
         ] {
             let text = format!("HTTP/1.1 200 OK\r\n{field}\r\n");
-            let head = parse_response(text.as_bytes(), false, &LIMITS).unwrap();
+            let head = parse_response(text.as_bytes(), false, &LIMITS, space()).unwrap();
             assert_eq!(head.is_event_stream(), is, "{field}");
         }
     }
@@ -198,12 +200,12 @@ mod tests {
         for (lines, fault) in table {
             for to_head in [false, true] {
                 let text = format!("HTTP/1.1 200 OK\r\n{lines}\r\n");
-                let got = parse_response(text.as_bytes(), to_head, &LIMITS);
+                let got = parse_response(text.as_bytes(), to_head, &LIMITS, space());
                 assert_eq!(got.unwrap_err(), fault, "{lines:?}");
             }
         }
         let old = b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let got = parse_response(old, false, &LIMITS);
+        let got = parse_response(old, false, &LIMITS, space());
         assert_eq!(got.unwrap_err(), Fault::CodingInOldVersion);
     }
 }

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use exchange::{Exchange, Proxy, Refusal, Then};
 use pool::{Chain, Rank};
-use wire::http1::{Fault, Limits, ResponseFraming, parse_response};
+use wire::http1::{Fault, FieldSpace, Limits, ResponseFraming, parse_response};
 
 use super::super::Http;
 use super::desk::{Came, Desk};
@@ -31,7 +31,8 @@ fn refuse(
 /// The body of a whole response, or what it says of its length when it answers HEAD.
 fn read(text: &[u8], to_head: bool) -> (u16, bool, u64, Vec<u8>) {
     let end = text.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    let head = parse_response(&text[..end], false, &LIMITS).unwrap();
+    let mut space = FieldSpace::new();
+    let head = parse_response(&text[..end], false, &LIMITS, &mut space).unwrap();
     let ResponseFraming::Length(length) = head.framing else { panic!("a refusal has a length") };
     let body = text[end..].to_vec();
     assert!(to_head || body.len() as u64 == length, "{}", text.escape_ascii());

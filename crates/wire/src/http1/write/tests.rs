@@ -1,3 +1,4 @@
+use super::super::fields::space;
 use super::*;
 use crate::http1::{HOST_MAX, Limits, parse_request, parse_response};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -17,7 +18,7 @@ const FORWARDING: Forwarding<'_> = Forwarding {
 };
 
 fn request(text: &str, forwarding: &Forwarding<'_>, length: Option<u64>) -> String {
-    let head = parse_request(text.as_bytes(), &LIMITS).unwrap();
+    let head = parse_request(text.as_bytes(), &LIMITS, space()).unwrap();
     let mut room = vec![0; text.len() + 1024];
     let mut writer = Writer::new(&mut room);
     write_request(&mut writer, &head, forwarding).unwrap();
@@ -95,7 +96,7 @@ fn growth_is_bounded() {
 #[test]
 fn every_room_too_small_is_full() {
     let text = "GET /a HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n";
-    let head = parse_request(text.as_bytes(), &LIMITS).unwrap();
+    let head = parse_request(text.as_bytes(), &LIMITS, space()).unwrap();
     let needed = request(text, &FORWARDING, Some(7)).len();
     for size in 0..=needed {
         let mut room = vec![0; size];
@@ -107,7 +108,7 @@ fn every_room_too_small_is_full() {
 }
 
 fn response(text: &str, to_head: bool, connection: ConnectionField, body: Sent) -> String {
-    let head = parse_response(text.as_bytes(), to_head, &LIMITS).unwrap();
+    let head = parse_response(text.as_bytes(), to_head, &LIMITS, space()).unwrap();
     let delivery = Delivery { date: DATE, connection, body, trailers: false, request_id: None };
     response_by(&head, &delivery)
 }
@@ -227,7 +228,7 @@ fn a_request_id_replaces_what_came() {
     assert_eq!(written.to_ascii_lowercase().matches("request").count(), 1, "{written}");
 
     let text = "HTTP/1.1 204 No\r\nDate: d\r\nX-Request-Id: theirs\r\n\r\n";
-    let head = parse_response(text.as_bytes(), false, &LIMITS).unwrap();
+    let head = parse_response(text.as_bytes(), false, &LIMITS, space()).unwrap();
     let delivery = Delivery {
         date: DATE,
         connection: ConnectionField::None,
@@ -244,7 +245,7 @@ fn a_request_id_replaces_what_came() {
 #[test]
 fn trailers_are_announced_when_they_follow() {
     let text = "HTTP/1.1 200 OK\r\nDate: d\r\nTrailer: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-    let head = parse_response(text.as_bytes(), false, &LIMITS).unwrap();
+    let head = parse_response(text.as_bytes(), false, &LIMITS, space()).unwrap();
     for trailers in [true, false] {
         let delivery = Delivery {
             date: DATE,
