@@ -321,7 +321,6 @@ fn a_slow_disk_slows_what_needs_it_down_and_loses_nothing() {
         seen.extend(server.as_ref().map(Peer::read).unwrap_or_default());
     }
     assert!(body_of(&seen) == body, "{} bytes of {}", seen.len(), body.len());
-    assert!(house.sum(|c| c.spool_waits.get()) == 0 || taken == sent.len());
     server.expect("it was served").write_all(OK);
     house.settle();
     assert_eq!(status(&text(&client)), 200);
@@ -369,7 +368,6 @@ fn slow_requests_go_to_disk_when_the_pool_is_short() {
     }
     assert!(house.sum(|c| c.spooled_for_others.get()) > 0);
     assert_eq!(house.sum(|c| c.clients_closed[CloseReason::Refused as usize].get()), 0);
-    let mut served = 0;
     let mut servers = Vec::new();
     for client in &slow {
         client.write_all(&sent[3000..]);
@@ -386,9 +384,7 @@ fn slow_requests_go_to_disk_when_the_pool_is_short() {
         }
         let told = text(client);
         assert_eq!(status(&told), 200, "{told}");
-        served += 1;
     }
-    assert_eq!(served, 20);
     house.assert_quiet();
 }
 
