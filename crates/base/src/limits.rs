@@ -50,6 +50,9 @@ pub const LISTENERS_MAX: u32 = 64;
 
 /// Connections accepted in one turn before others get theirs.
 pub const ACCEPT_BATCH: u32 = 32;
+/// How long a client that has just come may go unwatched by the kernel: so long its reset may go
+/// unnoticed.
+pub const WATCH_LATE: Duration = Duration::from_millis(5);
 /// Events taken from the kernel in one turn.
 pub const EVENT_BATCH: usize = 256;
 /// Buffers filled by one receive.

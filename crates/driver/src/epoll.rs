@@ -47,6 +47,8 @@ impl Epoll {
 }
 
 impl Watcher for Epoll {
+    const WATCHING_IS_A_CALL: bool = true;
+
     fn add(&mut self, socket: Socket, entry: &mut Entry) -> Result<(), Errno> {
         let events = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let descriptor = entry.descriptor().ok_or(Errno::BADF)?;

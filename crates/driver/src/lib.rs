@@ -105,7 +105,8 @@ pub trait Driver {
     fn attach(&mut self, detached: Self::Detached, owner: Owner) -> Result<Socket, ConnectFault>;
 
     /// Asks for one [`Completion::Readable`] as soon as data, the end or a failure can be
-    /// received. Costs nothing while nothing arrives: this is what a parked client is.
+    /// received. Costs nothing while nothing arrives: this is what a parked client is. Of a client
+    /// that has just come it may be a guess: then the receive finds nothing.
     fn arm(&mut self, socket: Socket);
 
     /// Takes [`arm`](Self::arm) and [`await_end`](Self::await_end) back. A completion already
@@ -120,6 +121,11 @@ pub trait Driver {
     /// Whether nothing (data, end, failure) is known to have arrived: the test of an idle
     /// connection before it is used again.
     fn is_quiet(&mut self, socket: Socket) -> bool;
+
+    /// Whether something is known to have arrived that was not received. Unlike
+    /// [`is_quiet`](Self::is_quiet) it never asks the kernel: enough for a peer that has promised
+    /// to send nothing more.
+    fn has_unread(&mut self, socket: Socket) -> bool;
 
     /// Receives what is there behind the chain's last byte, as `fill` allows; the first fresh
     /// buffer is the promised one, if there is a promise.

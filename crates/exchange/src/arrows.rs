@@ -34,6 +34,7 @@ impl Exchange {
             began,
             facts: Facts::default(),
             then: Then::default(),
+            newcomer: false,
             request_id: RequestId::NONE,
             sending: false,
             rest: Chain::new(),

@@ -26,6 +26,8 @@ pub struct Exchange {
     pub facts: Facts,
     /// What becomes of the client afterwards.
     pub then: Then,
+    /// Whether its client has not said a word before.
+    pub newcomer: bool,
     /// Whether bytes given to the client's transport are still under way there.
     pub sending: bool,
     /// Bytes behind this request: a pipelined one (RFC 9112 §9.3.2). They belong to the

@@ -316,6 +316,10 @@ impl Driver for MemoryDriver {
         })
     }
 
+    fn has_unread(&mut self, socket: Socket) -> bool {
+        !self.is_quiet(socket)
+    }
+
     fn receive(
         &mut self,
         socket: Socket,

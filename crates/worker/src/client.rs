@@ -158,6 +158,11 @@ impl Clients {
         self.deadlines.arm(&mut Table(&mut self.table), id.0, patience as usize, now.tick());
     }
 
+    /// Whether it has not said a word so far.
+    pub(crate) fn is_new(&self, id: ClientId) -> bool {
+        self.get(id).is_some_and(|client| client.class.is(Patience::New as usize))
+    }
+
     pub(crate) fn disarm(&mut self, id: ClientId) {
         self.deadlines.disarm(&mut Table(&mut self.table), id.0);
     }

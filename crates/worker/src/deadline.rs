@@ -21,6 +21,11 @@ pub(crate) struct ClassMark(u8);
 
 impl ClassMark {
     pub(crate) const NONE: Self = Self(NO_CLASS);
+
+    /// Whether the record waits in this class.
+    pub(crate) fn is(self, class: usize) -> bool {
+        usize::from(self.0) == class
+    }
 }
 
 /// A table whose records have a timer.

@@ -69,6 +69,8 @@ impl<D: Driver> Worker<D> {
         let class = usize::from(exchange.facts.status / 100).clamp(1, 5) - 1;
         self.counters.requests[class].increment();
         self.counters.request_seconds.observe(self.now.since(exchange.began));
+        // Who asks for the end of the connection sends nothing after that (RFC 9112 §9.6).
+        let promised_nothing = !exchange.facts.persistent;
         let rest = exchange.rest.take();
         self.ledger.served(id, rest.len());
         // The server answered before the end of a streamed body.
@@ -86,8 +88,7 @@ impl<D: Driver> Worker<D> {
             Then::Close | Then::Linger => {
                 let unread = !rest.is_empty() || then == Then::Linger;
                 self.pool.release(rest);
-                let socket = self.clients.get(client).map(|client| client.socket);
-                if unread || socket.is_some_and(|socket| !self.driver.is_quiet(socket)) {
+                if unread || self.has_more(client, promised_nothing) {
                     let reason = match then {
                         Then::Linger if !cut_short => CloseReason::Refused,
                         _ => CloseReason::Done,
@@ -97,6 +98,18 @@ impl<D: Driver> Worker<D> {
                     self.close_client(client, CloseReason::Done);
                 }
             }
+        }
+    }
+
+    /// Whether the client has sent more than was received.
+    fn has_more(&mut self, id: ClientId, promised_nothing: bool) -> bool {
+        let Some(socket) = self.clients.get(id).map(|client| client.socket) else {
+            return false;
+        };
+        if promised_nothing {
+            self.driver.has_unread(socket)
+        } else {
+            !self.driver.is_quiet(socket)
         }
     }
 

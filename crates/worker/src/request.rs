@@ -36,7 +36,8 @@ impl<D: Driver> Worker<D> {
         let listener = client.listener();
         let group = self.plan.listeners[listener.index()].group;
         let early = input.len();
-        let exchange = Exchange::begin(id, listener, group, self.now, input);
+        let mut exchange = Exchange::begin(id, listener, group, self.now, input);
+        exchange.newcomer = self.clients.is_new(id);
         let exchange = match self.exchanges.insert(exchange) {
             Ok(index) => ExchangeId(index),
             Err(mut exchange) => {
@@ -128,9 +129,14 @@ impl<D: Driver> Worker<D> {
         )
     }
 
+    /// Nothing had come after all.
     fn back_to_parked(&mut self, id: ExchangeId) {
+        let newcomer = self.exchanges.get(id.0).is_some_and(|exchange| exchange.newcomer);
         if let Some(client) = self.end_exchange(id) {
             self.park(client);
+            if newcomer {
+                self.clients.arm(client, Patience::New, self.now);
+            }
         }
     }
 

@@ -5,9 +5,11 @@ use std::os::fd::OwnedFd;
 
 use base::id::ListenerId;
 use base::limits::ACCEPT_BATCH;
+use base::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{self, SocketAddrAny, SocketFlags};
 
+use super::newcomers::Newcomers;
 use super::notes::{Note, Notes};
 use super::table::{Flags, Table};
 use super::watcher::Watcher;
@@ -22,6 +24,14 @@ pub(crate) struct Door {
     /// Clients to take in the next turn. One while they come singly, so that no accept only
     /// finds that nobody is left and other workers get theirs; doubled while more are there.
     batch: u32,
+}
+
+/// Where those who arrive are entered.
+pub(crate) struct Arrivals<'a> {
+    pub(crate) table: &'a mut Table,
+    pub(crate) notes: &'a mut Notes,
+    pub(crate) newcomers: &'a mut Newcomers,
+    pub(crate) now: Instant,
 }
 
 /// How a turn of accepting ended.
@@ -65,11 +75,10 @@ impl Door {
         &mut self,
         id: ListenerId,
         watcher: &mut impl Watcher,
-        (table, notes): (&mut Table, &mut Notes),
+        mut arrivals: Arrivals<'_>,
     ) {
         if let Some(listener) = &self.listener {
-            while accept_batch(listener, id, ACCEPT_BATCH, (watcher, table, notes)).0 == Turn::Full
-            {
+            while accept_batch(listener, id, ACCEPT_BATCH, watcher, &mut arrivals).0 == Turn::Full {
             }
         }
         self.close(id, watcher);
@@ -81,14 +90,14 @@ impl Door {
         &mut self,
         id: ListenerId,
         watcher: &mut impl Watcher,
-        (table, notes): (&mut Table, &mut Notes),
+        mut arrivals: Arrivals<'_>,
         room: &mut u32,
     ) {
         let Some(listener) = self.listener.as_ref().filter(|_| self.open) else {
             return;
         };
         let batch = self.batch.min(*room);
-        let (turn, accepted) = accept_batch(listener, id, batch, (watcher, table, notes));
+        let (turn, accepted) = accept_batch(listener, id, batch, watcher, &mut arrivals);
         *room -= accepted;
         self.batch = match turn {
             Turn::Full => (self.batch * 2).min(ACCEPT_BATCH),
@@ -98,7 +107,7 @@ impl Door {
             Turn::Empty | Turn::Full => watcher.again(id, listener),
             Turn::Short(fault) => {
                 self.close(id, watcher);
-                notes.push(Note::AcceptFailed { listener: id, fault });
+                arrivals.notes.push(Note::AcceptFailed { listener: id, fault });
             }
         }
     }
@@ -109,16 +118,17 @@ fn accept_batch(
     listener: &Listener,
     id: ListenerId,
     batch: u32,
-    (watcher, table, notes): (&mut impl Watcher, &mut Table, &mut Notes),
+    watcher: &mut impl Watcher,
+    arrivals: &mut Arrivals<'_>,
 ) -> (Turn, u32) {
     let mut accepted = 0;
     for _ in 0..batch {
-        if table.is_full() {
+        if arrivals.table.is_full() {
             return (Turn::Short(AcceptFault::Table), accepted);
         }
         match net::acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok((descriptor, peer)) => {
-                if admit(descriptor, peer_ip(peer), id, (watcher, table, notes)).is_err() {
+                if admit(descriptor, peer_ip(peer), id, watcher, arrivals).is_err() {
                     return (Turn::Short(AcceptFault::Memory), accepted);
                 }
                 accepted += 1;
@@ -135,17 +145,21 @@ fn accept_batch(
 }
 
 /// Takes an accepted client in.
-fn admit(
+fn admit<W: Watcher>(
     descriptor: OwnedFd,
     peer: IpAddr,
     listener: ListenerId,
-    (watcher, table, notes): (&mut impl Watcher, &mut Table, &mut Notes),
+    watcher: &mut W,
+    Arrivals { table, notes, newcomers, now }: &mut Arrivals<'_>,
 ) -> Result<(), Errno> {
     let socket = table.insert(descriptor, 0, Flags::WRITABLE).map_err(|_| Errno::NOSPC)?;
     let Some(entry) = table.get(socket) else {
         return Err(Errno::BADF);
     };
-    if let Err(error) = watcher.add(socket, entry) {
+    if W::WATCHING_IS_A_CALL && newcomers.are_eager() {
+        entry.flags.set(Flags::UNWATCHED.and(Flags::READABLE));
+        newcomers.push(socket, *now);
+    } else if let Err(error) = watcher.add(socket, entry) {
         drop(table.take(socket));
         table.free(socket.index);
         return Err(error);

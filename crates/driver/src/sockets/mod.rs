@@ -4,6 +4,7 @@
 //! - `watcher`: how the kernel tells, by epoll or `io_uring`;
 //! - `mark`: what the kernel reports of a connection, and what that means for it;
 //! - `notes`: what happened, before it is told;
+//! - `newcomers`: clients that are not watched yet;
 //! - `accept`, `connect`, `transfer`: the calls on sockets;
 //! - `clock`: the time, read once a poll;
 //! - `wake`: other threads' way in.
@@ -12,6 +13,7 @@ mod accept;
 mod clock;
 pub(crate) mod connect;
 mod mark;
+mod newcomers;
 mod notes;
 mod table;
 mod transfer;
@@ -36,9 +38,10 @@ use crate::{
     Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, PeerFault, Received, Sent,
     Socket, SpoolRead, Ticket, Wake,
 };
-use accept::Door;
+use accept::{Arrivals, Door};
 use clock::Clock;
 pub(crate) use connect::Server;
+use newcomers::Newcomers;
 use notes::{Note, Notes};
 
 pub(crate) use table::{Entry, Flags, SOCKETS_MAX, Table};
@@ -69,6 +72,7 @@ pub struct SocketDriver<W> {
     pub(crate) watcher: W,
     pub(crate) table: Table,
     notes: Notes,
+    newcomers: Newcomers,
     doors: Vec<Door>,
     /// Clients that may still be accepted.
     room: u32,
@@ -101,6 +105,7 @@ impl<W> SocketDriver<W> {
             watcher,
             table: Table::new(sockets),
             notes: Notes::new(sockets, listeners.len()),
+            newcomers: Newcomers::new(sockets),
             doors: listeners.into_iter().map(Door::new).collect(),
             room: u32::MAX,
             servers: servers
@@ -203,6 +208,10 @@ fn tell_failed(entry: &mut Entry) -> Option<Completion> {
 }
 
 impl<W: Watcher> SocketDriver<W> {
+    /// Whether a `Readable` of a new client may be a guess.
+    #[cfg(test)]
+    pub(crate) const GUESSES: bool = W::WATCHING_IS_A_CALL;
+
     /// Puts a connection under watch.
     fn watch(
         &mut self,
@@ -222,6 +231,23 @@ impl<W: Watcher> SocketDriver<W> {
         Err(ConnectFault::Exhausted)
     }
 
+    /// Puts a client under watch that is not yet. What it has sent meanwhile is told at once.
+    fn watch_newcomer(&mut self, socket: Socket) {
+        let Some(entry) = self.table.get(socket) else { return };
+        if !entry.flags.any(Flags::UNWATCHED) {
+            return;
+        }
+        entry.flags.clear(Flags::UNWATCHED);
+        if self.watcher.add(socket, entry).is_err() {
+            // The kernel has no memory to watch it with.
+            entry.break_with(PeerFault::Lost);
+            entry.flags.set(Flags::WRITABLE);
+            self.notes.readable(socket.index, entry);
+            self.notes.writable(socket.index, entry);
+            self.notes.failed(socket.index, entry);
+        }
+    }
+
     /// The place is given back when nothing refers to it any more.
     fn leave(&mut self, index: u32) {
         if let Some(entry) = self.table.place(index) {
@@ -236,8 +262,13 @@ impl<W: Watcher> SocketDriver<W> {
             let index = calling.trailing_zeros();
             calling &= calling - 1;
             if let Some(door) = self.doors.get_mut(index as usize) {
-                let queues = (&mut self.table, &mut self.notes);
-                door.turn(ListenerId(index), &mut self.watcher, queues, &mut self.room);
+                let arrivals = Arrivals {
+                    table: &mut self.table,
+                    notes: &mut self.notes,
+                    newcomers: &mut self.newcomers,
+                    now: self.clock.now(),
+                };
+                door.turn(ListenerId(index), &mut self.watcher, arrivals, &mut self.room);
             }
         }
     }
@@ -276,8 +307,13 @@ impl<W: Watcher> Driver for SocketDriver<W> {
 
     fn stop_listening(&mut self, listener: ListenerId) {
         if let Some(door) = self.doors.get_mut(listener.index()) {
-            let queues = (&mut self.table, &mut self.notes);
-            door.close_for_good(listener, &mut self.watcher, queues);
+            let arrivals = Arrivals {
+                table: &mut self.table,
+                notes: &mut self.notes,
+                newcomers: &mut self.newcomers,
+                now: self.clock.now(),
+            };
+            door.close_for_good(listener, &mut self.watcher, arrivals);
         }
     }
 
@@ -333,6 +369,9 @@ impl<W: Watcher> Driver for SocketDriver<W> {
             entry.flags.clear(Flags::AWAITS_END);
             entry.flags.set(Flags::ARMED);
             self.notes.readable(socket.index, entry);
+            if !entry.flags.any(Flags::READABLE) {
+                self.watch_newcomer(socket);
+            }
         }
     }
 
@@ -347,6 +386,7 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         if let Some(entry) = self.table.get(socket) {
             entry.flags.set(Flags::AWAITS_END);
             self.notes.ended(socket.index, entry);
+            self.watch_newcomer(socket);
         }
     }
 
@@ -358,12 +398,17 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         if entry.flags.any(Flags::READABLE.and(Flags::ENDED).and(Flags::BROKEN)) {
             return false;
         }
-        if entry.flags.any(Flags::SEEN) && !behind {
+        if entry.flags.any(Flags::SEEN) && !behind && !entry.flags.any(Flags::UNWATCHED) {
             return true;
         }
         // From here on the kernel tells what it does not answer now.
         entry.flags.set(Flags::SEEN);
         entry.descriptor().is_some_and(transfer::peek_is_quiet)
+    }
+
+    fn has_unread(&mut self, socket: Socket) -> bool {
+        let unread = Flags::READABLE.and(Flags::ENDED).and(Flags::BROKEN);
+        self.table.get(socket).is_some_and(|entry| entry.flags.any(unread))
     }
 
     fn receive(
@@ -377,8 +422,14 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         let Some(entry) = self.table.get(socket) else {
             return Received::Failed(PeerFault::Reset);
         };
-        let place = (socket.index, entry);
-        transfer::receive(place, &mut self.notes, pool, chain, (fill, promise))
+        let tried = entry.flags.any(Flags::UNWATCHED) && !entry.flags.any(Flags::SEEN);
+        let place = (socket.index, &mut *entry);
+        let received = transfer::receive(place, &mut self.notes, pool, chain, (fill, promise));
+        if tried && received != Received::NoBuffer {
+            entry.flags.set(Flags::SEEN);
+            self.newcomers.learn(received != Received::Nothing);
+        }
+        received
     }
 
     fn discard(&mut self, socket: Socket) -> Received {
@@ -397,6 +448,7 @@ impl<W: Watcher> Driver for SocketDriver<W> {
             self.notes.writable(socket.index, entry);
             if !entry.flags.any(Flags::WRITABLE) {
                 self.watcher.want_room(socket.index, entry);
+                self.watch_newcomer(socket);
             }
         }
         sent
@@ -474,6 +526,11 @@ impl<W: Watcher> Driver for SocketDriver<W> {
     }
 
     fn poll(&mut self, until: Option<Instant>) {
+        while let Some(socket) = self.newcomers.overdue(&mut self.table, self.clock.now()) {
+            self.watch_newcomer(socket);
+        }
+        let due = self.newcomers.next(&mut self.table);
+        let until = until.into_iter().chain(due).min();
         let spooled = self.desk.as_ref().is_some_and(Desk::has_next);
         let timeout = if self.notes.is_empty() && !spooled {
             self.clock.wait_for(until)

@@ -58,6 +58,9 @@ impl Flags {
     /// A note of that kind is queued.
     pub(crate) const NOTED_ENDED: Self = Self(1 << 18);
 
+    /// A new client that the kernel was not asked to tell of yet.
+    pub(crate) const UNWATCHED: Self = Self(1 << 19);
+
     /// Nothing known.
     pub(crate) const NONE: Self = Self(0);
 

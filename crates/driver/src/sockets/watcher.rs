@@ -19,6 +19,10 @@ use crate::Socket;
 /// While the kernel may still name a place of the table, the entry has a flag of
 /// [`Flags::IN_KERNEL`](super::table::Flags::IN_KERNEL); the place stays taken until it has none.
 pub trait Watcher {
+    /// Whether beginning to watch is a system call of its own, which a client that is gone in a
+    /// moment is better spared.
+    const WATCHING_IS_A_CALL: bool;
+
     /// Watches a connection from now on; one that is being opened, for the outcome first.
     ///
     /// # Errors

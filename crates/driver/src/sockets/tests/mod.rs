@@ -5,6 +5,7 @@ mod closing;
 mod connecting;
 mod listening;
 mod moving;
+mod newcomers;
 mod receiving;
 mod sending;
 
@@ -142,6 +143,16 @@ impl Bench {
 
     pub(super) fn receive(&mut self, socket: Socket) -> (Received, Vec<u8>) {
         self.receive_into(socket, 8)
+    }
+
+    /// Arms for a client that has sent nothing, past the guess that it might have.
+    fn arm_silent(&mut self, socket: Socket, owner: Owner) {
+        self.driver.arm(socket);
+        if UnderTest::GUESSES {
+            assert_eq!(self.settle(), [Completion::Readable { owner }]);
+            assert_eq!(self.receive(socket), (Received::Nothing, Vec::new()));
+            self.driver.arm(socket);
+        }
     }
 
     /// Arms, waits for the `Readable` and receives.

@@ -89,7 +89,7 @@ fn the_end_comes_after_the_bytes() {
 fn the_end_comes_when_it_was_waited_for() {
     let mut bench = Bench::new();
     let (stream, socket) = bench.client(OWNER);
-    bench.driver.arm(socket);
+    bench.arm_silent(socket, OWNER);
     assert_eq!(bench.settle(), []);
     drop(stream);
     assert_eq!(bench.wait(), Completion::Readable { owner: OWNER });
