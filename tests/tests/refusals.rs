@@ -127,6 +127,9 @@ fn ambiguous_lengths_get_400() {
         "Transfer-Encoding: chunked, chunked",
         "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         "Transfer-Encoding: chunked, gzip",
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: xchunked",
+        "Transfer-Encoding: identity",
         "Transfer-Encoding: ,",
         "Transfer-Encoding:",
         "Transfer-Encoding: chunked;q=1",
@@ -196,10 +199,8 @@ fn what_we_do_not_do_gets_501() {
     let case = |what, bytes: &[u8]| -> Case { (what, bytes.to_vec(), 501, "unsupported") };
     let cases = [
         case("CONNECT", b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"),
-        case("gzip", &post("Transfer-Encoding: gzip", "abc")),
         case("gzip, chunked", &post("Transfer-Encoding: gzip, chunked", "0\r\n\r\n")),
-        case("an unknown coding", &post("Transfer-Encoding: xchunked", "0\r\n\r\n")),
-        case("identity", &post("Transfer-Encoding: identity", "abc")),
+        case("an unknown coding", &post("Transfer-Encoding: x, chunked", "0\r\n\r\n")),
     ];
     refuse(&proxy, &upstream, &cases);
     proxy.finish();

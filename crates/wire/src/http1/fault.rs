@@ -59,9 +59,9 @@ pub enum Fault {
     LengthInvalid,
     /// `Transfer-Encoding` in HTTP/1.0 (RFC 9112 §6.1).
     CodingInOldVersion,
-    /// A transfer coding other than `chunked` (RFC 9112 §6.1).
+    /// A transfer coding other than `chunked`, below it (RFC 9112 §6.1).
     CodingUnknown,
-    /// `chunked` before another coding or twice (RFC 9112 §6.3, §7.1).
+    /// `chunked` is not the last coding, or stands there twice (RFC 9112 §6.3, §7.1).
     CodingNotFinal,
     /// A `Transfer-Encoding` that is no list of codings, or `chunked` with parameters.
     CodingInvalid,

@@ -100,7 +100,12 @@ fn transfer_coding(fields: &Fields<'_>) -> Result<Told, Fault> {
         }
         unknown |= !chunked;
     }
-    if unknown { Err(Fault::CodingUnknown) } else { Ok(Told::Chunked) }
+    match (unknown, chunked) {
+        (false, _) => Ok(Told::Chunked),
+        (true, true) => Err(Fault::CodingUnknown),
+        // Where the body ends is unknown, which weighs more than what its coding is.
+        (true, false) => Err(Fault::CodingNotFinal),
+    }
 }
 
 /// Whether the connection may carry another message after this one (RFC 9112 §9.3).
@@ -155,9 +160,11 @@ mod tests {
             ("ChunKed \t", Ok(Told::Chunked)),
             ("gzip, chunked", Err(Fault::CodingUnknown)),
             ("gzip;q=1, chunked", Err(Fault::CodingUnknown)),
-            ("gzip", Err(Fault::CodingUnknown)),
-            ("identity", Err(Fault::CodingUnknown)),
-            ("xchunked", Err(Fault::CodingUnknown)),
+            ("gzip", Err(Fault::CodingNotFinal)),
+            ("gzip;q=1", Err(Fault::CodingNotFinal)),
+            ("identity", Err(Fault::CodingNotFinal)),
+            ("xchunked", Err(Fault::CodingNotFinal)),
+            ("xchunked, chunked", Err(Fault::CodingUnknown)),
             ("chunked, chunked", Err(Fault::CodingNotFinal)),
             ("chunked, gzip", Err(Fault::CodingNotFinal)),
             ("chunked, identity", Err(Fault::CodingNotFinal)),

@@ -193,7 +193,8 @@ mod tests {
             ("Content-Length: 5\r\nContent-Length: 5\r\n", Fault::LengthDiffers),
             ("Content-Length: 5\r\nContent-Length: 6\r\n", Fault::LengthDiffers),
             ("Content-Length: x\r\n", Fault::LengthInvalid),
-            ("Transfer-Encoding: gzip\r\n", Fault::CodingUnknown),
+            ("Transfer-Encoding: gzip\r\n", Fault::CodingNotFinal),
+            ("Transfer-Encoding: gzip, chunked\r\n", Fault::CodingUnknown),
             ("A : b\r\n", Fault::SpaceBeforeColon),
             ("A: b\n", Fault::BareLf),
         ];
