@@ -174,7 +174,13 @@ fn passable(head: &RequestHead<'_>) -> Result<(), Fault> {
         // It did not come over TLS, so that it is for somebody else (RFC 9110 §7.4).
         return Err(Fault::SchemeMisdirected);
     }
-    if head.method == Method::Trace && head.max_forwards == Some(0) {
+    if head.method != Method::Trace {
+        return Ok(());
+    }
+    if !matches!(head.framing, RequestFraming::None | RequestFraming::Length(0)) {
+        return Err(Fault::TraceWithBody);
+    }
+    if head.max_forwards == Some(0) {
         // The final recipient may reflect the request, but what it would show is what others
         // put in on the way, credentials among it; so, like most servers, we do not
         // (RFC 9110 §9.3.8).

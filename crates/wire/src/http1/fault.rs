@@ -69,6 +69,8 @@ pub enum Fault {
     ConnectNotSupported,
     /// TRACE that may go no further (RFC 9110 §7.6.2): see [`super::RequestHead::max_forwards`].
     TraceNotSupported,
+    /// TRACE with a body, which no client may send (RFC 9110 §9.3.8).
+    TraceWithBody,
     /// A target in absolute-form whose scheme is not the connection's (RFC 9110 §7.4).
     SchemeMisdirected,
     /// A `Max-Forwards` of OPTIONS or TRACE that is no number or stands there twice
@@ -134,6 +136,7 @@ impl Fault {
             Self::CodingInvalid => "Transfer-Encoding invalid",
             Self::ConnectNotSupported => "CONNECT not supported",
             Self::TraceNotSupported => "TRACE is not answered here",
+            Self::TraceWithBody => "TRACE with a body",
             Self::SchemeMisdirected => "target scheme is not the connection's",
             Self::MaxForwardsInvalid => "Max-Forwards invalid",
             Self::ChunkSize => "chunk size invalid",

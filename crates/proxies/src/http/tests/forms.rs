@@ -66,6 +66,8 @@ fn what_is_for_nobody_here_is_refused() {
         ("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: a", 400, Fault::MaxForwardsInvalid),
         ("OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0, 1", 400, Fault::MaxForwardsInvalid),
     ];
+        ("TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 1", 400, Fault::TraceWithBody),
+        ("TRACE / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked", 400, Fault::TraceWithBody),
     for (start, status, fault) in table {
         let refusal = Refusal::from(fault);
         assert_eq!(refusal.status(), status);
@@ -78,6 +80,38 @@ fn what_is_for_nobody_here_is_refused() {
 }
 
 #[test]
+#[test]
+fn trace_without_a_body_passes() {
+    for (fields, body) in [("", None), ("Content-Length: 0\r\n", Some(&b""[..]))] {
+        let sent = format!("TRACE / HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+        assert_eq!(seen(&sent), canonical("TRACE", "/", "", body));
+    }
+}
+
+/// Somebody may lead our requests back to us: each round adds a line to `Via`, and a head has
+/// only so many.
+#[test]
+fn a_request_that_comes_back_to_us_is_refused_in_the_end() {
+    let mut sent = String::from("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    let mut rounds = 0;
+    let end = loop {
+        let mut desk = Desk::roomy();
+        let mut exchange = Desk::begin(Chain::new());
+        let came = desk.take_request(&mut exchange, &mut Source::whole(sent.as_bytes()));
+        if came != Came::Complete {
+            desk.end(exchange);
+            break came;
+        }
+        desk.begin_lease(&mut exchange, true);
+        sent = String::from_utf8(desk.write_all(&mut exchange, usize::MAX)).unwrap();
+        desk.end(exchange);
+        rounds += 1;
+        assert_eq!(sent.matches("Via: 1.1 anteroom\r\n").count(), rounds);
+    };
+    assert_eq!(end, Came::Refused(Refusal::HeadTooLarge, Some(Fault::TooManyFields)));
+    assert!(rounds <= MAX_FIELDS, "{rounds}");
+}
+
 fn a_host_that_says_nothing_is_the_default_one() {
     let seen = seen("GET /a HTTP/1.1\r\nHost: \r\n\r\n");
     assert!(seen.starts_with(b"GET /a HTTP/1.1\r\nHost: fallback\r\n"));
