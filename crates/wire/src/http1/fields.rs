@@ -63,7 +63,8 @@ pub enum FieldKind {
     /// What a trusted proxy tells of the client: `Forwarded` (RFC 7239) and `X-Forwarded-*`.
     /// A `_` counts as `-` here, because CGI and its heirs make no difference between them.
     Forwarding,
-    /// An end-to-end field that `Connection` names, so that it is for the next hop only.
+    /// A field that would be passed on, if `Connection` did not name it, so that it is for the
+    /// next hop only.
     Nominated,
 }
 
@@ -129,11 +130,12 @@ impl<'h> Fields<'h> {
         };
         let nominated = Fields { section, lines, present }.nominated()?;
         if nominated != 0 {
-            present |= FieldKind::Nominated.bit();
+            present = 0;
             for (place, line) in lines.iter_mut().enumerate() {
                 if nominated >> place & 1 == 1 {
                     line.kind = FieldKind::Nominated;
                 }
+                present |= line.kind.bit();
             }
         }
         Ok(Self { section, lines, present })
@@ -175,26 +177,29 @@ impl<'h> Fields<'h> {
     }
 
     /// Whether `Connection` lists this option (RFC 9110 §7.6.1).
-    pub(super) fn has_option(&self, option: &str) -> bool {
-        let mut listed = self.of(FieldKind::Connection).flat_map(elements);
-        listed.any(|element| element.eq_ignore_ascii_case(option.as_bytes()))
+    pub(super) fn has_option(&self, option: impl AsRef<[u8]>) -> bool {
+        self.options().any(|listed| listed.eq_ignore_ascii_case(option.as_ref()))
     }
 
-    /// Which lines `Connection` names, a bit for each. Only end-to-end fields can be named away:
-    /// framing, `Host` and the rest are handled by what they are, whatever `Connection` says.
+    /// What `Connection` lists, empty elements included.
+    pub(super) fn options(&self) -> impl Iterator<Item = &'h [u8]> {
+        self.of(FieldKind::Connection).flat_map(elements)
+    }
+
+    /// Which lines `Connection` names, a bit for each.
     fn nominated(&self) -> Result<u128, Fault> {
         if !self.has(FieldKind::Connection) {
             return Ok(0);
         }
         let mut options = ArrayVec::<&[u8], MAX_OPTIONS>::new();
-        for option in self.of(FieldKind::Connection).flat_map(elements) {
+        for option in self.options() {
             options.try_push(option).map_err(|_| Fault::TooManyOptions)?;
         }
         let mut nominated = 0;
         for (place, line) in self.lines.iter().enumerate() {
             let name = line.field(self.section).name;
             let named = || options.iter().any(|option| option.eq_ignore_ascii_case(name));
-            if line.kind == FieldKind::EndToEnd && named() {
+            if line.kind.can_be_nominated() && named() {
                 nominated |= 1 << place;
             }
         }
@@ -245,6 +250,23 @@ fn place(section: &[u8], part: &[u8]) -> Result<[u16; 2], Fault> {
 }
 
 impl FieldKind {
+    /// Whether `Connection` can name such a field away (RFC 9110 §7.6.1). The others are read
+    /// whatever it says, and never passed on as they came: framing, `Host` and what is for the
+    /// next hop anyway. (Three of them mean something in requests only: see
+    /// [`super::write_response`].)
+    const fn can_be_nominated(self) -> bool {
+        matches!(
+            self,
+            Self::EndToEnd
+                | Self::Via
+                | Self::Date
+                | Self::Trailer
+                | Self::RequestId
+                | Self::AccelBuffering
+                | Self::Forwarding
+        )
+    }
+
     const fn bit(self) -> u32 {
         1 << self as u8
     }
@@ -444,13 +466,14 @@ mod tests {
     }
 
     #[test]
-    fn connection_names_end_to_end_fields_only() {
+    fn connection_names_what_would_be_passed_on() {
         let section = "A: 1\r\nConnection: a , X-B,close\r\nHost: h\r\nContent-Length: 1\r\n\
                        connection: host, content-length,, via\r\nx-b: 2\r\nVia: v\r\nC: 3\r\n\r\n";
         let fields = parse(section).unwrap();
         let nominated = fields.iter().filter(|field| field.kind == FieldKind::Nominated);
         let names: Vec<_> = nominated.map(|field| field.name).collect();
-        assert_eq!(names, [&b"A"[..], b"x-b"]);
+        assert_eq!(names, [&b"A"[..], b"x-b", b"Via"]);
+        assert!(fields.has(FieldKind::Host) && !fields.has(FieldKind::Via));
         assert!(fields.has_option("close") && fields.has_option("VIA"));
         assert!(!fields.has_option("keep-alive"));
     }

@@ -3,7 +3,7 @@
 
 use core::net::IpAddr;
 
-use super::fields::{FieldKind, Fields};
+use super::fields::FieldKind;
 use super::framing::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
@@ -54,6 +54,7 @@ pub fn write_request(
     w.field(b"Host", host.as_bytes())?;
     for field in head.fields.iter() {
         match (field.kind, head.max_forwards) {
+            (FieldKind::MaxForwards, None) if head.fields.has_option(field.name) => {}
             (FieldKind::MaxForwards, Some(left)) => {
                 // At 0 it is not passed on, but may be kept in this form until it is answered.
                 w.push(b"Max-Forwards: ")?;
@@ -204,7 +205,7 @@ pub fn write_response(
     w.push(head.reason)?;
     w.push(b"\r\n")?;
     let keeps_length = delivery.body == Sent::AsIs && !head.is_interim() && head.status != 204;
-    write_response_fields(w, &head.fields, keeps_length, delivery)?;
+    write_response_fields(w, head, keeps_length, delivery)?;
     if !head.is_interim() && !head.fields.has(FieldKind::Date) {
         w.field(b"Date", delivery.date)?;
     }
@@ -214,40 +215,47 @@ pub fn write_response(
     if delivery.body == Sent::Chunked {
         w.push(b"Transfer-Encoding: chunked\r\n")?;
     }
+    if names_upgrade(head) {
+        w.push(b"Connection: upgrade\r\n")?;
+    }
     write_connection(w, delivery.connection)?;
     w.push(b"\r\n")
 }
 
 fn write_response_fields(
     w: &mut Writer<'_>,
-    fields: &Fields<'_>,
+    head: &ResponseHead<'_>,
     keeps_length: bool,
     delivery: &Delivery<'_>,
 ) -> Result<(), Full> {
-    for field in fields.iter() {
+    for field in head.fields.iter() {
         let kept = match field.kind {
             FieldKind::ContentLength => keeps_length,
             FieldKind::Trailer => delivery.trailers,
             FieldKind::RequestId => delivery.request_id.is_none(),
+            FieldKind::Upgrade => names_upgrade(head),
             FieldKind::TransferEncoding
             | FieldKind::Connection
-            | FieldKind::Upgrade
             | FieldKind::HopByHop
             | FieldKind::AccelBuffering
             | FieldKind::Nominated => false,
-            FieldKind::EndToEnd
-            | FieldKind::Host
-            | FieldKind::Expect
-            | FieldKind::Via
-            | FieldKind::Date
-            | FieldKind::MaxForwards
-            | FieldKind::Forwarding => true,
+            // In a response these are fields like any other.
+            FieldKind::Host | FieldKind::Expect | FieldKind::MaxForwards => {
+                !head.fields.has_option(field.name)
+            }
+            FieldKind::EndToEnd | FieldKind::Via | FieldKind::Date | FieldKind::Forwarding => true,
         };
         if kept {
             w.field(field.name, field.value)?;
         }
     }
     Ok(())
+}
+
+/// Whether the response must say to which protocols a client should switch. Nothing is switched
+/// through us, but 426 means nothing without them (RFC 9110 §15.5.22).
+const fn names_upgrade(head: &ResponseHead<'_>) -> bool {
+    head.status == 426 && head.fields.has(FieldKind::Upgrade)
 }
 
 pub(super) fn write_connection(w: &mut Writer<'_>, field: ConnectionField) -> Result<(), Full> {

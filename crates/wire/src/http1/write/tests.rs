@@ -166,6 +166,9 @@ fn bodies_and_connections() {
         (200, chunked, true, ConnectionField::None, Sent::AsIs, ""),
         (304, length, false, ConnectionField::None, Sent::AsIs, length),
         (204, length, false, ConnectionField::None, Sent::AsIs, ""),
+        (204, chunked, false, ConnectionField::None, Sent::AsIs, ""),
+        (304, chunked, false, ConnectionField::None, Sent::AsIs, ""),
+        (103, chunked, false, ConnectionField::None, Sent::AsIs, ""),
     ];
     for (status, sent, to_head, connection, body, expected) in table {
         let text = format!("HTTP/1.1 {status} x\r\nDate: d\r\n{sent}\r\n");
@@ -176,6 +179,89 @@ fn bodies_and_connections() {
             "{text:?}"
         );
     }
+}
+
+/// Of no concern to a gateway: conditions, ranges, credentials, what is negotiated and cached; in
+/// their order, repeated or not, whatever the method.
+#[test]
+fn what_is_for_the_two_ends_passes_as_it_came() {
+    let fields = "If-Match: \"a\"\r\nIf-None-Match: W/\"b\", *\r\nRange: bytes=5-,-9\r\n\
+        If-Range: \"c\"\r\nIf-Modified-Since: Sunday, 06-Nov-94 08:49:37 GMT\r\n\
+        If-Unmodified-Since: never\r\nAuthorization: Basic eA==\r\nCookie: a\r\nX: 1\r\n\
+        Content-Range: bytes 1-2/3\r\nContent-Encoding: x-gzip\r\nContent-Location: /l\r\n\
+        Accept-Encoding: , gzip;q=0.0001,\r\nCookie: b\r\nCache-Control: no-transform\r\n\
+        Referer: /r#f\r\nUser-Agent: (\\)) \"\r\nX: 2\r\nDate: then\r\nx: 3\r\n";
+    for method in ["GET", "OPTIONS", "BREW"] {
+        let written =
+            request(&format!("{method} / HTTP/1.1\r\nHost: h\r\n{fields}\r\n"), &FORWARDING, None);
+        let start = format!("{method} / HTTP/1.1\r\nHost: h\r\n{fields}X-Forwarded-For: ");
+        assert!(written.starts_with(&start), "{written}");
+    }
+    let fields = "Date: then\r\nServer: s\r\nAllow: GET, BREW\r\nVary: *, a\r\nETag: W/\"b\"\r\n\
+        WWW-Authenticate: Basic realm=\"a, b\", X c=d\r\nSet-Cookie: a\r\nX: 1\r\n\
+        WWW-Authenticate: Y\r\nLocation: /l#f\r\nContent-Range: bytes */3\r\n\
+        Accept-Ranges: none\r\nCache-Control: no-transform\r\nSet-Cookie: b\r\n\
+        Last-Modified: tomorrow\r\nRetry-After: soon\r\nx: 2\r\nContent-Length: 0\r\n";
+    for status in [200, 206, 299, 307, 401, 405, 416, 599] {
+        let sent = format!("HTTP/1.1 {status} x\r\n{fields}\r\n");
+        assert_eq!(response(&sent, false, ConnectionField::None, Sent::AsIs), sent);
+    }
+}
+
+/// What is named is for the next hop only, whatever it is; what frames and routes is never
+/// passed on as it came, so that it is not missed.
+#[test]
+fn connection_names_away_what_would_be_passed_on() {
+    let sent = "GET / HTTP/1.1\r\nHost: h\r\nVia: 1.1 before\r\nDate: d\r\nX-Request-ID: i\r\n\
+        Max-Forwards: 3\r\nX-Accel-Buffering: no\r\nCookie: c\r\nX: 1\r\n\
+        Connection: via, DATE,x-request-id , max-forwards,\r\n\
+        Connection: x-accel-buffering,host,,cookie, content-length\r\n\r\n";
+    let written = request(sent, &FORWARDING, Some(0));
+    let canonical = "GET / HTTP/1.1\r\nHost: h\r\nX: 1\r\n\
+        X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: h\r\n\
+        Forwarded: for=192.0.2.1;host=\"h\";proto=http\r\nVia: 1.1 anteroom\r\n\
+        Content-Length: 0\r\n\r\n";
+    assert_eq!(written, canonical);
+    // A count that was begun goes on.
+    let counted =
+        "OPTIONS / HTTP/1.1\r\nHost: h\r\nConnection: max-forwards\r\nMax-Forwards: 3\r\n\r\n";
+    assert!(request(counted, &FORWARDING, None).contains("\r\nMax-Forwards: 2\r\n"));
+
+    let sent = "HTTP/1.1 200 OK\r\nVia: 1.1 b\r\nDate: d\r\nForwarded: for=c\r\nHost: h\r\n\
+        X-Forwarded-For: c\r\nExpect: e\r\nMax-Forwards: 1\r\nX-Request-ID: i\r\nX: 1\r\n\
+        Trailer: x\r\nContent-Length: 5\r\nServer: s\r\n\
+        Connection: via, date, forwarded, host, x-forwarded-for, expect, max-forwards\r\n\
+        Connection: x-request-id, trailer, content-length, server\r\n\r\n";
+    let head = parse_response(sent.as_bytes(), false, &LIMITS, space()).unwrap();
+    let delivery = Delivery {
+        date: DATE,
+        connection: ConnectionField::None,
+        body: Sent::AsIs,
+        trailers: true,
+        request_id: None,
+    };
+    let canonical = "HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 5\r\n\
+        Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+    assert_eq!(response_by(&head, &delivery), canonical);
+}
+
+/// Nothing is switched through us, but 426 without `Upgrade` would say nothing.
+#[test]
+fn a_required_upgrade_is_named() {
+    let sent = "HTTP/1.1 426 x\r\nDate: d\r\nConnection: upgrade, close\r\nUpgrade: a/1, b\r\n\
+        X: 1\r\nUpgrade: c\r\nContent-Length: 0\r\n\r\n";
+    let fields = "Date: d\r\nUpgrade: a/1, b\r\nX: 1\r\nUpgrade: c\r\nContent-Length: 0\r\n\
+        Connection: upgrade\r\n";
+    for (connection, ours) in
+        [(ConnectionField::None, ""), (ConnectionField::Close, "Connection: close\r\n")]
+    {
+        let expected = format!("HTTP/1.1 426 x\r\n{fields}{ours}\r\n");
+        assert_eq!(response(sent, false, connection, Sent::AsIs), expected);
+    }
+    let other = response(&sent.replace("426", "400"), false, ConnectionField::None, Sent::AsIs);
+    assert!(!other.to_ascii_lowercase().contains("upgrade"), "{other}");
+    let silent = "HTTP/1.1 426 x\r\nDate: d\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(response(silent, false, ConnectionField::None, Sent::AsIs), silent);
 }
 
 #[test]
