@@ -6,7 +6,7 @@ use exchange::{Exchange, Responded, ResponseBody, Room, State, Then};
 use pool::Chain;
 use wire::http1::{
     ChunkReader, ConnectionField, Delivery, Fault, FieldSpace, HeadScanner, Keep, ResponseFraming,
-    Sent, Writer, parse_response, write_response,
+    ResponseHead, Sent, Writer, parse_response, write_response,
 };
 
 use super::drain::{begin_body, body_begins, body_ended, body_grew};
@@ -104,7 +104,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         let canonical = writer.len();
         return interim_is_there(exchange, end, canonical, room);
     }
-    let body = Body::of(head.framing, facts.old_version);
+    let body = Body::of(&head, facts.old_version);
     // Of an upload that goes on, the rest is not read: the connection ends with the response.
     let uploads = exchange.upload.is_some();
     let keep = facts.persistent && !room.draining && !body.ends_with_connection && !uploads;
@@ -112,7 +112,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         date: room.date,
         connection: connection_field(keep, facts.old_version),
         body: body.sent,
-        trailers: matches!(body.reader, ResponseBody::Chunked(_)) && body.sent == Sent::Chunked,
+        trailers: body.trailers,
         request_id: request_id.get(),
     };
     let written = write_response(&mut writer, &head, &delivery)
@@ -222,11 +222,14 @@ struct Body {
     reader: ResponseBody,
     sent: Sent,
     ends_with_connection: bool,
+    /// Whether the server's trailers are passed on.
+    trailers: bool,
 }
 
 impl Body {
-    fn of(framing: ResponseFraming, to_old_version: bool) -> Self {
-        let (reader, sent, ends_with_connection) = match framing {
+    fn of(head: &ResponseHead<'_>, to_old_version: bool) -> Self {
+        let mut trailers = false;
+        let (reader, sent, ends_with_connection) = match head.framing {
             ResponseFraming::None => (ResponseBody::Length(0), Sent::AsIs, false),
             ResponseFraming::Length(length) => (ResponseBody::Length(length), Sent::AsIs, false),
             ResponseFraming::Chunked if to_old_version => {
@@ -234,7 +237,9 @@ impl Body {
                 (ResponseBody::Chunked(chunks), Sent::UntilClose, true)
             }
             ResponseFraming::Chunked => {
-                let chunks = ChunkReader::new(Keep::Framed);
+                // Which of them `Connection` names would have to be kept for so long.
+                trailers = !head.nominates_trailers();
+                let chunks = ChunkReader::new(if trailers { Keep::Framed } else { Keep::Chunks });
                 (ResponseBody::Chunked(chunks), Sent::Chunked, false)
             }
             ResponseFraming::UntilClose if to_old_version => {
@@ -245,7 +250,7 @@ impl Body {
                 (reader, Sent::Chunked, false)
             }
         };
-        Self { reader, sent, ends_with_connection }
+        Self { reader, sent, ends_with_connection, trailers }
     }
 }
 

@@ -28,7 +28,8 @@ pub enum Keep {
     /// lines are kept as they came: [`super::write_trailers`] says which may be passed on, and
     /// [`ChunkReader::trailer_held`] how many bytes must not be passed on before that is known.
     Framed,
-    /// As [`Self::Framed`], but without trailers: a request's.
+    /// As [`Self::Framed`], but without trailers: a request's, and a response's whose `Connection`
+    /// names some.
     Chunks,
 }
 

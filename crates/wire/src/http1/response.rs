@@ -6,6 +6,7 @@ use super::fault::Fault;
 use super::fields::{FieldSpace, Fields};
 use super::framing::{ResponseFraming, Told, Version, is_persistent, told};
 use super::request::split_start_line;
+use super::trailers;
 
 /// A response's head, valid in every part.
 #[derive(Clone, Debug)]
@@ -29,6 +30,12 @@ impl ResponseHead<'_> {
     /// Whether this is an interim response: another head follows (RFC 9110 §15.2).
     pub const fn is_interim(&self) -> bool {
         self.status < 200
+    }
+
+    /// Whether `Connection` names what could be a trailer field, which is for the next hop only,
+    /// then, as a field of the head would be (RFC 9110 §7.6.1).
+    pub fn nominates_trailers(&self) -> bool {
+        self.fields.options().any(|option| !option.is_empty() && trailers::may_pass(option))
     }
 
     /// Whether the body is a stream of events, silent for as long as nothing happens

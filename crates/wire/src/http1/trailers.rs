@@ -7,7 +7,7 @@ use super::writer::{Full, Writer};
 /// told about routing, authentication, caching or the response as a whole after it acted. The
 /// fields that [`FieldKind`] tells apart are dropped too, and so is all of `Content-*`, which
 /// says how the body is to be read.
-const FORBIDDEN: [&str; 25] = [
+const FORBIDDEN: [&str; 26] = [
     "accept-ranges",
     "age",
     "allow",
@@ -15,6 +15,7 @@ const FORBIDDEN: [&str; 25] = [
     "authorization",
     "cache-control",
     "clear-site-data",
+    "close",
     "cookie",
     "expires",
     "if-match",
@@ -59,7 +60,8 @@ pub fn write_trailers(w: &mut Writer<'_>, section: &[u8]) -> Result<u32, Full> {
     Ok(dropped)
 }
 
-fn may_pass(name: &[u8]) -> bool {
+/// Whether a trailer field of this name may be passed on.
+pub(super) fn may_pass(name: &[u8]) -> bool {
     let is = |known: &&str| name.len() == known.len() && equal_as_variable(name, known);
     let prefix = b"content-".len();
     let is_content = name.get(..prefix).is_some_and(|name| equal_as_variable(name, "content-"));

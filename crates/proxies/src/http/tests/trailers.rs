@@ -66,6 +66,29 @@ fn an_old_client_gets_none() {
     }
 }
 
+/// What the server names in `Connection` may be a trailer, too: then all are left out.
+#[test]
+fn what_connection_names_does_not_come_as_a_trailer() {
+    for (named, passed) in
+        [("a", false), ("close, A", false), ("keep-alive, close, te", true), ("vary", true)]
+    {
+        let head =
+            HEAD.replace("\r\n\r\n", &format!("\r\nConnection: {named}\r\nTrailer: a\r\n\r\n"));
+        let sent = [head.as_bytes(), &chunked(b"abc", &[2], "", "A: b\r\nC: d\r\n")].concat();
+        let (announced, section) =
+            if passed { ("Trailer: a\r\n", "A: b\r\nC: d\r\n") } else { ("", "") };
+        let expected = delivered("200 OK", announced, TE, &chunked(b"abc", &[2], "", section));
+        for piece in [1, 9, 1000] {
+            let mut desk = Desk::roomy();
+            let (_, answered, exchange) = desk.exchange(GET, Source::pieces(&sent, piece), false);
+            assert_eq!(answered.delivered, expected, "{named}");
+            let dropped = exchange.facts.response_trailer_bytes;
+            assert_eq!(dropped, if passed { 0 } else { 12 }, "{named}");
+            desk.end(exchange);
+        }
+    }
+}
+
 /// A client that takes every byte at once, and a section that turns out to be none.
 #[test]
 fn nothing_of_a_broken_section_reaches_the_client() {
