@@ -233,6 +233,40 @@ fn options_that_may_go_no_further_never_reach_the_server() {
     house.assert_quiet();
 }
 
+/// Whatever ends the connection behind a response, what was pipelined is not looked at: neither a
+/// request nor nonsense.
+#[test]
+fn nothing_behind_a_closing_response_is_served() {
+    for (first, reply) in [
+        ("GET /a HTTP/1.1\r\nHost: h\r\nConnection: x, Close\r\n\r\n", Some(OK)),
+        ("GET /a HTTP/1.0\r\n\r\n", Some(OK)),
+        ("GET /a HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n", Some(OK)),
+        ("GET /a HTTP/2.0\r\nHost: h\r\n\r\n", None),
+        ("OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0\r\nConnection: close\r\n\r\n", None),
+    ] {
+        for behind in [GET, "nonsense\r\n\r\n"] {
+            let mut house = House::new(&Setting::default());
+            let client = house.client();
+            house.exchange(&client, &format!("{first}{behind}"));
+            if let Some(reply) = reply {
+                let server = house.server();
+                assert_eq!(text(&server).matches("Via").count(), 1, "{first}");
+                server.write_all(reply);
+                house.settle();
+                assert_eq!(text(&server), "", "{first}");
+            }
+            assert!(house.world.accept(base::id::ServerId(0)).is_none(), "{first}");
+            let got = text(&client);
+            assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{got}");
+            assert!(got.contains("\r\nConnection: close\r\n"), "{got}");
+            assert!(client.has_ended(), "{first}");
+            client.close();
+            house.pass(Duration::from_secs(6));
+            house.assert_quiet();
+        }
+    }
+}
+
 /// A body that must not be there may come later all the same: it must answer nobody else.
 #[test]
 fn what_a_bodiless_response_tells_of_a_body_is_believed() {

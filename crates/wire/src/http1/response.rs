@@ -177,6 +177,18 @@ mod tests {
         }
     }
 
+    /// The class counts, known or not, and a body that is told of is none.
+    #[test]
+    fn interim_responses_are_those_of_the_first_class() {
+        for status in 100..=999 {
+            let text = format!("HTTP/1.1 {status} x\r\nContent-Length: 5\r\n\r\n");
+            let head = parse_response(text.as_bytes(), false, &LIMITS, space()).unwrap();
+            assert_eq!((head.status, head.is_interim()), (status, status < 200));
+            let bodiless = status < 200 || status == 204 || status == 304;
+            assert_eq!(head.framing == ResponseFraming::None, bodiless, "{status}");
+        }
+    }
+
     #[test]
     fn event_streams() {
         for (field, is) in [

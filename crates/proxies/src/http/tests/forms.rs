@@ -2,11 +2,12 @@
 //! `Max-Forwards`.
 
 use std::format;
+use std::string::String;
 use std::vec::Vec;
 
 use exchange::{Refusal, State, Then};
 use pool::Chain;
-use wire::http1::Fault;
+use wire::http1::{Fault, MAX_FIELDS};
 
 use super::desk::{Came, DATE, Desk};
 use super::samples::canonical;
@@ -65,9 +66,9 @@ fn what_is_for_nobody_here_is_refused() {
         ("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0", 501, Fault::TraceNotSupported),
         ("TRACE / HTTP/1.1\r\nHost: h\r\nMax-Forwards: a", 400, Fault::MaxForwardsInvalid),
         ("OPTIONS * HTTP/1.1\r\nHost: h\r\nMax-Forwards: 0, 1", 400, Fault::MaxForwardsInvalid),
-    ];
         ("TRACE / HTTP/1.1\r\nHost: h\r\nContent-Length: 1", 400, Fault::TraceWithBody),
         ("TRACE / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked", 400, Fault::TraceWithBody),
+    ];
     for (start, status, fault) in table {
         let refusal = Refusal::from(fault);
         assert_eq!(refusal.status(), status);
@@ -79,7 +80,6 @@ fn what_is_for_nobody_here_is_refused() {
     }
 }
 
-#[test]
 #[test]
 fn trace_without_a_body_passes() {
     for (fields, body) in [("", None), ("Content-Length: 0\r\n", Some(&b""[..]))] {
@@ -112,6 +112,7 @@ fn a_request_that_comes_back_to_us_is_refused_in_the_end() {
     assert!(rounds <= MAX_FIELDS, "{rounds}");
 }
 
+#[test]
 fn a_host_that_says_nothing_is_the_default_one() {
     let seen = seen("GET /a HTTP/1.1\r\nHost: \r\n\r\n");
     assert!(seen.starts_with(b"GET /a HTTP/1.1\r\nHost: fallback\r\n"));
