@@ -1,7 +1,7 @@
 //! Answers of our own: short, plain, and final where the framing is in doubt.
 
-use exchange::{Collected, Exchange, Refusal, Room, Then};
-use pool::{Chain, Rank};
+use exchange::{Collected, Exchange, Refusal, Room, State, Then};
+use pool::{Chain, Pool, Rank};
 use wire::http1::{Fault, Full, RefusalText, Writer, write_empty, write_refusal};
 
 use super::note::note_line;
@@ -30,6 +30,7 @@ pub(super) fn refuse(
     }
     let read = refusal.keeps_framing() && exchange.upload.is_none();
     let keep = read && keeps(exchange, room);
+    let to_head_request = is_head(exchange, room.pool);
     exchange.give_up(room.pool);
     let request_id = exchange.request_id;
     let mut text = RefusalText {
@@ -38,7 +39,7 @@ pub(super) fn refuse(
         retry_after: refusal.retry_after(),
         connection: connection_field(keep, exchange.facts.old_version),
         date: room.date,
-        to_head_request: exchange.facts.head_only,
+        to_head_request,
         request_id: request_id.get(),
         page: room.rules.error_pages.get(refusal.status()),
     };
@@ -56,6 +57,18 @@ pub(super) fn refuse(
     deliver(exchange, refusal.status(), then, output, room);
     true
 }
+
+/// Whether HEAD is what is refused, be the head malformed or not all there (RFC 9110 §9.3.2).
+fn is_head(exchange: &Exchange, pool: &Pool) -> bool {
+    let State::Arriving { input, scanner, .. } = &exchange.state else {
+        return exchange.facts.head_only;
+    };
+    let line = pool.peek(input).flatten().skip(scanner.skipped() as usize);
+    line.take(HEAD.len()).eq(HEAD)
+}
+
+/// How a request line begins that asks for a head alone.
+const HEAD: &[u8] = b"HEAD ";
 
 /// Answers OPTIONS as its final recipient (RFC 9110 §7.6.2), once it is complete: 200, and
 /// nothing to say of what we are.

@@ -5,7 +5,7 @@ use crate::house::{GET, House, OK, Setting, status, text};
 use std::time::Duration;
 use worker::CloseReason;
 
-const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nDate: d\r\nLink: </a>\r\n\r\n";
 
 /// Reads until nothing more comes, letting the workers go on in between.
 fn all(house: &mut House, client: &sim::Peer) -> String {
@@ -264,6 +264,28 @@ fn nothing_behind_a_closing_response_is_served() {
             house.pass(Duration::from_secs(6));
             house.assert_quiet();
         }
+    }
+}
+
+/// Whoever asks for a head gets no more, though nothing else of the head could be read or came.
+#[test]
+fn a_refusal_of_a_malformed_head_request_has_no_body() {
+    for (sent, code) in [
+        ("HEAD / HTTP/1.1\r\n\r\n", 400),
+        ("HEAD / HTTP/2.0\r\nHost: h\r\n\r\n", 505),
+        ("HEAD / HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999\r\n\r\n", 413),
+        ("\r\nHEAD / HTTP/1.1\r\nHo", 408),
+    ] {
+        let mut house = House::new(&Setting::default());
+        let client = house.client();
+        house.exchange(&client, sent);
+        house.pass(Duration::from_secs(if code == 408 { 31 } else { 0 }));
+        let got = text(&client);
+        assert_eq!(status(&got), code);
+        assert!(got.contains("\r\nContent-Length: ") && got.ends_with("\r\n\r\n"), "{got}");
+        client.close();
+        house.pass(Duration::from_secs(6));
+        house.assert_quiet();
     }
 }
 

@@ -102,6 +102,39 @@ fn the_answer_to_head_has_no_body() {
     desk.end(exchange);
 }
 
+/// What was asked is known as soon as the method has come.
+#[test]
+fn nor_has_it_when_the_head_is_malformed_or_not_all_there() {
+    let long = format!("HEAD /{}", "a".repeat(9000));
+    let table = [
+        ("HEAD / HTTP/1.1\r\n\r\n", Refusal::Malformed),
+        ("\r\n\r\nHEAD / HTTP/1.1\r\nHost : h\r\n\r\n", Refusal::Malformed),
+        ("HEAD / HTTP/2.0\r\n\r\n", Refusal::Version),
+        (&long, Refusal::TargetTooLong),
+        ("HEAD / HTTP/1.1\r\nHo", Refusal::Slow),
+        ("HEAD ", Refusal::Stopping),
+    ];
+    for (sent, refusal) in table {
+        for piece in [1, 1000] {
+            for (sent, is_head) in [(sent.into(), true), (sent.replacen("HEAD", "GET", 1), false)] {
+                let mut desk = Desk::roomy();
+                let mut exchange = Desk::begin(Chain::new());
+                let mut source = Source::pieces(sent.as_bytes(), piece);
+                let came = desk.take_request(&mut exchange, &mut source);
+                let late = matches!(refusal, Refusal::Slow | Refusal::Stopping);
+                assert!(late || matches!(came, Came::Refused(of, _) if of == refusal), "{came:?}");
+                assert!(Http.refuse(&mut exchange, refusal, None, &mut desk.room(Rank::Send)));
+                let mut text = Vec::new();
+                desk.deliver(&mut exchange, u32::MAX, &mut text);
+                let (status, _, length, body) = read(&text, is_head);
+                assert_eq!((status, body.is_empty()), (refusal.status(), is_head), "{sent}");
+                assert!(length > 0);
+                desk.end(exchange);
+            }
+        }
+    }
+}
+
 #[test]
 fn an_old_client_is_told_that_it_is_kept() {
     let mut desk = Desk::roomy();
