@@ -98,7 +98,8 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         // The request has come whole, so that nobody waits for 100 any more: whoever expected
         // it has it from us. HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
         let passed = head.status != 100 && !facts.old_version;
-        if passed && write_response(&mut writer, &head, &INTERIM).is_err() {
+        let delivery = Delivery { date: room.date, ..INTERIM };
+        if passed && write_response(&mut writer, &head, &delivery).is_err() {
             return Head::Broken(Fault::HeadTooLarge);
         }
         let canonical = writer.len();
@@ -132,7 +133,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
     final_is_there(exchange, end, found, room)
 }
 
-/// Interim responses are passed on with nothing added (RFC 9110 §15.2).
+/// Interim responses are passed on with nothing added but a date (RFC 9110 §6.6.1, §15.2).
 const INTERIM: Delivery<'_> = Delivery {
     date: b"",
     connection: ConnectionField::None,

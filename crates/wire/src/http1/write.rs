@@ -206,7 +206,7 @@ pub fn write_response(
     w.push(b"\r\n")?;
     let keeps_length = delivery.body == Sent::AsIs && !head.is_interim() && head.status != 204;
     write_response_fields(w, head, keeps_length, delivery)?;
-    if !head.is_interim() && !head.fields.has(FieldKind::Date) {
+    if !head.fields.has(FieldKind::Date) {
         w.field(b"Date", delivery.date)?;
     }
     if let Some(id) = delivery.request_id {

@@ -7,12 +7,12 @@ use std::vec::Vec;
 use exchange::{Exchange, Mishap, Outcome, Phase, Responded, State, outcome};
 use pool::{Chain, Rank};
 
-use super::desk::{Came, Desk};
+use super::desk::{Came, DATE, Desk};
 use super::samples::{bytes, delivered, padding};
 use super::source::Source;
 
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
-const HINT: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+const HINT: &str = "HTTP/1.1 103 Early Hints\r\nDate: d\r\nLink: </a>\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab";
 const REUSABLE: Responded = Responded::Whole { reusable: true };
 
@@ -50,7 +50,7 @@ fn a_hint_arrives_before_its_response_does() {
 
 #[test]
 fn hints_that_the_client_has_not_taken_come_first() {
-    let second = "HTTP/1.1 102 Processing\r\n\r\n";
+    let second = "HTTP/1.1 102 Processing\r\nDate: d\r\n\r\n";
     let sent = [HINT.as_bytes(), b"HTTP/1.1 100 Continue\r\n\r\n", second.as_bytes(), OK].concat();
     let expected = [HINT.as_bytes(), second.as_bytes(), &ok()].concat();
     for piece in [1, 20, 41, 1000] {
@@ -67,13 +67,23 @@ fn hints_that_the_client_has_not_taken_come_first() {
 
 #[test]
 fn fields_of_the_connection_are_taken_out_of_a_hint() {
-    let sent =
-        "HTTP/1.1 103 \r\nConnection: x, close\r\nX: 1\r\nlink:a\r\nContent-Length: 3\r\n\r\n";
+    let sent = "HTTP/1.1 103 \r\nConnection: x, close\r\nX: 1\r\nlink:a\r\ndate:d\r\nContent-Length: 3\r\n\r\n";
     let mut desk = Desk::roomy();
     let mut exchange = leased(&mut desk, GET, usize::MAX);
     let mut source = Source::whole(sent.as_bytes());
     let answered = desk.answer(&mut exchange, &mut source, false, 10);
-    assert_eq!(answered.text(), "HTTP/1.1 103 \r\nlink: a\r\n\r\n");
+    assert_eq!(answered.text(), "HTTP/1.1 103 \r\nlink: a\r\ndate: d\r\n\r\n");
+    desk.end(exchange);
+}
+
+#[test]
+fn a_hint_without_a_date_is_given_one() {
+    let mut desk = Desk::roomy();
+    let mut exchange = leased(&mut desk, GET, usize::MAX);
+    let mut source = Source::whole(b"HTTP/1.1 199 x\r\nA: b\r\nContent-Length: 3\r\n\r\n");
+    let answered = desk.answer(&mut exchange, &mut source, false, 10);
+    let date = str::from_utf8(DATE).unwrap();
+    assert_eq!(answered.text(), format!("HTTP/1.1 199 x\r\nA: b\r\nDate: {date}\r\n\r\n"));
     desk.end(exchange);
 }
 
@@ -146,7 +156,7 @@ fn an_answer_of_ours_never_stands_in_a_hint() {
 #[test]
 fn hints_are_bounded_by_max_head() {
     let fields = padding(9000);
-    let hint = format!("HTTP/1.1 103 \r\n{fields}\r\n");
+    let hint = format!("HTTP/1.1 103 \r\nDate: d\r\n{fields}\r\n");
     let mut desk = Desk::roomy();
     let mut exchange = leased(&mut desk, GET, usize::MAX);
     let mut source = Source::pieces(hint.repeat(10).as_bytes(), 1000);

@@ -24,7 +24,7 @@ enum Framing {
 }
 
 /// An interim response that is passed on.
-const INTERIM: &str = "HTTP/1.1 102 \r\nX: y\r\n\r\n";
+const INTERIM: &str = "HTTP/1.1 102 \r\nDate: y\r\n\r\n";
 
 /// A message's random part.
 #[derive(Clone, Debug)]

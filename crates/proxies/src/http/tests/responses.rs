@@ -49,8 +49,8 @@ fn samples() -> Vec<Sample> {
     let plain = |ours| delivered("200 OK", length, ours, &body);
     let chunks = chunked(&body, &[1, 7, 100], ";e", "X: y\r\n");
     let bare = chunked(&body, &[1, 7, 100], "", "X: y\r\n");
-    let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
-    let hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nDate: d\r\n\r\n";
+    let hint = b"HTTP/1.1 103 Early Hints\r\nDate: d\r\n\r\n";
     let dated =
         "HTTP/1.1 404 Not Found\r\nDate: x\r\nConnection: close\r\nContent-Length: 1\r\n\r\n";
     let until_close = |request, head: &str, delivered| Sample {

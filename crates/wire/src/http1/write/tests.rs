@@ -265,10 +265,12 @@ fn a_required_upgrade_is_named() {
 }
 
 #[test]
-fn interim_responses_get_nothing_added() {
+fn interim_responses_get_nothing_added_but_a_date() {
     let sent = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nContent-Length: 5\r\n\r\n";
     let written = response(sent, false, ConnectionField::None, Sent::AsIs);
-    assert_eq!(written, "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    let expected = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\
+        Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
+    assert_eq!(written, expected);
 }
 
 #[test]
