@@ -261,6 +261,7 @@ mod tests {
             ("HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 1\r\n", true),
             ("HTTP/1.1", "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n", true),
             ("HTTP/1.1", "Expect: a, 100-CONTINUE\r\nContent-Length: 1\r\n", true),
+            ("HTTP/1.1", "Expect: ,, 100-continue,\r\nContent-Length: 1\r\n", true),
             ("HTTP/1.1", "Expect: 100-continue\r\n", false),
             ("HTTP/1.1", "Expect: 100-continue\r\nContent-Length: 0\r\n", false),
             ("HTTP/1.0", "Expect: 100-continue\r\nContent-Length: 1\r\n", false),
