@@ -1,6 +1,8 @@
 //! The laws of the house that neither the compiler nor clippy can see: floors, `no_std`, where
-//! `unsafe` may stand, how long a file may be, words that have no place here.
+//! `unsafe` may stand, how long a file may be, words that have no place here, what a document says
+//! of the tests.
 
+mod conformance;
 mod floors;
 mod sources;
 
@@ -13,7 +15,7 @@ type Law = (&'static str, Vec<String>);
 
 /// Checks every law; each counts as one step.
 pub(crate) fn check(runner: &Runner, tally: &mut Tally) {
-    println!("\nhouse: floors, no_std, unsafe, lengths, words");
+    println!("\nhouse: floors, no_std, unsafe, lengths, words, conformance");
     for (law, breaches) in laws(runner) {
         for breach in &breaches {
             println!("house: {law}: {breach}");
@@ -32,6 +34,7 @@ fn laws(runner: &Runner) -> Vec<Law> {
         ("unsafe stands in few files", all(sources::unsafe_code)),
         ("a file has at most 700 lines", all(sources::length)),
         ("no word that stands for unfinished work", all(sources::words)),
+        ("docs/conformance.md is true to the code", conformance::breaches(runner)),
         ("there is something to check", empty(&manifests, &sources)),
     ]
 }
