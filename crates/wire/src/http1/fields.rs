@@ -282,8 +282,10 @@ pub(super) fn kind_of(name: &[u8]) -> FieldKind {
         5 => &[("proxy", Kind::HopByHop)],
         6 => &[("expect", Kind::Expect)],
         7 => &[("upgrade", Kind::Upgrade), ("trailer", Kind::Trailer)],
-        9 => &[("forwarded", Kind::Forwarding)],
+        // The variables of CGI: gunicorn lets a proxy it trusts set them by their own names.
+        9 => &[("forwarded", Kind::Forwarding), ("path-info", Kind::EndToEnd)],
         10 => &[("connection", Kind::Connection), ("keep-alive", Kind::HopByHop)],
+        11 => &[("script-name", Kind::EndToEnd), ("remote-user", Kind::EndToEnd)],
         12 => &[("max-forwards", Kind::MaxForwards), ("x-request-id", Kind::RequestId)],
         14 => &[("content-length", Kind::ContentLength)],
         15 => &[("x-forwarded-for", Kind::Forwarding)],
@@ -491,6 +493,11 @@ mod tests {
     fn names_that_programs_take_for_others_are_not_passed_on() {
         for name in ["Proxy", "Content_Length", "TRANSFER_ENCODING", "transfer_Encoding"] {
             assert_eq!(kind_of(name.as_bytes()), FieldKind::HopByHop, "{name}");
+        }
+        for name in ["SCRIPT_NAME", "Path_Info", "remote_user"] {
+            assert_eq!(kind_of(name.as_bytes()), FieldKind::HopByHop, "{name}");
+            let own = name.replace('_', "-");
+            assert_eq!(kind_of(own.as_bytes()), FieldKind::EndToEnd, "{own} is no variable");
         }
         assert_eq!(kind_of(b"X_Forwarded_For"), FieldKind::Forwarding);
         assert_eq!(kind_of(b"Content-Length"), FieldKind::ContentLength);
