@@ -161,6 +161,16 @@ impl Client {
         self.send(post(target, body)).response()
     }
 
+    /// Expects that the peer closes, whatever it says before.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn expect_refusal(&mut self) {
+        if let Err(error) = self.reader.rest() {
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "not closed: {error}");
+        }
+    }
+
     /// Expects that the peer closes, with nothing before.
     ///
     /// # Panics

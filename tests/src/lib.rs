@@ -8,7 +8,9 @@
 //! `ANTEROOM_SEED` the seed of everything random.
 #![forbid(unsafe_code)]
 
+pub mod answers;
 pub mod client;
+pub mod corpus;
 pub mod crowd;
 pub mod dns;
 pub mod echo;
@@ -22,5 +24,7 @@ pub mod random;
 pub mod servers;
 pub mod stream;
 pub mod tools;
+pub mod trial;
 pub mod upstream;
 pub mod wait;
+pub mod witness;

@@ -15,6 +15,8 @@ pub struct Process {
     child: Child,
     name: String,
     output: Arc<Mutex<String>>,
+    /// How much of the output was news already.
+    told: usize,
 }
 
 impl Process {
@@ -43,12 +45,20 @@ impl Process {
             .unwrap_or_else(|e| panic!("{name} cannot be started ({e}): run `cargo xtask test`"));
         let output = Arc::new(Mutex::new(String::new()));
         collect(child.stderr.take(), &output);
-        Self { child, name, output }
+        Self { child, name, output, told: 0 }
     }
 
     /// Everything it wrote so far.
     pub fn output(&self) -> String {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it wrote since the last call.
+    pub fn news(&mut self) -> String {
+        let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = output[self.told..].to_owned();
+        self.told = output.len();
+        news
     }
 
     /// Closes the pipe that nobody reads.

@@ -16,6 +16,7 @@ pub struct Server {
     // The process goes before the folder it works in.
     process: Process,
     folder: Folder,
+    kept: Option<Folder>,
 }
 
 impl Server {
@@ -34,10 +35,21 @@ impl Server {
         &self.folder
     }
 
-    fn start(command: &mut Command, address: &str, folder: Folder) -> Self {
+    /// Starts it and waits until it listens.
+    ///
+    /// # Panics
+    /// When it never does.
+    pub fn start(command: &mut Command, address: &str, folder: Folder) -> Self {
         let process = Process::start(command);
         eventually("a server to listen", || Stream::connect(address).ok());
-        Self { address: address.to_owned(), process, folder }
+        Self { address: address.to_owned(), process, folder, kept: None }
+    }
+
+    /// One more directory that goes when the server does.
+    #[must_use]
+    pub fn keeping(mut self, folder: Folder) -> Self {
+        self.kept = Some(folder);
+        self
     }
 }
 
@@ -183,6 +195,6 @@ pub fn node_with(script: &str, arguments: &[&str]) -> Server {
 }
 
 /// The path with the places where Debian keeps the administrator's programs.
-fn search_path() -> String {
+pub fn search_path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
 }

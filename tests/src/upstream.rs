@@ -149,6 +149,11 @@ impl Upstream {
         lock(&self.state.requests).len()
     }
 
+    /// Every complete request so far, which are then forgotten.
+    pub fn take(&self) -> Vec<Request> {
+        std::mem::take(&mut lock(&self.state.requests))
+    }
+
     /// Forgets the requests so far.
     pub fn forget(&self) {
         lock(&self.state.requests).clear();

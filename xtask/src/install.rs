@@ -8,7 +8,8 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 6] = [
+const DEBIAN: [(&str, &str); 7] = [
+    ("haproxy", "haproxy"),
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
     ("h2load", "nghttp2-client"),

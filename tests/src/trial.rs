@@ -1,0 +1,224 @@
+//! A case of a corpus sent through anteroom, and all that is to be seen of it on both sides.
+
+use std::time::Duration;
+
+use crate::client::{Client, get};
+use crate::corpus::{Case, Expected, Passage};
+use crate::message::Response;
+use crate::proxy::{Anteroom, Setup};
+use crate::random::Random;
+use crate::wait::PATIENCE;
+use crate::witness::{Reading, Witness, answer};
+
+/// How the bytes of a case reach the proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// At once.
+    Whole,
+    /// In two or three pieces, cut at random.
+    Pieces,
+    /// Each byte alone.
+    Bytes,
+}
+
+impl Cut {
+    /// Every way.
+    pub const ALL: [Self; 3] = [Self::Whole, Self::Pieces, Self::Bytes];
+}
+
+/// Longer cases are not sent byte by byte, but in many pieces.
+pub(crate) const BYTES_MAX: usize = 1500;
+
+/// A proxy with one connection to a witness, so that whatever stays behind on it meets the next
+/// request.
+pub struct Trial {
+    proxy: Anteroom,
+    witness: Witness,
+    bystander: Client,
+    random: Random,
+    number: usize,
+    streams: bool,
+}
+
+impl Trial {
+    /// A proxy that shows complete requests, or (`streams`) requests as they arrive.
+    pub fn new(witness: Witness, streams: bool) -> Self {
+        let setup = Setup::new(witness.address()).with("--connections", 1).with("--workers", 1);
+        let when = if streams { "stream" } else { "complete" };
+        let proxy = setup.with("--memory", "4MiB").with("--request", when).start();
+        let bystander = proxy.client();
+        let random = Random::new(witness.name().len() as u64 + 500);
+        Self { proxy, witness, bystander, random, number: 0, streams }
+    }
+
+    /// Sends every case in every way; what was wrong, if anything.
+    pub fn run(mut self, cases: &[Case]) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let _ = (self.witness.read(0, Duration::ZERO), self.witness.malformed());
+        for case in cases {
+            for cut in Cut::ALL {
+                if let Err(what) = self.one(case, cut) {
+                    let name = self.witness.name();
+                    let bytes = case.bytes();
+                    let shown = &bytes[..bytes.len().min(400)];
+                    wrong.push(format!(
+                        "{} ({name}, {cut:?}): {what}\n    {}",
+                        case.name,
+                        shown.escape_ascii()
+                    ));
+                    // What went wrong must not spoil the next case.
+                    self.bystander = self.proxy.client();
+                    crate::wait::pause(50);
+                    let _ = (self.witness.read(0, Duration::ZERO), self.witness.malformed());
+                    self.witness.heads();
+                }
+            }
+        }
+        if !self.streams {
+            wrong.extend(self.witness.faults());
+        }
+        self.proxy.finish();
+        wrong
+    }
+
+    fn one(&mut self, case: &Case, cut: Cut) -> Result<(), String> {
+        let mut client = self.proxy.client();
+        self.send(&mut client, case, cut);
+        let mut readings = Vec::new();
+        let mut open = true;
+        let mut excused = false;
+        for expected in &case.expected {
+            match (open, excused && self.streams) {
+                (true, _) => {}
+                // A server that answers within a streamed body ends its connection.
+                (false, true) => break,
+                (false, false) => return Err("closed before all was answered".to_owned()),
+            }
+            match expected {
+                Expected::Refused(statuses) => {
+                    refused(&mut client, statuses)?;
+                    excused |= self.streams;
+                    open = false;
+                }
+                Expected::Nothing => {
+                    let rest = client.end().reader().rest().map_err(|e| format!("no end: {e}"))?;
+                    let advice = rest.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    if !advice.unwrap_or(&rest).is_empty() {
+                        return Err(format!("answered: {}", rest.escape_ascii()));
+                    }
+                    excused |= self.streams;
+                    open = false;
+                }
+                Expected::Passes(passage) => {
+                    let (response, liked) = self.passes(&mut client, passage)?;
+                    open = !response.says_close();
+                    excused |= !liked;
+                    if liked {
+                        readings.push(passage.reading());
+                    }
+                }
+                Expected::Broken | Expected::RefusedOrBroken(_) => {
+                    return Err("requests are never broken".to_owned());
+                }
+            }
+        }
+        if open {
+            readings.push(self.sentinel(&mut client, "same")?);
+        } else {
+            client.reader().rest().map_err(|error| format!("not closed: {error}"))?;
+            if !client.reader().kept().is_empty() {
+                return Err("bytes behind the last answer".to_owned());
+            }
+        }
+        let mut bystander = std::mem::replace(&mut self.bystander, client);
+        let seen = self.sentinel(&mut bystander, "other");
+        self.bystander = bystander;
+        readings.push(seen?);
+        self.compare(case, &readings, excused)
+    }
+
+    /// The answer must be the one to this request, or what this server says to such requests.
+    fn passes(&self, client: &mut Client, passage: &Passage) -> Result<(Response, bool), String> {
+        let method = passage.start.split(' ').next().unwrap_or_default();
+        let response =
+            client.reader().response(method).map_err(|error| format!("no response: {error}"))?;
+        let name = self.witness.name();
+        if let Some((_, status)) = passage.except.iter().find(|(server, _)| server == name) {
+            let said = response.status;
+            return if said == *status {
+                Ok((response, false))
+            } else {
+                Err(format!("said {said}"))
+            };
+        }
+        let text = response.body.iter().map(|&byte| char::from(byte)).collect::<String>();
+        let own = method == "HEAD" || text == answer(passage.target());
+        match response.status {
+            200 if own => Ok((response, true)),
+            status => Err(format!("{status}, and not its own answer: {text:?}")),
+        }
+    }
+
+    /// A request that nothing of the case may touch.
+    fn sentinel(&mut self, client: &mut Client, which: &str) -> Result<Reading, String> {
+        self.number += 1;
+        let target = format!("/{which}?{}", self.number);
+        let response = client
+            .try_get(&target)
+            .map_err(|error| format!("the {which} client's next request: {error}"))?;
+        if (response.status, response.text()) != (200, answer(&target)) {
+            let text = response.text();
+            return Err(format!("the {which} client got {} {text:?}", response.status));
+        }
+        let request = Passage { start: format!("GET {target}"), ..Passage::default() };
+        debug_assert!(get(&target).contains("Host: test"), "what the sentinel's host is");
+        Ok(request.reading())
+    }
+
+    /// The witness read exactly these requests, and nothing that it could not read.
+    fn compare(&mut self, case: &Case, expected: &[Reading], excused: bool) -> Result<(), String> {
+        let read = self.witness.read(expected.len(), Duration::from_secs(3));
+        let (malformed, heads) = (self.witness.malformed(), self.witness.heads());
+        if read != expected {
+            return Err(format!("read {read:?}\n    instead of {expected:?}"));
+        }
+        if malformed > 0 && !excused {
+            return Err(format!("{malformed} requests that the server can't read"));
+        }
+        for (passage, head) in case.passages().zip(&heads) {
+            passage.compare_fields(head)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, client: &mut Client, case: &Case, cut: Cut) {
+        for (index, piece) in case.pieces.iter().enumerate() {
+            if index > 0 {
+                crate::wait::pause(10);
+            }
+            // Whoever refuses may stop reading at any byte: the answer says enough.
+            let _ = match cut {
+                Cut::Whole => client.try_send(piece),
+                Cut::Pieces => client.send_cut(piece, &mut self.random, 3),
+                Cut::Bytes if piece.len() > BYTES_MAX => {
+                    client.send_cut(piece, &mut self.random, 200)
+                }
+                Cut::Bytes => piece.iter().try_for_each(|byte| client.try_send([*byte])),
+            };
+        }
+    }
+}
+
+/// One of these statuses, that the connection ends, and its end.
+fn refused(client: &mut Client, statuses: &[u16]) -> Result<(), String> {
+    client.patience(PATIENCE);
+    let response = client.try_response().map_err(|error| format!("no refusal: {error}"))?;
+    let (status, text) = (response.status, response.text());
+    if !statuses.contains(&status) {
+        return Err(format!("{status} instead of {statuses:?}: {text:?}"));
+    }
+    if !response.says_close() {
+        return Err(format!("{status} on a connection that goes on"));
+    }
+    Ok(())
+}
