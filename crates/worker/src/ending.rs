@@ -41,6 +41,7 @@ impl<D: Driver> Worker<D> {
         self.ledger.refused(id, refusal, fault);
         self.leave_queues(id);
         self.unspool(id);
+        self.cut_off(id);
         let draining = self.life != Life::Serving;
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let client = exchange.client;
@@ -88,6 +89,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn abandon(&mut self, id: ExchangeId, reason: CloseReason) {
         self.ledger.cut(id, reason);
         self.leave_queues(id);
+        self.cut_off(id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let begun = matches!(exchange.phase(), Some(Phase::Draining | Phase::Delivering));
         let looks_whole = begun && exchange.facts.ends_with_connection;

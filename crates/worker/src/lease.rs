@@ -3,7 +3,7 @@
 use base::id::{ConnectionId, ExchangeId, ServerId, WorkerId};
 use bus::{Decision, Failure};
 use driver::{ConnectFault, Driver, Sent};
-use exchange::{Lease, Mishap, Next};
+use exchange::{Lease, Mishap, Next, Phase};
 use pool::Rank;
 
 use crate::client::Party;
@@ -83,6 +83,11 @@ impl<D: Driver> Worker<D> {
                 self.upstreams.arm(id, Progress::Parting, self.now);
                 self.driver.shutdown(socket);
                 self.driver.arm(socket);
+            }
+            Ending::CutOff => {
+                upstream.ending = Ending::Closing;
+                self.upstreams.disarm(id);
+                self.driver.reset(socket);
             }
             Ending::No | Ending::Parting | Ending::Parted => {
                 upstream.ending = Ending::Closing;
@@ -224,6 +229,17 @@ impl<D: Driver> Worker<D> {
         };
         if reusable {
             self.driver.arm(socket);
+        }
+    }
+
+    /// An exchange is given up: if the server has but a part of its request, it is told.
+    pub(crate) fn cut_off(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        if exchange.phase() == Some(Phase::Leased)
+            && let Some(lease) = exchange.lease()
+            && let Some(upstream) = self.upstreams.get(lease.connection)
+        {
+            upstream.ending = Ending::CutOff;
         }
     }
 

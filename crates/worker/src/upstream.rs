@@ -33,6 +33,9 @@ pub(crate) struct Upstream {
 pub(crate) enum Ending {
     /// It is in use or idle.
     No,
+    /// The server has a part of a request and gets no more of it: a reset tells so, where an
+    /// orderly end may pass for the request's own.
+    CutOff,
     /// Its last response is read. When it is closed, the server's own end is awaited first, so
     /// that the server never sees one connection more than it is allowed (law 6).
     Parting,

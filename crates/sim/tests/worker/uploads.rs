@@ -219,6 +219,35 @@ fn a_client_that_leaves_within_its_body_takes_the_servers_connection_along() {
     }
 }
 
+/// gunicorn, for one, takes an orderly end within a body for the body's end.
+#[test]
+fn a_server_left_with_part_of_a_request_is_told_by_a_reset() {
+    let world = WorldConfig { pipe_bytes: 1000, ..WorldConfig::default() };
+    for (setting, sent) in [
+        (streaming(), "abc".to_owned()),
+        (Setting { world, ..Setting::default() }, "x".repeat(3000)),
+    ] {
+        let mut house = House::new(&setting);
+        let client = house.client();
+        for piece in format!("{LENGTH}3000\r\n\r\n{sent}").as_bytes().chunks(500) {
+            client.write_all(piece);
+            house.settle();
+        }
+        let server = house.server();
+        client.reset();
+        house.settle();
+        assert!(server.is_reset(), "{} bytes of the body came", sent.len());
+        house.assert_quiet();
+    }
+    let mut house = House::new(&streaming());
+    let (client, server) = upload(&mut house, 9, "abc");
+    house.exchange(&client, "defghi");
+    client.reset();
+    house.settle();
+    assert!(server.is_closed() && !server.is_reset(), "a whole request is no part of one");
+    house.assert_quiet();
+}
+
 #[test]
 fn an_early_answer_stops_the_upload_and_ends_both_connections() {
     let mut house = House::new(&streaming());
