@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::client::Client;
 use crate::folder::Folder;
@@ -72,14 +73,16 @@ pub fn venv(program: &str) -> PathBuf {
     bin.join(program)
 }
 
-/// A TCP port that was free a moment ago, at an address of this process's own, so that nobody
-/// else takes it meanwhile.
+/// A TCP port that was free a moment ago, at an address of this process's and this call's own, so
+/// that nobody else takes it meanwhile.
 ///
 /// # Panics
 /// When the machine has no free port.
 pub fn free_address() -> String {
+    static CALLS: AtomicU32 = AtomicU32::new(0);
     let [high, low] = [std::process::id() / 200 % 200 + 20, std::process::id() % 200 + 20];
-    let listener = std::net::TcpListener::bind(format!("127.{high}.{low}.1:0"));
+    let call = CALLS.fetch_add(1, Ordering::Relaxed) % 250 + 1;
+    let listener = std::net::TcpListener::bind(format!("127.{high}.{low}.{call}:0"));
     listener.and_then(|l| l.local_addr()).expect("a free port").to_string()
 }
 

@@ -7,7 +7,6 @@ use crate::corpus::{Case, Expected, Passage};
 use crate::message::Response;
 use crate::proxy::{Anteroom, Setup};
 use crate::random::Random;
-use crate::wait::PATIENCE;
 use crate::witness::{Reading, Witness, answer};
 
 /// How the bytes of a case reach the proxy.
@@ -85,56 +84,54 @@ impl Trial {
         let mut client = self.proxy.client();
         self.send(&mut client, case, cut);
         let mut readings = Vec::new();
-        let mut open = true;
-        let mut excused = false;
+        let mut met = Met { open: true, disliked: false };
         for expected in &case.expected {
-            match (open, excused && self.streams) {
+            match (met.open, met.disliked && self.streams) {
                 (true, _) => {}
                 // A server that answers within a streamed body ends its connection.
                 (false, true) => break,
                 (false, false) => return Err("closed before all was answered".to_owned()),
             }
-            match expected {
-                Expected::Refused(statuses) => {
-                    refused(&mut client, statuses)?;
-                    excused |= self.streams;
-                    open = false;
-                }
-                Expected::Nothing => {
-                    let rest = client.end().reader().rest().map_err(|e| format!("no end: {e}"))?;
-                    let advice = rest.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n");
-                    if !advice.unwrap_or(&rest).is_empty() {
-                        return Err(format!("answered: {}", rest.escape_ascii()));
-                    }
-                    excused |= self.streams;
-                    open = false;
-                }
-                Expected::Passes(passage) => {
-                    let (response, liked) = self.passes(&mut client, passage)?;
-                    open = !response.says_close();
-                    excused |= !liked;
-                    if liked {
-                        readings.push(passage.reading());
-                    }
-                }
-                Expected::Broken | Expected::RefusedOrBroken(_) => {
-                    return Err("requests are never broken".to_owned());
-                }
-            }
+            let now = self.meet(&mut client, expected, &mut readings)?;
+            met = Met { open: now.open, disliked: met.disliked || now.disliked };
         }
-        if open {
+        if met.open {
             readings.push(self.sentinel(&mut client, "same")?);
         } else {
-            client.reader().rest().map_err(|error| format!("not closed: {error}"))?;
-            if !client.reader().kept().is_empty() {
-                return Err("bytes behind the last answer".to_owned());
+            let rest = client.reader().rest().map_err(|error| format!("not closed: {error}"))?;
+            if !rest.is_empty() {
+                return Err(format!("behind the last answer: {}", rest.escape_ascii()));
             }
         }
         let mut bystander = std::mem::replace(&mut self.bystander, client);
         let seen = self.sentinel(&mut bystander, "other");
         self.bystander = bystander;
         readings.push(seen?);
-        self.compare(case, &readings, excused)
+        self.compare(case, &readings, met.disliked)
+    }
+
+    /// What was sent comes to what is expected.
+    fn meet(
+        &self,
+        client: &mut Client,
+        expected: &Expected,
+        readings: &mut Vec<Reading>,
+    ) -> Result<Met, String> {
+        let ended = Met { open: false, disliked: false };
+        match expected {
+            Expected::Refused(statuses) => refused(client, statuses).map(|()| ended),
+            Expected::Nothing => unanswered(client).map(|()| ended),
+            Expected::Passes(passage) => {
+                let (response, liked) = self.passes(client, passage)?;
+                if liked {
+                    readings.push(passage.reading());
+                }
+                Ok(Met { open: !response.says_close(), disliked: !liked })
+            }
+            Expected::Broken | Expected::RefusedOrBroken(_) => {
+                Err("requests are never broken".to_owned())
+            }
+        }
     }
 
     /// The answer must be the one to this request, or what this server says to such requests.
@@ -176,19 +173,32 @@ impl Trial {
     }
 
     /// The witness read exactly these requests, and nothing that it could not read.
-    fn compare(&mut self, case: &Case, expected: &[Reading], excused: bool) -> Result<(), String> {
+    fn compare(&mut self, case: &Case, expected: &[Reading], disliked: bool) -> Result<(), String> {
         let read = self.witness.read(expected.len(), Duration::from_secs(3));
-        let (malformed, heads) = (self.witness.malformed(), self.witness.heads());
+        let (complaints, heads) = (self.complaints(disliked), self.witness.heads());
         if read != expected {
             return Err(format!("read {read:?}\n    instead of {expected:?}"));
         }
-        if malformed > 0 && !excused {
-            return Err(format!("{malformed} requests that the server can't read"));
+        // Of a streamed request that is refused the server may have a part.
+        if complaints > 0 && !disliked && !self.streams {
+            return Err(format!("{complaints} requests that the server can't read"));
         }
         for (passage, head) in case.passages().zip(&heads) {
             passage.compare_fields(head)?;
         }
         Ok(())
+    }
+
+    /// How many requests the server could not read; waits for its complaint if there must be one,
+    /// lest it be taken for that of the next case.
+    fn complaints(&mut self, awaited: bool) -> usize {
+        for _ in 0..200 {
+            match self.witness.malformed() {
+                0 if awaited => crate::wait::pause(5),
+                complaints => return complaints,
+            }
+        }
+        0
     }
 
     fn send(&mut self, client: &mut Client, case: &Case, cut: Cut) {
@@ -209,9 +219,26 @@ impl Trial {
     }
 }
 
-/// One of these statuses, that the connection ends, and its end.
+/// How far a case has come.
+#[derive(Clone, Copy)]
+struct Met {
+    /// The client's connection goes on.
+    open: bool,
+    /// The server did not like a request, as was expected of it.
+    disliked: bool,
+}
+
+/// The client gives up, and has not been answered.
+fn unanswered(client: &mut Client) -> Result<(), String> {
+    let rest = client.end().reader().rest().map_err(|error| format!("no end: {error}"))?;
+    match rest.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&rest) {
+        [] => Ok(()),
+        answer => Err(format!("answered: {}", answer.escape_ascii())),
+    }
+}
+
+/// One of these statuses, and that the connection ends.
 fn refused(client: &mut Client, statuses: &[u16]) -> Result<(), String> {
-    client.patience(PATIENCE);
     let response = client.try_response().map_err(|error| format!("no refusal: {error}"))?;
     let (status, text) = (response.status, response.text());
     if !statuses.contains(&status) {

@@ -81,6 +81,7 @@ pub fn haproxy_before(upstream: &str) -> Server {
          defaults\n\
          \x20 mode http\n\
          \x20 log global\n\
+         \x20 option dontlognull\n\
          \x20 log-format witness-status=%ST\n\
          \x20 timeout connect 5s\n\
          \x20 timeout client 60s\n\
