@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use blackbox::corpus::{Case, Expected, load};
+use blackbox::corpus::{Case, Expected, Passage, load};
 use blackbox::trial::Trial;
 use blackbox::witness::{Witness, gunicorn, haproxy, hyper, nginx, node, plain};
 
@@ -20,6 +20,34 @@ fn every_case_passes(cases: &[Case], streams: bool) {
     });
     let shown = wrong.iter().take(40).cloned().collect::<Vec<_>>().join("\n");
     assert!(wrong.is_empty(), "{} disagreements:\n{shown}", wrong.len());
+}
+
+/// A request that is not the expected one, one more than expected, one instead of a refusal.
+#[test]
+fn what_is_wrong_is_found() {
+    let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
+    let case = |bytes: String, expected| Case {
+        name: bytes.clone(),
+        pieces: vec![bytes.into_bytes()],
+        expected: vec![expected],
+        method: "GET".to_owned(),
+        closes: false,
+    };
+    let passes = |start: &str, body: &[u8]| {
+        Expected::Passes(Passage {
+            start: start.to_owned(),
+            body: body.to_vec(),
+            ..Passage::default()
+        })
+    };
+    let cases = [
+        case(get("/x"), passes("GET /y", b"")),
+        case(get("/x"), passes("GET /x", b"body")),
+        case(get("/x") + &get("/more"), passes("GET /x", b"")),
+        case(get("/x"), Expected::Refused(vec![400])),
+    ];
+    let wrong = Trial::new(plain(), false).run(&cases);
+    assert_eq!(wrong.len(), cases.len() * 3, "{wrong:?}");
 }
 
 #[test]
