@@ -258,7 +258,8 @@ where
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
             Err(error) => {
-                if error.kind() == io::ErrorKind::UnexpectedEof {
+                use io::ErrorKind::{ConnectionReset, UnexpectedEof};
+                if matches!(error.kind(), UnexpectedEof | ConnectionReset) {
                     state.cut_off.fetch_add(1, Ordering::SeqCst);
                 } else if error.kind() == io::ErrorKind::InvalidData {
                     lock(&state.faults).push(error.to_string());
