@@ -17,7 +17,8 @@
 //! - `decide`: what is to be done;
 //! - `others`: what workers owe each other, so that the oldest request of all is served;
 //! - `handover`: idle connections that change workers;
-//! - `pinned`: connections that one client keeps for long.
+//! - `pinned`: connections that one client keeps for long;
+//! - `audit`: counts compared with tables, for tests.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod audit;
 mod balance;
 mod budget;
 mod bus;
@@ -45,6 +47,7 @@ mod shared;
 mod testing;
 mod warm;
 
+pub use audit::Held;
 pub use bus::{Bus, Failure, QueueFull};
 pub use decide::Decision;
 pub use group::{GroupConfig, ServerConfig};

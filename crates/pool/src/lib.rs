@@ -10,7 +10,8 @@
 //! - `grant`: ranks, the shares kept back for the urgent ones, promises, the free list;
 //! - `wait`: who waits for a buffer;
 //! - `pool`: the four joined, with grants, figures and waiting;
-//! - `write`, `read`, `rearrange`, `rewrite`, `replace`, `share`: what can be done with a chain.
+//! - `write`, `read`, `rearrange`, `rewrite`, `replace`, `share`: what can be done with a chain;
+//! - `audit`: the books walked through, for tests.
 //!
 //! Nothing is allocated after [`Pool::new`]. A mistake of the caller (more consumed than there
 //! is, a chain forgotten) panics; nothing a peer sends can.
@@ -21,6 +22,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod audit;
 mod chain;
 mod grant;
 mod leak;
@@ -39,6 +41,7 @@ mod write;
 #[cfg(test)]
 mod model;
 
+pub use audit::{Audit, Flaw};
 pub use chain::{Chain, Cursor, Mark};
 pub use grant::{Promise, Rank};
 pub use pool::{Pool, PoolConfig, PoolError, Short};

@@ -63,6 +63,11 @@ impl Client {
         (!self.peer.is_unspecified()).then_some(self.peer)
     }
 
+    /// Whether a deadline is set for it.
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.class != ClassMark::NONE
+    }
+
     pub(crate) const fn exchange(&self) -> Option<ExchangeId> {
         match self.state {
             ClientState::Active(exchange) => Some(exchange),

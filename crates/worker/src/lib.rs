@@ -10,12 +10,14 @@
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
 //! `upload.rs` and `pinned.rs` for what is streamed, there and back, `spool.rs` for what goes to
 //! disk, `readdress.rs` for names that lead elsewhere, `pressure.rs` for a pool that runs short,
-//! `account.rs` for what the access log is told, `orders.rs` for drain and stop.
+//! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` for
+//! what must hold between two turns.
 #![forbid(unsafe_code)]
 
 mod access;
 mod account;
 mod admit;
+mod audit;
 mod client;
 mod counters;
 mod crowd;

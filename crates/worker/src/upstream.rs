@@ -101,6 +101,13 @@ impl Timed for Table {
     }
 }
 
+impl Upstream {
+    /// Whether a deadline is set for it.
+    pub(crate) fn has_deadline(&self) -> bool {
+        self.class != ClassMark::NONE
+    }
+}
+
 impl Upstreams {
     pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
         let lengths: [Duration; Progress::COUNT] = Progress::ALL.map(|progress| match progress {
@@ -137,6 +144,12 @@ impl Upstreams {
 
     pub(crate) fn get(&mut self, id: ConnectionId) -> Option<&mut Upstream> {
         self.table.0.get_mut(id.index())?.as_mut()
+    }
+
+    /// All of them, with their numbers.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnectionId, &Upstream)> {
+        let numbered = (0..).map(ConnectionId).zip(&self.table.0);
+        numbered.filter_map(|(id, place)| Some((id, place.as_ref()?)))
     }
 
     pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Upstream> {
