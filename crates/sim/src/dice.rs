@@ -8,9 +8,14 @@
 
 #[expect(clippy::disallowed_types, reason = "a recorder, shared by the dice of one thread")]
 use std::cell::RefCell;
+use std::fmt;
 use std::rc::Rc;
+use std::str::FromStr;
 
 use base::mix::mix;
+
+/// Most lanes of a tape.
+const LANES: usize = 1 << 16;
 
 /// What was drawn, by lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,6 +73,42 @@ impl Tape {
     /// Whether every decision is the simplest.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// A line for each lane: its number, then what was drawn. Lines that begin with `#` say nothing.
+impl fmt::Display for Tape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (lane, values) in self.0.iter().enumerate() {
+            if values.iter().any(|&value| value > 0) {
+                write!(f, "{lane}:")?;
+                values.iter().try_for_each(|value| write!(f, " {value}"))?;
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Tape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut tape = Self::default();
+        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            let wrong = || format!("not `LANE: NUMBER ...`: {line}");
+            let (lane, values) = line.split_once(':').ok_or_else(wrong)?;
+            let lane: usize = lane.parse().map_err(|_| wrong())?;
+            let values: Result<Vec<u32>, _> = values.split_whitespace().map(str::parse).collect();
+            if lane >= LANES {
+                return Err(wrong());
+            }
+            if tape.0.len() <= lane {
+                tape.0.resize(lane + 1, Vec::new());
+            }
+            tape.0[lane] = values.map_err(|_| wrong())?;
+        }
+        Ok(tape)
     }
 }
 
@@ -159,6 +200,17 @@ mod tests {
         assert_eq!(draw(&mut Dice::new(&kept, 3, None)), second);
         assert_eq!(draw(&mut Dice::new(&kept, 1, None)), vec![0; 199]);
         assert_eq!(recorder.tape().len(), 2 * 199);
+    }
+
+    #[test]
+    fn a_tape_is_read_as_it_was_written() {
+        let tape = Tape(vec![vec![3, 0, 4], vec![], vec![0, 0], vec![7]]);
+        let text = format!("# a story\n{tape}");
+        assert_eq!(text, "# a story\n0: 3 0 4\n3: 7\n");
+        assert_eq!(text.parse(), Ok(Tape(vec![vec![3, 0, 4], vec![], vec![], vec![7]])));
+        for wrong in ["3", "x: 1", "1: y", "99999999: 1"] {
+            assert!(wrong.parse::<Tape>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

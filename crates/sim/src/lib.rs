@@ -30,12 +30,15 @@
 //! accepted and lost. [`Segments`] cuts what is received and sent into pieces.
 #![forbid(unsafe_code)]
 
+pub mod dice;
 mod disk;
+pub mod judge;
 mod memory;
 mod net;
 mod peer;
 mod segments;
 mod sockets;
+mod weather;
 mod world;
 
 #[cfg(test)]
@@ -46,4 +49,5 @@ pub use memory::{Detached, MemoryDriver};
 pub use net::ServerMode;
 pub use peer::Peer;
 pub use segments::Segments;
+pub use weather::Weather;
 pub use world::{BEGINNING, World, WorldConfig};

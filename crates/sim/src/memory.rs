@@ -1,10 +1,13 @@
 //! The driver that a worker gets.
+//!
+//! What it allocates itself is not counted as the worker's: see `allocation_counter::opt_out`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use allocation_counter::opt_out;
 use base::id::{ListenerId, ServerId};
 use base::limits::ACCEPT_BATCH;
 use base::time::Instant;
@@ -15,8 +18,9 @@ use driver::{
 use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
 use spool::Piece;
 
-use crate::net::{Net, Pipe, Place};
+use crate::net::{Net, Opening, Pipe, Place};
 use crate::sockets::{Door, Note, Station};
+use crate::weather::Weather;
 use crate::world::{BEGINNING, Shared};
 
 /// Bytes discarded by one call.
@@ -43,7 +47,15 @@ impl MemoryDriver {
 
     /// Does something with this driver's own state.
     fn station<T>(&mut self, act: impl FnOnce(&mut Station) -> T) -> T {
-        act(&mut self.net.borrow_mut().stations[self.worker])
+        self.net(|net, worker| act(&mut net.stations[worker]))
+    }
+
+    /// Does something in the network. It is the world's own, and may allocate.
+    fn net<T>(&mut self, act: impl FnOnce(&mut Net, usize) -> T) -> T {
+        let mut done = None;
+        opt_out(|| done = Some(act(&mut self.net.borrow_mut(), self.worker)));
+        let Some(done) = done else { unreachable!("what is called is done") };
+        done
     }
 
     /// Whether a send waits for room.
@@ -53,9 +65,29 @@ impl MemoryDriver {
 
     /// Sends slices, cut or whole, unless no room is known.
     fn offer(&mut self, socket: Socket, slices: &[&[u8]], cut: bool) -> Sent {
-        let mut net = self.net.borrow_mut();
-        let net = &mut *net;
-        let Some((entry, id)) = net.stations[self.worker].get(socket) else {
+        self.net(|net, worker| net.offer(worker, socket, slices, cut))
+    }
+}
+
+/// Moves bytes out of a pipe; the number moved.
+fn pour(pipe: &mut Pipe, spaces: &mut [&mut [u8]], limit: usize) -> usize {
+    let mut poured = 0;
+    for space in spaces {
+        let count = space.len().min(pipe.bytes.len()).min(limit - poured);
+        let (first, second) = pipe.bytes.as_slices();
+        let split = count.min(first.len());
+        space[..split].copy_from_slice(&first[..split]);
+        space[split..count].copy_from_slice(&second[..count - split]);
+        pipe.bytes.drain(..count);
+        poured += count;
+    }
+    poured
+}
+
+impl Net {
+    /// Sends slices, cut or whole, unless no room is known.
+    fn offer(&mut self, worker: usize, socket: Socket, slices: &[&[u8]], cut: bool) -> Sent {
+        let Some((entry, id)) = self.stations[worker].get(socket) else {
             return Sent::Failed(PeerFault::Reset);
         };
         if let Some(fault) = entry.fault {
@@ -65,30 +97,32 @@ impl MemoryDriver {
             entry.waiting = true;
             return Sent::Later;
         }
-        let limit = if cut { net.segments.next_limit() } else { usize::MAX };
+        let limit = if cut { self.segments.next_limit() } else { usize::MAX };
         let offered = slices.iter().map(|slice| slice.len()).sum();
-        let sent = net.driver_send(id, slices.iter().copied(), limit);
-        match net.stations[self.worker].get(socket) {
+        let sent = self.driver_send(id, slices.iter().copied(), limit);
+        match self.stations[worker].get(socket) {
             Some((entry, _)) => entry.sent(offered, sent),
             None => Sent::Failed(PeerFault::Reset),
         }
     }
-}
 
-/// Moves bytes out of a pipe; the number moved.
-fn pour(pipe: &mut Pipe, spaces: &mut [&mut [u8]], limit: usize) -> usize {
-    let mut poured = 0;
-    for space in spaces {
-        let count = space.len().min(pipe.bytes.len()).min(limit - poured);
-        for (byte, read) in space.iter_mut().zip(pipe.bytes.drain(..count)) {
-            *byte = read;
+    /// The disk does what is due.
+    pub(crate) fn do_errands(&mut self) {
+        while let Some((whose, ticket, done)) = self.disk.do_next(self.now) {
+            self.stations[whose].notes.push_back(Note::Spooled { ticket, done });
         }
-        poured += count;
     }
-    poured
-}
 
-impl Net {
+    /// Connects that hang succeed.
+    pub(crate) fn end_hanging(&mut self) {
+        for id in 0..self.connections.len() {
+            if self.connections[id].opening == Opening::Hanging {
+                self.open_late(id);
+                self.touch(id);
+            }
+        }
+    }
+
     /// What a receive of `received` bytes by place `socket` of `worker` found.
     fn settle_receive(&mut self, worker: usize, socket: Socket, received: usize) -> Received {
         let Some((entry, id)) = self.stations[worker].get(socket) else {
@@ -98,6 +132,7 @@ impl Net {
         if received > 0 {
             entry.readable = connection.is_readable();
             self.stations[worker].note_state(socket.index);
+            self.made_room(id);
             return Received::Bytes(u32::try_from(received).unwrap_or(u32::MAX));
         }
         match connection.driver_fault.or(entry.fault) {
@@ -131,8 +166,40 @@ impl Net {
             let peer = self.connections[id].from;
             self.connections[id].place = Place::Socket { worker, index };
             station.notes.push_back(Note::Accepted { index, listener, peer });
-            station.touched.push_back(id);
+            station.touched.push(id);
         }
+    }
+
+    /// Begins a connection to a server.
+    fn connect(
+        &mut self,
+        worker: usize,
+        server: ServerId,
+        owner: Owner,
+    ) -> Result<Socket, ConnectFault> {
+        if self.stations[worker].is_full() {
+            return Err(ConnectFault::Exhausted);
+        }
+        let id = self.driver_connect(server, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let own = self.stations[worker].addresses.get(&server);
+        self.connections[id].address = own.and_then(|own| own.first().copied());
+        let socket = self.place(id, worker, owner)?;
+        if let Some((entry, _)) = self.stations[worker].get(socket) {
+            entry.connecting = true;
+        }
+        Ok(socket)
+    }
+
+    /// Closes a socket; its owner is told when nothing refers to it any more.
+    fn close(&mut self, worker: usize, socket: Socket) {
+        let station = &mut self.stations[worker];
+        let Some((id, owner)) = station.take(socket) else { return };
+        let index = socket.index;
+        station.notes.push_back(match owner {
+            Some(owner) => Note::Closed { index, owner },
+            None => Note::Left { index },
+        });
+        self.driver_close(id);
     }
 
     /// Puts a connection into a driver's table, if it is not full.
@@ -153,23 +220,34 @@ impl Net {
         self.reap();
         let station = &mut self.stations[worker];
         (station.now, station.until) = (self.now, until);
-        while let Some(id) = station.touched.pop_front() {
-            match self.connections[id].place {
-                Place::Socket { worker: holder, index } if holder == worker => {
-                    station.look(index, &self.connections[id]);
+        // In the order in which something happened there, or in any.
+        let mut touched = std::mem::take(&mut station.touched);
+        touched.reverse();
+        while !touched.is_empty() {
+            let last = touched.len() - 1;
+            let place = self.weather.as_mut().map_or(0, |it| it.next(touched.len()));
+            let id = touched.swap_remove(last - place);
+            if let Place::Socket { worker: holder, index } = self.connections[id].place
+                && holder == worker
+            {
+                if self.weather.as_mut().is_some_and(Weather::is_late) {
+                    station.touched.push(id);
+                    continue;
                 }
-                _ => {}
+                station.look(index, &self.connections[id]);
+                if self.weather.as_mut().is_some_and(Weather::is_in_vain) {
+                    station.note_in_vain(index);
+                }
             }
         }
         if station.waker.0.swap(false, Ordering::AcqRel) {
             station.notes.push_back(Note::Woken);
         }
-        while let Some((whose, ticket, done)) = self.disk.do_next(self.now) {
-            self.stations[whose].notes.push_back(Note::Spooled { ticket, done });
-        }
+        self.do_errands();
+        let batch = self.weather.as_ref().map_or(ACCEPT_BATCH, |weather| weather.accepts);
         for listener in (0..).map(ListenerId).take(self.backlogs.len()) {
             if self.stations[worker].doors[listener.index()] == Door::Open {
-                self.accept(worker, listener, ACCEPT_BATCH);
+                self.accept(worker, listener, batch);
             }
         }
     }
@@ -215,42 +293,31 @@ impl Driver for MemoryDriver {
     }
 
     fn stop_listening(&mut self, listener: ListenerId) {
-        let mut net = self.net.borrow_mut();
-        net.accept(self.worker, listener, u32::MAX);
-        net.stations[self.worker].doors[listener.index()] = Door::Stopped;
-        if !net.is_listening(listener) {
-            net.refuse_waiting(listener);
-        }
+        self.net(|net, worker| {
+            net.accept(worker, listener, u32::MAX);
+            net.stations[worker].doors[listener.index()] = Door::Stopped;
+            if !net.is_listening(listener) {
+                net.refuse_waiting(listener);
+            }
+        });
     }
 
     fn connect(&mut self, server: ServerId, owner: Owner) -> Result<Socket, ConnectFault> {
-        let mut net = self.net.borrow_mut();
-        if net.stations[self.worker].is_full() {
-            return Err(ConnectFault::Exhausted);
-        }
-        let id = net.driver_connect(server, IpAddr::V4(Ipv4Addr::LOCALHOST))?;
-        let own = net.stations[self.worker].addresses.get(&server);
-        net.connections[id].address = own.and_then(|own| own.first().copied());
-        let socket = net.place(id, self.worker, owner)?;
-        if let Some((entry, _)) = net.stations[self.worker].get(socket) {
-            entry.connecting = true;
-        }
-        Ok(socket)
+        self.net(|net, worker| net.connect(worker, server, owner))
     }
 
     fn set_addresses(&mut self, server: ServerId, addresses: &[SocketAddr]) {
-        let mut net = self.net.borrow_mut();
-        net.stations[self.worker].addresses.insert(server, addresses.to_vec());
+        self.station(|station| station.addresses.insert(server, addresses.to_vec()));
     }
 
     fn is_listed(&mut self, socket: Socket, server: ServerId) -> bool {
-        let mut net = self.net.borrow_mut();
-        let net = &mut *net;
-        let station = &mut net.stations[self.worker];
-        let Some((_, id)) = station.get(socket) else { return false };
-        let address = net.connections[id].address;
-        let own = station.addresses.get(&server);
-        own.is_none_or(|own| address.is_some_and(|address| own.contains(&address)))
+        self.net(|net, worker| {
+            let station = &mut net.stations[worker];
+            let Some((_, id)) = station.get(socket) else { return false };
+            let address = net.connections[id].address;
+            let own = station.addresses.get(&server);
+            own.is_none_or(|own| address.is_some_and(|address| own.contains(&address)))
+        })
     }
 
     fn own(&mut self, socket: Socket, owner: Owner) {
@@ -263,19 +330,26 @@ impl Driver for MemoryDriver {
     }
 
     fn detach(&mut self, socket: Socket) -> Option<Detached> {
-        let mut net = self.net.borrow_mut();
-        let station = &mut net.stations[self.worker];
-        let (connection, _) = station.take(socket)?;
-        station.notes.push_back(Note::Left { index: socket.index });
-        let token = Arc::new(());
-        net.connections[connection].place = Place::Transit(Arc::downgrade(&token));
-        net.transit.push(connection);
-        Some(Detached { connection, token })
+        self.net(|net, worker| {
+            let station = &mut net.stations[worker];
+            let (connection, _) = station.take(socket)?;
+            station.notes.push_back(Note::Left { index: socket.index });
+            let token = Arc::new(());
+            net.connections[connection].place = Place::Transit(Arc::downgrade(&token));
+            net.transit.push(connection);
+            Some(Detached { connection, token })
+        })
     }
 
     fn attach(&mut self, detached: Detached, owner: Owner) -> Result<Socket, ConnectFault> {
         let Detached { connection, token } = detached;
-        let placed = self.net.borrow_mut().place(connection, self.worker, owner);
+        let placed = self.net(|net, worker| {
+            if net.weather.as_mut().is_some_and(Weather::refuses_to_watch) {
+                net.driver_close(connection);
+                return Err(ConnectFault::Exhausted);
+            }
+            net.place(connection, worker, owner)
+        });
         // From here on the table holds the connection, or it is closed.
         drop(token);
         placed
@@ -338,28 +412,33 @@ impl Driver for MemoryDriver {
         }
         let limit = net.segments.next_limit();
         let pipe = &mut net.connections[id].to_driver;
+        // What the pool does is the worker's, and counted.
         let filled =
             pool.fill(chain, fill, promise, |spaces| Ok::<_, PeerFault>(pour(pipe, spaces, limit)));
         match filled {
-            Ok(received) => net.settle_receive(self.worker, socket, received),
+            Ok(received) => {
+                let mut found = Received::Nothing;
+                opt_out(|| found = net.settle_receive(self.worker, socket, received));
+                found
+            }
             Err(FillError::NoBuffer) => Received::NoBuffer,
             Err(FillError::Receive(fault)) => Received::Failed(fault),
         }
     }
 
     fn discard(&mut self, socket: Socket) -> Received {
-        let mut net = self.net.borrow_mut();
-        let net = &mut *net;
-        let Some((entry, id)) = net.stations[self.worker].get(socket) else {
-            return Received::Failed(PeerFault::Reset);
-        };
-        if !entry.readable {
-            return Received::Nothing;
-        }
-        let bytes = &mut net.connections[id].to_driver.bytes;
-        let count = bytes.len().min(DISCARD_BYTES).min(net.segments.next_limit());
-        bytes.drain(..count);
-        net.settle_receive(self.worker, socket, count)
+        self.net(|net, worker| {
+            let Some((entry, id)) = net.stations[worker].get(socket) else {
+                return Received::Failed(PeerFault::Reset);
+            };
+            if !entry.readable {
+                return Received::Nothing;
+            }
+            let bytes = &mut net.connections[id].to_driver.bytes;
+            let count = bytes.len().min(DISCARD_BYTES).min(net.segments.next_limit());
+            bytes.drain(..count);
+            net.settle_receive(worker, socket, count)
+        })
     }
 
     fn send(&mut self, socket: Socket, pool: &Pool, unsent: &Cursor, _more: bool) -> Sent {
@@ -379,17 +458,15 @@ impl Driver for MemoryDriver {
     }
 
     fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {
-        let mut bytes = vec![0; piece.len as usize];
-        assert_eq!(pool.copy_from(from, &mut bytes), bytes.len(), "as long as its bytes");
-        let mut net = self.net.borrow_mut();
-        let now = net.now;
-        net.disk.accept(self.worker, piece, ticket, Some(bytes), now)
+        self.net(|net, worker| {
+            let mut bytes = vec![0; piece.len as usize];
+            assert_eq!(pool.copy_from(from, &mut bytes), bytes.len(), "as long as its bytes");
+            net.disk.accept(worker, piece, ticket, Some(bytes), net.now)
+        })
     }
 
     fn spool_read(&mut self, piece: Piece, ticket: Ticket) -> bool {
-        let mut net = self.net.borrow_mut();
-        let now = net.now;
-        net.disk.accept(self.worker, piece, ticket, None, now)
+        self.net(|net, worker| net.disk.accept(worker, piece, ticket, None, net.now))
     }
 
     fn spool_take(
@@ -399,49 +476,46 @@ impl Driver for MemoryDriver {
         chain: &mut Chain,
         promise: &mut Option<Promise>,
     ) -> u32 {
-        let bytes = self.net.borrow_mut().disk.take(self.worker, read);
+        let bytes = self.net(|net, worker| net.disk.take(worker, read));
         put_behind(&bytes, pool, chain, promise)
     }
 
     fn spool_drop(&mut self, read: SpoolRead) {
-        self.net.borrow_mut().disk.take(self.worker, read);
+        self.net(|net, worker| net.disk.take(worker, read));
     }
 
     fn shutdown(&mut self, socket: Socket) {
-        let mut net = self.net.borrow_mut();
-        if let Some((_, id)) = net.stations[self.worker].get(socket) {
-            net.connections[id].to_peer.ended = true;
-        }
+        self.net(|net, worker| {
+            if let Some((_, id)) = net.stations[worker].get(socket) {
+                net.connections[id].to_peer.ended = true;
+                net.stir(id);
+            }
+        });
     }
 
     fn close(&mut self, socket: Socket) {
-        let mut net = self.net.borrow_mut();
-        let station = &mut net.stations[self.worker];
-        let Some((id, owner)) = station.take(socket) else { return };
-        let index = socket.index;
-        station.notes.push_back(match owner {
-            Some(owner) => Note::Closed { index, owner },
-            None => Note::Left { index },
-        });
-        net.driver_close(id);
+        self.net(|net, worker| net.close(worker, socket));
     }
 
     fn reset(&mut self, socket: Socket) {
-        {
-            let mut net = self.net.borrow_mut();
-            if let Some((_, id)) = net.stations[self.worker].get(socket) {
+        self.net(|net, worker| {
+            if let Some((_, id)) = net.stations[worker].get(socket) {
                 net.connections[id].reset_peer();
             }
-        }
-        self.close(socket);
+            net.close(worker, socket);
+        });
     }
 
     fn next(&mut self) -> Option<Completion> {
-        self.station(Station::next)
+        self.net(|net, worker| {
+            let completion = net.stations[worker].next()?;
+            net.note(|| format!("worker {worker}: {completion:?}"));
+            Some(completion)
+        })
     }
 
     fn poll(&mut self, until: Option<Instant>) {
-        self.net.borrow_mut().poll(self.worker, until);
+        self.net(|net, worker| net.poll(worker, until));
     }
 }
 

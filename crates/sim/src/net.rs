@@ -10,6 +10,7 @@ use driver::{AcceptFault, ConnectFault, PeerFault};
 
 use crate::segments::Segments;
 use crate::sockets::Station;
+use crate::weather::Weather;
 
 /// What a server does with new connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,8 +75,10 @@ pub(crate) struct Connection {
     pub(crate) to_driver: Pipe,
     pub(crate) to_peer: Pipe,
     pub(crate) place: Place,
-    /// The server it leads to; `None` if it comes from a client.
+    /// The server that took it; `None` if it comes from a client, or if none did.
     server: Option<ServerId>,
+    /// The server that is to take it.
+    wanted: Option<ServerId>,
     /// At which of its addresses, where they were told.
     pub(crate) address: Option<SocketAddr>,
     /// The client's address.
@@ -86,6 +89,12 @@ pub(crate) struct Connection {
     pub(crate) driver_fault: Option<PeerFault>,
     /// It was reset, as the peer finds.
     pub(crate) peer_reset: bool,
+    /// Who plays the peer, where that is told of what happens.
+    pub(crate) player: Option<u32>,
+    /// That was told, and not yet heard.
+    stirred: bool,
+    /// The peer has more to write than there was room for.
+    awaits_room: bool,
 }
 
 /// A listening address.
@@ -101,6 +110,8 @@ pub(crate) struct Backlog {
 pub(crate) struct Server {
     pub(crate) mode: ServerMode,
     pub(crate) waiting: VecDeque<usize>,
+    /// Connections that it ever took.
+    pub(crate) opened: u64,
     /// Connections that are open now, from the driver's side.
     pub(crate) open: u32,
     /// Most that ever were.
@@ -121,22 +132,32 @@ pub(crate) struct Net {
     pub(crate) transit: Vec<usize>,
     /// The spool's disk.
     pub(crate) disk: crate::disk::Disk,
+    /// What happens by chance; nothing without.
+    pub(crate) weather: Option<Weather>,
+    /// Connections at which something happened that their players have not heard.
+    pub(crate) stirred: Vec<usize>,
+    /// Whether what drivers do and tell is written down as it happens.
+    pub(crate) traced: bool,
 }
 
 impl Net {
     /// A new connection; its name is its place in `connections`, never used again.
-    pub(crate) fn open(&mut self, server: Option<ServerId>, from: IpAddr) -> usize {
+    pub(crate) fn open(&mut self, from: IpAddr) -> usize {
         self.connections.push(Connection {
             opening: Opening::Open,
             to_driver: Pipe::new(self.pipe_bytes),
             to_peer: Pipe::new(self.pipe_bytes),
             place: Place::Backlog,
-            server,
+            server: None,
+            wanted: None,
             address: None,
             from,
             peer_gone: false,
             driver_fault: None,
             peer_reset: false,
+            player: None,
+            stirred: false,
+            awaits_room: false,
         });
         self.connections.len() - 1
     }
@@ -144,7 +165,37 @@ impl Net {
     /// Tells the driver that holds connection `id` to look at it when it polls.
     pub(crate) fn touch(&mut self, id: usize) {
         if let Place::Socket { worker, .. } = self.connections[id].place {
-            self.stations[worker].touched.push_back(id);
+            self.stations[worker].touched.push(id);
+        }
+    }
+
+    /// Tells the connection's player that something happened.
+    pub(crate) fn stir(&mut self, id: usize) {
+        let connection = &mut self.connections[id];
+        if connection.player.is_some() && !connection.stirred {
+            connection.stirred = true;
+            self.stirred.push(id);
+        }
+    }
+
+    /// The player of the connection that was stirred first, once.
+    pub(crate) fn heard(&mut self, id: usize) -> Option<u32> {
+        let connection = &mut self.connections[id];
+        connection.stirred = false;
+        connection.player
+    }
+
+    /// The driver took bytes that the peer wrote.
+    pub(crate) fn made_room(&mut self, id: usize) {
+        if std::mem::take(&mut self.connections[id].awaits_room) {
+            self.stir(id);
+        }
+    }
+
+    /// Writes down what happened, if that is wanted.
+    pub(crate) fn note(&self, text: impl FnOnce() -> String) {
+        if self.traced {
+            println!("{} {}", clock(self.now), text());
         }
     }
 
@@ -176,6 +227,7 @@ impl Net {
         }
         let written = bytes.len().min(connection.to_driver.room());
         connection.to_driver.bytes.extend(&bytes[..written]);
+        connection.awaits_room = written < bytes.len();
         self.touch(id);
         written
     }
@@ -189,6 +241,22 @@ impl Net {
             self.touch(id);
         }
         read
+    }
+
+    /// Reads at most `most` bytes behind those in `space`; how many.
+    pub(crate) fn peer_read_into(&mut self, id: usize, most: usize, space: &mut Vec<u8>) -> usize {
+        self.reap();
+        let bytes = &mut self.connections[id].to_peer.bytes;
+        let count = most.min(bytes.len());
+        let (first, second) = bytes.as_slices();
+        let split = count.min(first.len());
+        space.extend_from_slice(&first[..split]);
+        space.extend_from_slice(&second[..count - split]);
+        bytes.drain(..count);
+        if count > 0 {
+            self.touch(id);
+        }
+        count
     }
 
     /// Ends the peer's direction.
@@ -230,16 +298,29 @@ impl Net {
             ServerMode::Fails(fault) => Opening::Failed(fault),
             ServerMode::FailsAtOnce(fault) => return Err(fault),
         };
-        let counted = (opening == Opening::Open).then_some(server);
-        let id = self.open(counted, from);
+        let id = self.open(from);
+        self.connections[id].wanted = Some(server);
         self.connections[id].opening = opening;
         if opening == Opening::Open {
+            self.open_late(id);
+        }
+        Ok(id)
+    }
+
+    /// The server takes a connection that was begun, if it is still wanted.
+    pub(crate) fn open_late(&mut self, id: usize) {
+        let connection = &mut self.connections[id];
+        connection.opening = Opening::Open;
+        if let Some(server) = connection.wanted
+            && !matches!(connection.place, Place::Gone)
+        {
+            connection.server = Some(server);
             let server = &mut self.servers[server.index()];
             server.waiting.push_back(id);
             server.open += 1;
+            server.opened += 1;
             server.most_open = server.most_open.max(server.open);
         }
-        Ok(id)
     }
 
     /// Closes the driver's end: over unread bytes that is a reset.
@@ -255,6 +336,7 @@ impl Net {
         if let Some(server) = connection.server {
             self.servers[server.index()].open -= 1;
         }
+        self.stir(id);
     }
 
     /// Refuses a client that no driver has accepted.
@@ -262,6 +344,7 @@ impl Net {
         let connection = &mut self.connections[id];
         connection.place = Place::Gone;
         connection.reset_peer();
+        self.stir(id);
     }
 
     /// Takes bytes towards the peer, as far as there is room and `limit` allows.
@@ -290,8 +373,16 @@ impl Net {
             connection.driver_fault = Some(PeerFault::Reset);
         }
         self.touch(id);
+        if most > left {
+            self.stir(id);
+        }
         Ok(most - left)
     }
+}
+
+/// The time as a trace shows it: seconds and microseconds.
+pub(crate) fn clock(now: Instant) -> String {
+    format!("{:>5}.{:06}", now.0 / 1_000_000_000, now.0 / 1000 % 1_000_000)
 }
 
 impl Connection {

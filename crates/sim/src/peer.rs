@@ -42,6 +42,24 @@ impl Peer {
         self.net.borrow_mut().peer_read(self.connection, most)
     }
 
+    /// Reads at most `most` bytes of what has come, behind those in `space`; how many.
+    pub fn read_into(&self, space: &mut Vec<u8>, most: usize) -> usize {
+        self.net.borrow_mut().peer_read_into(self.connection, most, space)
+    }
+
+    /// From now on `player` is told what happens here ([`crate::World::stirred`]), beginning with
+    /// what already did.
+    pub fn play(&self, player: u32) {
+        let mut net = self.net.borrow_mut();
+        net.connections[self.connection].player = Some(player);
+        net.stir(self.connection);
+    }
+
+    /// The connection's number, as a trace shows it.
+    pub const fn number(&self) -> usize {
+        self.connection
+    }
+
     /// Bytes that have come and were not read.
     pub fn unread(&self) -> usize {
         self.net.borrow().connections[self.connection].to_peer.bytes.len()

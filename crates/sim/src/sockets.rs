@@ -29,6 +29,9 @@ pub(crate) struct Entry {
     pub(crate) connecting: bool,
     pub(crate) fault: Option<PeerFault>,
     pub(crate) reported: bool,
+    /// It is told once that something can be received, or that there is room, though nothing
+    /// happened.
+    pub(crate) in_vain: bool,
 }
 
 /// What happened. Whether it is worth telling is decided when it is taken out.
@@ -76,7 +79,7 @@ pub(crate) struct Station {
     capacity: u32,
     pub(crate) notes: VecDeque<Note>,
     /// Connections at which something happened since the last poll.
-    pub(crate) touched: VecDeque<usize>,
+    pub(crate) touched: Vec<usize>,
     pub(crate) doors: Vec<Door>,
     /// What servers' names stand for, where that was told.
     pub(crate) addresses: BTreeMap<ServerId, Vec<SocketAddr>>,
@@ -97,7 +100,7 @@ impl Station {
             used: 0,
             capacity,
             notes: VecDeque::new(),
-            touched: VecDeque::new(),
+            touched: Vec::new(),
             doors: vec![Door::default(); listeners],
             addresses: BTreeMap::new(),
             room: u32::MAX,
@@ -142,6 +145,7 @@ impl Station {
             connecting: false,
             fault: None,
             reported: false,
+            in_vain: false,
         };
         match self.entries.get_mut(index as usize) {
             Some(place) => *place = entry,
@@ -190,6 +194,20 @@ impl Station {
         entry.writable = connection.is_writable();
         entry.fault = entry.fault.or(connection.driver_fault);
         self.note_state(index);
+    }
+
+    /// Notes that the socket is readable, and has room, though neither may be true.
+    pub(crate) fn note_in_vain(&mut self, index: u32) {
+        let Some(entry) = self.entries.get_mut(index as usize) else { return };
+        if entry.connecting || entry.owner.is_none() {
+            return;
+        }
+        entry.in_vain = true;
+        self.notes.push_back(if entry.armed {
+            Note::Readable { index }
+        } else {
+            Note::Writable { index }
+        });
     }
 
     /// Notes what the owner of place `index` may be waiting for.
@@ -262,10 +280,10 @@ impl Station {
 
 impl Entry {
     fn tell_readable(&mut self) -> Option<Completion> {
-        if !(self.armed && self.readable) {
+        if !(self.armed && (self.readable || self.in_vain)) {
             return None;
         }
-        self.armed = false;
+        (self.armed, self.in_vain) = (false, false);
         Some(Completion::Readable { owner: self.owner? })
     }
 
@@ -278,10 +296,10 @@ impl Entry {
     }
 
     fn tell_writable(&mut self) -> Option<Completion> {
-        if !(self.waiting && self.writable) {
+        if !(self.waiting && (self.writable || self.in_vain)) {
             return None;
         }
-        self.waiting = false;
+        (self.waiting, self.in_vain) = (false, false);
         Some(Completion::Sent { owner: self.owner?, bytes: 0 })
     }
 

@@ -16,6 +16,7 @@ use crate::net::{Backlog, Net, Server, ServerMode};
 use crate::peer::Peer;
 use crate::segments::Segments;
 use crate::sockets::{Door, Station};
+use crate::weather::Weather;
 
 /// The network, held by the world, its drivers and its peers.
 #[expect(clippy::disallowed_types, reason = "a test's world, shared by its one thread")]
@@ -64,6 +65,9 @@ impl World {
             pipe_bytes,
             transit: Vec::new(),
             disk: Disk::default(),
+            weather: None,
+            stirred: Vec::new(),
+            traced: false,
         })))
     }
 
@@ -84,7 +88,7 @@ impl World {
     /// The same from another address.
     pub fn connect_from(&self, listener: ListenerId, from: IpAddr) -> Peer {
         let mut net = self.0.borrow_mut();
-        let id = net.open(None, from);
+        let id = net.open(from);
         if net.is_listening(listener) {
             net.backlogs[listener.index()].waiting.push_back(id);
         } else {
@@ -127,6 +131,74 @@ impl World {
     /// How bytes are cut from now on.
     pub fn set_segments(&self, segments: Segments) {
         self.0.borrow_mut().segments = segments;
+    }
+
+    /// What happens by chance from now on.
+    pub fn set_weather(&self, weather: Option<Weather>) {
+        self.0.borrow_mut().weather = weather;
+    }
+
+    /// What drivers are told and tell is written to standard output from now on.
+    pub fn trace(&self) {
+        self.0.borrow_mut().traced = true;
+    }
+
+    /// Writes a line into the trace, if there is one.
+    pub fn note(&self, text: impl FnOnce() -> String) {
+        self.0.borrow().note(text);
+    }
+
+    /// Whether there is a trace.
+    pub fn is_traced(&self) -> bool {
+        self.0.borrow().traced
+    }
+
+    /// Calls `each` with the player of every connection at which something happened since the last
+    /// call: bytes or an end came, or there is room again.
+    pub fn stirred(&self, mut each: impl FnMut(u32)) {
+        let mut net = self.0.borrow_mut();
+        net.reap();
+        while let Some(id) = net.stirred.pop() {
+            if let Some(player) = net.heard(id) {
+                each(player);
+            }
+        }
+    }
+
+    /// Whether a worker's driver would return from its poll now: something happened, or the moment
+    /// it waits for has come.
+    pub fn is_due(&self, worker: usize) -> bool {
+        let mut net = self.0.borrow_mut();
+        net.reap();
+        net.do_errands();
+        let station = &net.stations[worker];
+        let arrivals = || {
+            let mut doors = station.doors.iter().zip(&net.backlogs);
+            doors.any(|(door, backlog)| *door == Door::Open && !backlog.waiting.is_empty())
+        };
+        station.is_busy()
+            || station.until.is_some_and(|until| until <= net.now)
+            || (station.room > 0 && arrivals())
+    }
+
+    /// The moment for which a worker's driver waits.
+    pub fn deadline_of(&self, worker: usize) -> Option<Instant> {
+        self.0.borrow().stations[worker].until
+    }
+
+    /// When the disk has done its next errand.
+    pub fn disk_due(&self) -> Option<Instant> {
+        self.0.borrow().disk.next_due()
+    }
+
+    /// Connections to `server` that nobody has accepted yet.
+    pub fn unaccepted(&self, server: ServerId) -> usize {
+        self.0.borrow().servers[server.index()].waiting.len()
+    }
+
+    /// Connects that hang are taken by their servers now.
+    pub fn end_hanging(&self) {
+        self.0.borrow_mut().end_hanging();
     }
 
     /// Moves the clock. Drivers see it when they poll.

@@ -1,0 +1,144 @@
+//! The search for a seed that fails, on several threads.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{Sender, channel};
+use std::time::{Duration, Instant};
+
+use sim::dice::Origin;
+use sim::judge::{Tally, Violation, Wishes, judge};
+
+/// What is searched.
+#[derive(Debug)]
+pub(crate) struct Search {
+    pub(crate) first: u64,
+    pub(crate) until: Until,
+    pub(crate) threads: usize,
+    /// After a violation, too.
+    pub(crate) goes_on: bool,
+}
+
+/// When the search is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    Seeds(u64),
+    Time(Duration),
+}
+
+/// A seed that fails.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) seed: u64,
+    /// How many seeds it took.
+    pub(crate) after: u64,
+    pub(crate) violation: Violation,
+}
+
+/// What a search came to.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) tally: Tally,
+    /// The first of each checker.
+    pub(crate) found: Vec<Found>,
+    violations: u64,
+    took: Duration,
+}
+
+/// The clock of the search; runs have their own.
+#[expect(clippy::disallowed_methods, reason = "the search, not the run, takes real time")]
+pub(crate) fn clock() -> Instant {
+    Instant::now()
+}
+
+/// What a thread tells of one seed.
+type Told = (u64, Tally, Option<Violation>);
+
+impl Search {
+    pub(crate) fn run(&self) -> Report {
+        let began = clock();
+        let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let mut report =
+            Report { tally: Tally::default(), found: Vec::new(), violations: 0, took: began.elapsed() };
+        let mut firsts: BTreeMap<&'static str, Found> = BTreeMap::new();
+        // What fails is told once, in the report.
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        std::thread::scope(|scope| {
+            let (sender, told) = channel::<Told>();
+            for _ in 0..self.threads {
+                let sender = sender.clone();
+                scope.spawn(|| self.keep_playing(began, &next, &over, sender));
+            }
+            drop(sender);
+            for (seed, tally, violation) in told {
+                report.tally.add(&tally);
+                let Some(violation) = violation else { continue };
+                report.violations += 1;
+                over.fetch_or(!self.goes_on, Relaxed);
+                let found = Found { seed, after: seed - self.first + 1, violation };
+                let first = firsts.entry(found.violation.checker);
+                first.and_modify(|known| if found.seed < known.seed { known.seed = found.seed; known.after = found.after; known.violation = found.violation.clone(); }).or_insert(found);
+            }
+        });
+        std::panic::set_hook(hook);
+        report.found = firsts.into_values().collect();
+        report.took = began.elapsed();
+        report
+    }
+
+    /// Threads that a panic has ended are replaced: what it left behind is gone with them.
+    fn keep_playing(&self, began: Instant, next: &AtomicU64, over: &AtomicBool, told: Sender<Told>) {
+        let mut plays = true;
+        while plays {
+            plays = std::thread::scope(|scope| {
+                let player = scope.spawn(|| self.play(began, next, over, &told));
+                player.join().unwrap_or(true)
+            });
+        }
+        drop(told);
+    }
+
+    /// Plays seeds until there are no more, or one fails. Whether there may be more.
+    fn play(&self, began: Instant, next: &AtomicU64, over: &AtomicBool, told: &Sender<Told>) -> bool {
+        loop {
+            if over.load(Relaxed) {
+                return false;
+            }
+            let place = next.fetch_add(1, Relaxed);
+            let more = match self.until {
+                Until::Seeds(count) => place < count,
+                Until::Time(length) => began.elapsed() < length,
+            };
+            if !more {
+                return false;
+            }
+            let seed = self.first + place;
+            let (tally, violation) = judge(&Origin::Seed(seed), Wishes::default());
+            let failed = violation.is_some();
+            if told.send((seed, tally, violation)).is_err() {
+                return false;
+            }
+            if failed {
+                return true;
+            }
+        }
+    }
+}
+
+impl Report {
+    /// The sum in one line.
+    #[expect(clippy::cast_precision_loss, reason = "a speed needs no last digit")]
+    pub(crate) fn line(&self) -> String {
+        let tally = &self.tally;
+        let seconds = self.took.as_secs_f64();
+        format!(
+            "{} exchanges in {} runs, {:.0} s: {:.0} exchanges a second, {} turns; {} violations",
+            tally.exchanges,
+            tally.runs,
+            seconds,
+            tally.exchanges as f64 / seconds,
+            tally.turns,
+            self.violations
+        )
+    }
+}

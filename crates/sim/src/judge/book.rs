@@ -1,0 +1,162 @@
+//! The book of a run: every request has a number, and under it stands what was asked, what was to
+//! be answered, and what happened to it so far, as clients and servers saw it.
+
+use std::net::IpAddr;
+
+use base::time::Instant;
+
+use super::ask::Ask;
+use super::malformed::Malformed;
+use super::reply::Reply;
+
+/// A request and all that is known of it.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) what: What,
+    /// The group whose servers it is for.
+    pub(super) group: usize,
+    /// Where its client is.
+    pub(super) peer: IpAddr,
+    /// When its client wrote its first byte, and its last.
+    pub(super) began: Option<Instant>,
+    pub(super) complete: Option<Instant>,
+    /// How often its head reached a server, and how often all of it did.
+    pub(super) arrivals: u32,
+    pub(super) taken: u32,
+    /// A server broke off, or said what it must not.
+    pub(super) failed: bool,
+    /// When a server last did something for it.
+    pub(super) served: Instant,
+    /// A server wrote the last byte of the response at that moment.
+    pub(super) answered: Option<Instant>,
+    /// What its client was told, or that it left.
+    pub(super) fate: Option<Fate>,
+    /// By what name the server knows it.
+    pub(super) id: Option<Vec<u8>>,
+}
+
+/// What a client sent.
+#[derive(Debug)]
+pub(super) enum What {
+    /// A request, and what is to be answered.
+    Asked(Ask, Reply),
+    /// None.
+    Malformed(Malformed),
+    /// The head of a request, and a body that is none.
+    BadBody(Ask),
+}
+
+/// How an exchange ended for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Fate {
+    /// It had its response, every byte of it.
+    Answered,
+    /// It was refused with that status.
+    Refused(u16),
+    /// It was cut off, for a reason.
+    Cut(Excuse),
+    /// It left by itself.
+    Left,
+    /// It never came to be: its connection ended before.
+    Unheard,
+}
+
+/// Why a client may be cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Excuse {
+    /// It ended its direction too early.
+    HalfClosed,
+    /// A server failed.
+    Server,
+    /// A server said nothing for too long.
+    Silence,
+    /// It was too slow itself.
+    Slow,
+    /// Buffers were short.
+    Short,
+    /// The disk failed.
+    Disk,
+    /// The operator wanted it.
+    Operator,
+    /// It was parked for too long, or made room for others.
+    Parked,
+    /// It had been told that its connection would be closed.
+    Told,
+}
+
+/// What happened in the world that may concern everybody.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Causes {
+    /// A connect failed or hung, or a server closed connections.
+    pub(super) connects: bool,
+    /// The disk failed, or hung.
+    pub(super) disk: bool,
+    /// The workers were told to drain, or to stop.
+    pub(super) drained: Option<Instant>,
+    pub(super) stopped: bool,
+    /// Somebody had to wait for a buffer.
+    pub(super) short: bool,
+    /// Everybody behaves from here on.
+    pub(super) calm: Option<Instant>,
+}
+
+/// The book.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) records: Vec<Record>,
+    pub(super) causes: Causes,
+}
+
+impl Record {
+    pub(super) const fn new(what: What, group: usize, peer: IpAddr) -> Self {
+        Self {
+            what,
+            group,
+            peer,
+            began: None,
+            complete: None,
+            arrivals: 0,
+            taken: 0,
+            failed: false,
+            served: Instant(0),
+            answered: None,
+            fate: None,
+            id: None,
+        }
+    }
+
+    /// What was asked, if it was a request.
+    pub(super) const fn ask(&self) -> Option<&Ask> {
+        match &self.what {
+            What::Asked(ask, _) | What::BadBody(ask) => Some(ask),
+            What::Malformed(_) => None,
+        }
+    }
+
+    pub(super) const fn reply(&self) -> Option<&Reply> {
+        match &self.what {
+            What::Asked(_, reply) => Some(reply),
+            _ => None,
+        }
+    }
+}
+
+impl Book {
+    /// Enters a request; its number.
+    pub(super) fn enter(&mut self, record: Record) -> u32 {
+        self.records.push(record);
+        u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        u32::try_from(self.records.len()).unwrap_or(u32::MAX)
+    }
+
+    pub(super) fn get(&self, number: u32) -> &Record {
+        &self.records[number as usize]
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> &mut Record {
+        &mut self.records[number as usize]
+    }
+}

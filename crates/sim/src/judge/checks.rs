@@ -1,0 +1,345 @@
+//! What must hold after every round, at every rest and at the end, whatever anybody did.
+
+use base::counter::Counter;
+use base::id::ServerId;
+use exchange::{Phase, Refusal};
+use worker::{AcceptPause, CloseReason, WorkerCounters};
+
+use super::book::{Fate, What};
+use super::house::House;
+use super::server::Session;
+use super::setting::{ServerSetting, Setting};
+use super::stage::{Stage, Verdict, wrong};
+
+/// Of so many rests, one is audited; that of the end always.
+const AUDIT_EVERY: u64 = 16;
+
+/// The checkers, and what they remember.
+#[derive(Debug)]
+pub(super) struct Checks {
+    servers: Vec<ServerSetting>,
+    rests: u64,
+    /// Lines of the access log: of answers taken whole, and of exchanges cut off.
+    lines: [u64; 2],
+    /// What the trace showed last of each worker.
+    shown: Vec<[u64; Phase::ALL.len()]>,
+}
+
+impl Checks {
+    pub(super) fn new(setting: &Setting) -> Self {
+        Self {
+            servers: setting.servers().map(|(_, server)| *server).collect(),
+            rests: 0,
+            lines: [0; 2],
+            shown: vec![[0; Phase::ALL.len()]; setting.workers as usize],
+        }
+    }
+
+    fn servers(&self) -> impl Iterator<Item = (ServerId, &ServerSetting)> {
+        (0..).map(ServerId).zip(&self.servers)
+    }
+
+    /// Never more connections than are allowed.
+    pub(super) fn after_round(&self, stage: &Stage, house: &House) -> Verdict {
+        for (id, server) in self.servers() {
+            let open = stage.world.connections_to(id);
+            let (leases, pinned) = (house.shared.taken(id), house.shared.pinned(id));
+            if leases > server.connections || pinned > server.pinned || open > leases + pinned {
+                let text = format!(
+                    "{open} connections to server {}: {leases} leases of {}, {pinned} pinned of {}",
+                    id.0, server.connections, server.pinned
+                );
+                return wrong("connections", text);
+            }
+        }
+        Ok(())
+    }
+
+    /// Nobody has anything to do before time goes on.
+    pub(super) fn at_rest(
+        &mut self,
+        stage: &mut Stage,
+        house: &House,
+        sessions: &[Option<Session>],
+    ) -> Verdict {
+        stage.book.causes.short |= house.sum(waits) > 0;
+        self.rests += 1;
+        if !self.rests.is_multiple_of(AUDIT_EVERY) && !stage.is_calm() {
+            return Ok(());
+        }
+        self.audit(stage, house, sessions)
+    }
+
+    fn audit(&self, stage: &Stage, house: &House, sessions: &[Option<Session>]) -> Verdict {
+        let mut held = vec![bus::Held::default(); self.servers.len()];
+        for worker in (0..house.len()).filter(|&worker| !house.over[worker]) {
+            for (sum, held) in held.iter_mut().zip(house.audit(worker)?) {
+                sum.leases += held.leases;
+                sum.pinned += held.pinned;
+            }
+        }
+        // A worker that is over keeps what it has until its process ends.
+        let asleep = stage.setting.sleepy[0] > 0 && !stage.is_calm();
+        let asleep = asleep || house.over.contains(&true);
+        for ((id, _), held) in self.servers().zip(held) {
+            let counted = (house.shared.taken(id), house.shared.pinned(id));
+            // A worker that sleeps may have connections in its mailbox.
+            if !asleep && counted != (held.leases, held.pinned) {
+                let text = format!("server {}: {counted:?} permits taken, held: {held:?}", id.0);
+                return wrong("permits", text);
+            }
+            if !asleep {
+                no_lease_too_long(id, stage, house, sessions)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Time begins from which everybody behaves.
+    pub(super) fn calm_down(&mut self, _house: &House) {}
+
+    /// Writes down how many exchanges are in which phase, if that changed.
+    pub(super) fn trace(&mut self, worker: usize, stage: &Stage, house: &House) {
+        let counters = &house.counters[worker];
+        let now = Phase::ALL.map(|phase| counters.exchanges[phase as usize].get());
+        if now == self.shown[worker] {
+            return;
+        }
+        self.shown[worker] = now;
+        let some = Phase::ALL.iter().zip(now).filter(|(_, count)| *count > 0);
+        let some: Vec<String> = some.map(|(phase, n)| format!("{n} {}", phase.label())).collect();
+        let used = counters.buffers_used.get();
+        stage.world.note(|| format!("worker {worker}: {}; {used} buffers lent", some.join(", ")));
+    }
+
+    /// Reads what the workers wrote for the access log.
+    pub(super) fn read_logs(&mut self, house: &mut House) {
+        let lines = &mut self.lines;
+        for log in &mut house.logs {
+            log.drain(|record| {
+                lines[usize::from(record.closed.is_some())] += 1;
+                true
+            });
+        }
+    }
+
+    /// Everything was given back, and the figures agree with what happened.
+    pub(super) fn at_the_end(&mut self, stage: &mut Stage, house: &House) -> Verdict {
+        if !house.is_over() {
+            return wrong("liveness", format!("a drain never ends: over {:?}", house.over));
+        }
+        // Idle connections to servers end with the process.
+        let permits = |(id, _)| house.shared.taken(id) + house.shared.pinned(id);
+        let idle: u32 = self.servers().map(permits).sum();
+        let open = stage.world.open_sockets().saturating_sub(idle);
+        let spooled = house.spool.as_ref().map_or(0, |spool| spool.held());
+        let exchanges = house.sum(|c| c.exchanges.iter().map(Counter::get).sum());
+        let states = [
+            ("sockets open", u64::from(open)),
+            ("extents held", u64::from(spooled)),
+            ("buffers lent", house.sum(|c| c.buffers_used.get())),
+            ("buffers promised", house.sum(|c| c.buffers_promised.get())),
+            ("clients active", house.sum(|c| c.clients_active.get())),
+            ("exchanges", exchanges),
+        ];
+        // A stop leaves its clients to the closing of the process.
+        let stopped = stage.book.causes.stopped;
+        for (what, count) in states {
+            let excused = stopped && matches!(what, "sockets open" | "clients active");
+            if count > 0 && !excused && !self.drain_was_cut(stage, house) {
+                return wrong("leak", format!("{count} {what} at the end"));
+            }
+        }
+        self.tell(stage, house);
+        self.figures(stage, house)?;
+        at_most_once(stage)
+    }
+
+    /// Whether a drain took so long that the rest was cut off.
+    fn drain_was_cut(&self, stage: &Stage, house: &House) -> bool {
+        let drain = stage.setting.timeouts.drain;
+        let since = stage.book.causes.drained.map(|since| stage.now().since(since));
+        let cut = since.is_some_and(|since| since >= drain);
+        cut && house.sum(closed(CloseReason::Drain)) > 0
+    }
+
+    /// Counters agree with what happened.
+    fn figures(&self, stage: &Stage, house: &House) -> Verdict {
+        let causes = &stage.book.causes;
+        let setting = &stage.setting;
+        let ends = causes.drained.is_some() || causes.stopped;
+        let impossible = [
+            ("closed for want of buffers", closed_sum(house, CloseReason::Pressure), causes.short),
+            (
+                "closed for the spool",
+                closed_sum(house, CloseReason::Spool),
+                causes.disk && setting.spool.is_some(),
+            ),
+            (
+                "closed for newcomers",
+                closed_sum(house, CloseReason::Reclaimed),
+                setting.reclaim_parked,
+            ),
+            ("closed in a drain", closed_sum(house, CloseReason::Drain), ends),
+            ("spooled", house.sum(|c| c.spooled.get()), setting.spool.is_some()),
+            ("failures of the disk", house.sum(|c| c.spool_failures.get()), causes.disk),
+            (
+                "refused for want of buffers",
+                refused_sum(house, Refusal::Pressure),
+                causes.short,
+            ),
+            ("refused in a stop", refused_sum(house, Refusal::Stopping), ends),
+            ("lines of the log dropped", house.sum(|c| c.access_dropped.get()), setting.access.is_some()),
+        ];
+        for (what, count, possible) in impossible {
+            if count > 0 && !possible {
+                return wrong("figures", format!("{count} {what}, without a cause"));
+            }
+        }
+        if causes.stopped {
+            return Ok(());
+        }
+        let accepted = house.sum(|c| c.clients_accepted.get());
+        let closed: u64 = CloseReason::ALL.iter().map(|&reason| closed_sum(house, reason)).sum();
+        let here = house.sum(|c| c.clients.get());
+        if accepted != closed + here {
+            let text = format!("{accepted} clients accepted, {closed} closed, {here} here");
+            return wrong("figures", text);
+        }
+        let whole = house.sum(|c| c.requests.iter().map(Counter::get).sum());
+        let dropped = house.sum(|c| c.access_dropped.get());
+        let [lines, _] = self.lines;
+        // Of those who waited for a first buffer in vain, not a byte ever came: they have no line.
+        let untold = refused_sum(house, Refusal::Crowded);
+        if setting.access.is_some() && (lines > whole || lines + dropped + untold < whole) {
+            let text = format!("{whole} answers, {lines} lines of answers, {dropped} dropped");
+            return wrong("figures", text);
+        }
+        let answers = stage.tally.answers();
+        let turned_away = closed_sum(house, CloseReason::Limit);
+        if answers > whole + turned_away {
+            return wrong("figures", format!("{answers} answers were read, {whole} are counted"));
+        }
+        Ok(())
+    }
+
+    /// What was met on the way.
+    fn tell(&self, stage: &mut Stage, house: &House) {
+        let tally = &mut stage.tally;
+        tally.time = u128::from(stage.world.now().0);
+        for refusal in Refusal::ALL {
+            tally.met(refusal.label(), refused_sum(house, refusal));
+        }
+        for reason in CloseReason::ALL {
+            tally.met(CLOSED[reason as usize], closed_sum(house, reason));
+        }
+        for pause in AcceptPause::ALL {
+            let paused = house.sum(|c| c.accept_pauses[pause as usize].get());
+            tally.met(PAUSED[pause as usize], paused);
+        }
+        for (what, count) in [
+            ("waits for buffers", house.sum(waits)),
+            ("retries", house.sum(|c| c.retries.get())),
+            ("exchanges spooled", house.sum(|c| c.spooled.get())),
+            ("exchanges spooled for others", house.sum(|c| c.spooled_for_others.get())),
+            ("waits for the disk", house.sum(|c| c.spool_waits.get())),
+            ("disk failures", house.sum(|c| c.spool_failures.get())),
+            ("lines of the log", self.lines[0] + self.lines[1]),
+            ("lines of the log dropped", house.sum(|c| c.access_dropped.get())),
+        ] {
+            tally.met(what, count);
+        }
+        let servers = || self.servers().flat_map(|(id, _)| house.shared.server(id));
+        tally.met("connects", servers().map(|share| share.connects.get()).sum());
+        tally.met("connects that failed", servers().map(|share| share.failures.get()).sum());
+        tally.met("connections handed over", servers().map(|share| share.handed_over.get()).sum());
+    }
+}
+
+const CLOSED: [&str; CloseReason::ALL.len()] = [
+    "closed: client",
+    "closed: aborted",
+    "closed: done",
+    "closed: idle",
+    "closed: timeout",
+    "closed: refused",
+    "closed: reclaimed",
+    "closed: limit",
+    "closed: upstream",
+    "closed: pressure",
+    "closed: stalled",
+    "closed: spool",
+    "closed: drain",
+];
+
+const PAUSED: [&str; AcceptPause::ALL.len()] =
+    ["accept paused: limit", "accept paused: descriptors", "accept paused: memory"];
+
+fn waits(counters: &WorkerCounters) -> u64 {
+    counters.buffer_waits.iter().map(Counter::get).sum()
+}
+
+fn closed(reason: CloseReason) -> impl Fn(&WorkerCounters) -> u64 {
+    move |counters| counters.clients_closed[reason as usize].get()
+}
+
+fn closed_sum(house: &House, reason: CloseReason) -> u64 {
+    house.sum(closed(reason))
+}
+
+fn refused_sum(house: &House, refusal: Refusal) -> u64 {
+    house.sum(|counters| counters.refusals[refusal as usize].get())
+}
+
+/// A lease ends with the last byte of the response: no connection on which nothing is under way is
+/// leased.
+fn no_lease_too_long(
+    id: ServerId,
+    stage: &Stage,
+    house: &House,
+    sessions: &[Option<Session>],
+) -> Verdict {
+    let here = || sessions.iter().flatten().filter(|session| session.server == id);
+    let idle = here().filter(|session| session.is_idle()).count() as u64;
+    let open = u64::from(stage.world.connections_to(id));
+    let leased: u64 = house.shared.server(id).iter().map(|share| share.leased.get()).sum();
+    if leased > open - idle.min(open) {
+        let text = format!(
+            "server {}: {leased} connections are leased of {open}, and nothing is under way on {idle}",
+            id.0
+        );
+        return wrong("lease", text);
+    }
+    Ok(())
+}
+
+/// What must not be sent twice was not.
+fn at_most_once(stage: &Stage) -> Verdict {
+    let asked = stage.book.records.iter().filter(|record| {
+        let What::Asked(ask, _) = &record.what else { return false };
+        matches!(ask.method, super::ask::Method::Post | super::ask::Method::Patch)
+            && record.began.is_some()
+    });
+    let (mut asks, mut arrivals) = (0, 0);
+    asked.for_each(|record| {
+        asks += 1;
+        arrivals += record.arrivals;
+    });
+    if arrivals + stage.unsafe_pieces > asks {
+        let text = format!(
+            "{asks} requests that must not be sent twice: {arrivals} arrived, and the beginnings of {}",
+            stage.unsafe_pieces
+        );
+        return wrong("at most once", text);
+    }
+    let open = stage.book.records.iter().position(|record| record.fate.is_none());
+    match open {
+        Some(number) => wrong("liveness", format!("request {number} has no end")),
+        None => Ok(()),
+    }
+}
+
+/// How an exchange that was cut off counts.
+pub(super) const fn is_answer(fate: Fate) -> bool {
+    matches!(fate, Fate::Answered | Fate::Refused(_))
+}

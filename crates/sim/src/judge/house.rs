@@ -1,0 +1,148 @@
+//! The workers of one process over a world: what the binary's crew is, in memory.
+
+use std::sync::Arc;
+
+use base::id::{GroupId, ListenerId, ServerId, WorkerId};
+use bus::{GroupConfig, ServerConfig, Shared};
+use driver::Driver;
+use exchange::ErrorPages;
+use pool::PoolConfig;
+use worker::{
+    AccessReader, Letter, Life, ListenerPlan, Office, Plan, Worker, WorkerCounters, access_ring,
+};
+
+use super::setting::Setting;
+use super::stage::{Verdict, wrong};
+use crate::memory::{Detached, MemoryDriver};
+use crate::world::World;
+
+/// Bytes of the note of one request's head.
+const LINE: u32 = 256;
+
+/// The workers.
+pub(super) struct House {
+    workers: Vec<Worker<MemoryDriver>>,
+    pub(super) counters: Vec<Arc<WorkerCounters>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) spool: Option<Arc<spool::Shared>>,
+    pub(super) logs: Vec<AccessReader>,
+    office: Arc<Office<Detached>>,
+    pub(super) over: Vec<bool>,
+}
+
+impl House {
+    pub(super) fn new(setting: &Setting, world: &World) -> Self {
+        let groups = groups(setting);
+        let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
+        let plan = |worker| plan(setting, worker, &groups, spool.as_ref());
+        let drivers: Vec<MemoryDriver> =
+            (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
+        let wakers = drivers.iter().map(Driver::waker).collect();
+        let office = Office::new(wakers, setting.mailbox, setting.max_clients, setting.pinned_free);
+        let shared = Shared::new(setting.workers, &groups);
+        let counters: Vec<Arc<WorkerCounters>> = drivers.iter().map(|_| Arc::default()).collect();
+        let mut logs = Vec::new();
+        let workers = (0..).zip(drivers).zip(&counters).map(|((worker, driver), counters)| {
+            let waker = driver.waker();
+            let (shared, office) = (Arc::clone(&shared), Arc::clone(&office));
+            let plan = plan(worker);
+            let mut worker = Worker::new(plan, driver, shared, office, Arc::clone(counters))
+                .expect("a small pool can be had");
+            if let Some(bytes) = setting.access {
+                let (writer, reader) = access_ring(bytes, waker);
+                worker.log_access(writer, LINE);
+                logs.push(reader);
+            }
+            worker
+        });
+        let workers: Vec<_> = workers.collect();
+        let over = vec![false; workers.len()];
+        Self { workers, counters, shared, spool, logs, office, over }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// One turn of a worker. Nothing it does may allocate, but for the end of its life.
+    pub(super) fn turn(&mut self, worker: usize) -> Verdict {
+        let mut life = Life::Over;
+        let info = allocation_counter::measure(|| life = self.workers[worker].turn());
+        self.over[worker] = life == Life::Over;
+        if info.count_total > 0 && life == Life::Serving {
+            let text = format!("worker {worker} allocated {} bytes in a turn", info.bytes_total);
+            return wrong("memory", text);
+        }
+        Ok(())
+    }
+
+    /// What one worker holds and waits for, walked through.
+    pub(super) fn audit(&self, worker: usize) -> Verdict<Vec<bus::Held>> {
+        self.workers[worker].audit().or_else(|text| wrong("audit", format!("worker {worker}: {text}")))
+    }
+
+    /// Tells a worker; false if its mailbox is full.
+    pub(super) fn order(&self, worker: u32, letter: Letter<Detached>) -> bool {
+        self.office.post(WorkerId(worker), letter).is_ok()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.over.iter().all(|&over| over)
+    }
+
+    /// A figure of all workers together.
+    pub(super) fn sum(&self, figure: impl Fn(&WorkerCounters) -> u64) -> u64 {
+        self.counters.iter().map(|counters| figure(counters)).sum()
+    }
+}
+
+fn groups(setting: &Setting) -> Vec<GroupConfig> {
+    let mut servers = setting.servers().zip(0..).map(|((_, server), id)| ServerConfig {
+        id: ServerId(id),
+        connections: server.connections,
+        pinned: server.pinned,
+        weight: server.weight,
+        backup: server.backup,
+        addresses: 1,
+    });
+    let groups = setting.groups.iter().map(|group| GroupConfig {
+        name: "app".into(),
+        servers: servers.by_ref().take(group.len()).collect(),
+        queue_length: setting.queue_length,
+        persistent: setting.persistent,
+        policy: setting.policy,
+    });
+    groups.collect()
+}
+
+fn plan(
+    setting: &Setting,
+    worker: u32,
+    groups: &[GroupConfig],
+    spool: Option<&Arc<spool::Shared>>,
+) -> Plan {
+    let listener = |(id, &stream): (u32, &bool)| ListenerPlan {
+        id: ListenerId(id),
+        group: GroupId(id),
+        default_host: "front".into(),
+        max_head: setting.max_head,
+        max_target: setting.max_head - 1,
+        max_body: setting.max_body,
+        request_ids: setting.request_ids,
+        error_pages: ErrorPages::default(),
+        stream,
+    };
+    Plan {
+        worker: WorkerId(worker),
+        seed: u64::from(worker),
+        pool: PoolConfig { buffer_bytes: setting.buffer_bytes, ..PoolConfig::new(setting.buffers, 0) },
+        max_clients: setting.max_clients,
+        exchange_memory: setting.exchange_memory,
+        spool: spool.cloned(),
+        listeners: (0..).zip(&setting.stream).map(listener).collect(),
+        groups: groups.to_vec(),
+        timeouts: setting.timeouts,
+        at_limit: setting.at_limit,
+        reclaim_parked: setting.reclaim_parked,
+    }
+}

@@ -1,0 +1,85 @@
+//! The judge: real workers in a world that does everything, and checkers that forgive nothing.
+//!
+//! A run is a function of its tape ([`crate::dice`]): the settings, what clients ask, how servers
+//! answer and fail, when the network, the disk and the operator do what. An independent oracle says
+//! what each client and each server may see. Whatever fails once fails again.
+//!
+//! - `setting`: what differs from seed to seed;
+//! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
+//!   it is; `outbox`: how they are written;
+//! - `message`, `reading`: a strict reader that is not `wire`'s;
+//! - `client`, `server`, `operator`: the actors;
+//! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
+//! - `house`, `run`: the workers, and the turns that all take;
+//! - `checks`: what must hold after each round, at rest, and at the end;
+//! - `shrink`: how a failing run is cut down;
+//! - `coverage`: where a table of what was met is filled.
+
+mod ask;
+mod book;
+mod checks;
+mod client;
+mod coverage;
+mod house;
+mod malformed;
+mod message;
+mod operator;
+mod oracle;
+mod outbox;
+mod pattern;
+mod reading;
+mod reply;
+mod run;
+mod server;
+mod setting;
+mod shrink;
+mod stage;
+mod tally;
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+
+use crate::dice::{Origin, Recorder};
+use run::Run;
+
+pub use coverage::Coverage;
+pub use setting::Setting;
+pub use shrink::Failure;
+pub use stage::Violation;
+pub use tally::Tally;
+
+/// What is wanted beside the verdict.
+#[derive(Default)]
+pub struct Wishes<'w> {
+    /// Everything that happens is written to standard output.
+    pub trace: bool,
+    /// What is drawn is kept here.
+    pub recorder: Option<&'w Recorder>,
+    /// Is shown what the workers do.
+    pub coverage: Option<&'w mut dyn Coverage>,
+}
+
+/// One run: what it came to, and the first violation, if there was one.
+pub fn judge(origin: &Origin, wishes: Wishes<'_>) -> (Tally, Option<Violation>) {
+    let Wishes { trace, recorder, coverage } = wishes;
+    let (mut tally, mut verdict) = (Tally::default(), Ok(()));
+    let judged = panic::catch_unwind(AssertUnwindSafe(|| {
+        let mut run = Run::new(origin, recorder, trace, coverage);
+        verdict = run.play();
+        tally = std::mem::take(&mut run.stage.tally);
+        // What a run that was broken off holds is missed when it is dropped: that is no news.
+    }));
+    let violation = match (verdict, judged) {
+        (Err(violation), _) => Some(violation),
+        (Ok(()), Ok(())) => None,
+        (Ok(()), Err(panicked)) => Some(Violation { checker: "assertion", text: words(&*panicked) }),
+    };
+    (tally, violation)
+}
+
+/// What a panic says.
+fn words(panicked: &(dyn Any + Send)) -> String {
+    let text = panicked.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panicked.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "a panic".to_owned())
+}

@@ -1,0 +1,343 @@
+//! What each client and each server may see. It knows what was asked and what happened, and nothing
+//! of how anteroom works.
+
+use std::time::Duration;
+
+use base::time::Instant;
+use exchange::Refusal;
+use worker::Timeouts;
+
+use super::ask::Method;
+use super::book::{Excuse, Record, What};
+use super::message::{Framing, Head, Wrong, decimal};
+use super::reply::{Reply, Trouble};
+use super::setting::Setting;
+use super::stage::Stage;
+
+/// What a server must find in the head of a request.
+pub(super) fn request_head(
+    head: &Head<'_>,
+    number: u32,
+    record: &Record,
+    setting: &Setting,
+) -> Result<(Framing, Option<Vec<u8>>), Wrong> {
+    let Some(ask) = record.ask() else { return Err(format!("malformed request {number}")) };
+    let line = format!("{} /{number} HTTP/1.1", ask.method.name());
+    if head.line != line.as_bytes() {
+        return Err(format!("its first line is not {line:?}"));
+    }
+    let streamed = setting.stream[record.group];
+    let host = if ask.homeless && !ask.absolute { "front" } else { "world" };
+    let told = (host == "world").then_some(host);
+    let peer = record.peer.to_string();
+    let forwarded = match told {
+        Some(host) => format!("for={peer};host=\"{host}\";proto=http"),
+        None => format!("for={peer};proto=http"),
+    };
+    let mut seen = 0_u32;
+    let mut framing = Framing::Length(0);
+    let mut id = None;
+    for (place, (name, value)) in head.fields().enumerate() {
+        let text = str::from_utf8(value).unwrap_or_default();
+        let (bit, right) = match name {
+            b"Host" => (0, place == 0 && text == host),
+            b"X-Number" => (1, decimal(value) == Some(u64::from(number))),
+            b"X-Filler" => (2, value.len() == ask.filler as usize && all(value, b'f')),
+            b"X-Forwarded-For" => (3, text == peer),
+            b"X-Forwarded-Proto" => (4, text == "http"),
+            b"X-Forwarded-Host" => (5, Some(text) == told),
+            b"Forwarded" => (6, text == forwarded),
+            b"Via" => (7, text.strip_suffix(" anteroom") == Some(ask.version())),
+            b"X-Request-ID" => {
+                id = Some(value.to_vec());
+                (8, request_id(text, number, ask.own_id, setting))
+            }
+            b"Connection" => (9, text == "close" && !setting.persistent),
+            b"Content-Length" => {
+                framing = Framing::Length(u64::from(ask.length()));
+                let told = ask.body.is_some() && !(streamed && ask.is_chunked());
+                (10, told && decimal(value) == Some(u64::from(ask.length())))
+            }
+            b"Transfer-Encoding" => {
+                framing = Framing::Chunked;
+                (11, text == "chunked" && streamed && ask.is_chunked())
+            }
+            _ => return Err(format!("field {:?}", name.escape_ascii().to_string())),
+        };
+        if !right || seen & 1 << bit != 0 {
+            let name = name.escape_ascii();
+            return Err(format!("field {name} says {:?}", value.escape_ascii().to_string()));
+        }
+        seen |= 1 << bit;
+    }
+    let mut must = 0b1101_1011 | u32::from(ask.filler > 0) << 2 | u32::from(told.is_some()) << 5;
+    must |= u32::from(setting.request_ids || ask.own_id) << 8;
+    must |= u32::from(!setting.persistent) << 9;
+    must |= match (ask.body.is_some(), streamed && ask.is_chunked()) {
+        (true, false) => 1 << 10,
+        (true, true) => 1 << 11,
+        (false, _) => 0,
+    };
+    if seen == must { Ok((framing, id)) } else { Err(format!("fields {seen:b}, not {must:b}")) }
+}
+
+/// An ID is the client's own, or one of 32 digits.
+fn request_id(text: &str, number: u32, own: bool, setting: &Setting) -> bool {
+    if own {
+        return text == format!("own-{number}");
+    }
+    let digit = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'a'..=b'f');
+    setting.request_ids && text.len() == 32 && text.bytes().all(digit)
+}
+
+fn all(bytes: &[u8], of: u8) -> bool {
+    bytes.iter().all(|&byte| byte == of)
+}
+
+/// What a response's head says to its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) framing: Framing,
+    /// The connection is kept behind it.
+    pub(super) keeps: bool,
+}
+
+/// What a client must find in the head of the server's response.
+pub(super) fn response_head(
+    head: &Head<'_>,
+    number: u32,
+    record: &Record,
+    setting: &Setting,
+) -> Result<Told, Wrong> {
+    let (Some(ask), Some(reply)) = (record.ask(), record.reply()) else {
+        return Err(format!("a server's response to {number}, which is no request"));
+    };
+    let line = format!("HTTP/1.1 {} Answer", reply.status);
+    if head.line != line.as_bytes() {
+        return Err(format!("its first line is not {line:?}"));
+    }
+    let has_body = reply.has_body(ask);
+    let coded = has_body && !ask.old && (reply.is_chunked() || reply.is_until_end());
+    let more = if let Trouble::Promises(more) = reply.trouble { more } else { 0 };
+    let lengths = [reply.length + more, reply.length].map(u64::from);
+    let mut seen = 0_u32;
+    let mut framing = if has_body { Framing::UntilEnd } else { Framing::Length(0) };
+    let mut keeps = !ask.old;
+    for (name, value) in head.fields() {
+        let text = str::from_utf8(value).unwrap_or_default();
+        let (bit, right) = match name {
+            b"X-Number" => (0, decimal(value) == Some(u64::from(number))),
+            b"Date" => (1, date(text, reply.dated)),
+            b"Content-Type" => (2, reply.is_stream() && text == "text/event-stream"),
+            b"X-Filler" => (3, value.len() == reply.filler as usize && all(value, b'g')),
+            b"Trailer" => (4, reply.rich && coded && reply.is_chunked()),
+            b"X-Request-ID" => (5, record.id.as_deref() == Some(value) && setting.request_ids),
+            b"Connection" => {
+                keeps = text == "keep-alive";
+                (6, if keeps { ask.old && ask.keeps } else { text == "close" })
+            }
+            b"Content-Length" => {
+                let length = decimal(value);
+                if has_body {
+                    framing = Framing::Length(length.unwrap_or(0));
+                }
+                (7, length.is_some_and(|length| lengths.contains(&length)))
+            }
+            b"Transfer-Encoding" => {
+                framing = Framing::Chunked;
+                (8, text == "chunked" && coded)
+            }
+            _ => return Err(format!("field {:?}", name.escape_ascii().to_string())),
+        };
+        if !right || seen & 1 << bit != 0 {
+            let name = name.escape_ascii();
+            return Err(format!("field {name} says {:?}", value.escape_ascii().to_string()));
+        }
+        seen |= 1 << bit;
+    }
+    let must = 0b11
+        | u32::from(reply.is_stream()) << 2
+        | u32::from(reply.filler > 0) << 3
+        | u32::from(setting.request_ids) << 5
+        | u32::from(coded) << 8;
+    let may = 1 << 4 | 1 << 6 | u32::from(!coded) << 7;
+    if seen & !may != must {
+        return Err(format!("fields {seen:b}, not {must:b}"));
+    }
+    if has_body && framing == Framing::UntilEnd && keeps {
+        return Err("its body has no end".to_owned());
+    }
+    Ok(Told { framing, keeps })
+}
+
+/// A `Date` is the server's own, or of the world's first days.
+fn date(text: &str, own: bool) -> bool {
+    if own {
+        return text == "Thu, 01 Jan 1970 00:00:00 GMT";
+    }
+    text.len() == 29 && text.ends_with(" GMT") && text.contains(" Nov 2026 ")
+}
+
+/// What a client had done and met when something was said to it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Standing {
+    pub(super) now: Instant,
+    /// The longest time for which it wrote nothing, and for which it read nothing.
+    pub(super) gap: Duration,
+    pub(super) stalled: Duration,
+    /// When it was last answered, or connected.
+    pub(super) since: Instant,
+    /// It ended its direction.
+    pub(super) ended: bool,
+}
+
+/// How late a worker may notice what happened, beside what it must: it sleeps, and completions
+/// come late.
+const LATE: Duration = Duration::from_millis(300);
+
+/// Deadlines are kept in whole milliseconds.
+const TICK: Duration = Duration::from_millis(2);
+
+impl Standing {
+    /// Whether so much time had passed since then.
+    fn lasted(&self, since: Instant, length: Duration) -> bool {
+        self.now.since(since) + TICK >= length
+    }
+
+    /// Whether the client was too slow with its request.
+    fn is_slow(&self, record: &Record, setting: &Setting) -> bool {
+        let Timeouts { head, body_progress, .. } = setting.timeouts;
+        let began = record.began.unwrap_or(self.now);
+        let end = record.complete.unwrap_or(self.now);
+        let complete_long_ago = self.now.since(end) > LATE + self.stalled;
+        let slow = end.since(began) + TICK + LATE >= head || self.gap + TICK >= body_progress;
+        slow && !complete_long_ago
+    }
+}
+
+/// Whether a request may be refused so.
+pub(super) fn may_refuse(
+    refusal: Refusal,
+    record: &Record,
+    stage: &Stage,
+    at: Standing,
+) -> Result<(), Wrong> {
+    let (setting, causes) = (&stage.setting, &stage.book.causes);
+    let Timeouts { queue, first_byte, response, .. } = setting.timeouts;
+    let began = record.began.unwrap_or(at.now);
+    let malformed = match &record.what {
+        What::Malformed(malformed) => Some(malformed.status),
+        What::BadBody(_) => Some(400),
+        What::Asked(..) => None,
+    };
+    let length = record.ask().map_or(0, |ask| u64::from(ask.length()));
+    let dropped = stage.dropped[record.group].is_some_and(|moment| moment + LATE >= began);
+    let (right, cause) = match refusal {
+        Refusal::Malformed
+        | Refusal::Version
+        | Refusal::Unsupported
+        | Refusal::TargetTooLong
+        | Refusal::Misdirected
+        | Refusal::HeadTooLarge => {
+            (malformed == Some(refusal.status()), "the request was not malformed so")
+        }
+        Refusal::BodyTooLarge => {
+            let streams = setting.stream[record.group];
+            let most = if streams { setting.max_body } else { setting.collectable() };
+            (length > most, "the body was not too long")
+        }
+        Refusal::Slow => (at.is_slow(record, setting) || causes.short, "its client was not slow"),
+        Refusal::Pressure => (causes.short, "no buffer was waited for"),
+        Refusal::Unreachable => (causes.connects || dropped, "every connect succeeded"),
+        Refusal::BadResponse => (record.failed || dropped, "no server failed it"),
+        Refusal::QueueFull => {
+            (setting.clients > setting.queue_length, "so many requests there never were")
+        }
+        Refusal::QueueTimeout => (at.lasted(began, queue), "it was not queued for so long"),
+        Refusal::Crowded => {
+            let crowded = setting.clients >= setting.max_clients || causes.short;
+            (crowded, "there was room")
+        }
+        Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
+        Refusal::Silent => {
+            let silent = at.lasted(record.served, first_byte.min(response));
+            (silent && record.arrivals > 0 || causes.short, "the server was not silent")
+        }
+        Refusal::Storage => {
+            let full = setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
+            (full, "nothing had to go to the spool")
+        }
+        Refusal::PinnedFull => {
+            (record.reply().is_some_and(Reply::is_stream), "it is no stream")
+        }
+    };
+    if right { Ok(()) } else { Err(format!("refused as {}, but {cause}", refusal.label())) }
+}
+
+/// Why a client whose request was not answered may be cut off, if it may. `begun`: it had part of
+/// the answer.
+pub(super) fn may_cut(
+    begun: bool,
+    record: &Record,
+    stage: &Stage,
+    at: Standing,
+) -> Option<Excuse> {
+    let (setting, causes) = (&stage.setting, &stage.book.causes);
+    let Timeouts { idle, first_byte, write_progress, response, .. } = setting.timeouts;
+    if record.failed {
+        return Some(Excuse::Server);
+    }
+    if causes.drained.is_some() || causes.stopped {
+        return Some(Excuse::Operator);
+    }
+    let streams = setting.stream[record.group] || record.reply().is_some_and(Reply::is_stream);
+    if at.ended && (record.complete.is_none() || streams) {
+        return Some(Excuse::HalfClosed);
+    }
+    if record.arrivals > 0 && at.lasted(record.served, first_byte.min(response).min(idle)) {
+        return Some(Excuse::Silence);
+    }
+    // It may have held a lease that others waited for: see `base::limits::STALL_PATIENCE`.
+    let patience = write_progress.min(base::limits::STALL_PATIENCE);
+    if at.is_slow(record, setting) || at.stalled + TICK >= patience {
+        return Some(Excuse::Slow);
+    }
+    if causes.disk && setting.spool.is_some() {
+        return Some(Excuse::Disk);
+    }
+    if causes.short {
+        return Some(Excuse::Short);
+    }
+    let full = setting.clients >= setting.max_clients || setting.reclaim_parked;
+    let parked = at.lasted(at.since, idle) || full;
+    if record.arrivals == 0 && !begun && parked { Some(Excuse::Parked) } else { None }
+}
+
+/// Whether a request may reach a server once more.
+pub(super) fn may_arrive(record: &Record, setting: &Setting) -> Result<(), Wrong> {
+    let Some(ask) = record.ask() else { return Err("it is no request".to_owned()) };
+    let complete = record.complete.is_some() || setting.stream[record.group];
+    if !complete {
+        return Err("its client has not sent all of it".to_owned());
+    }
+    if record.arrivals == 0 {
+        return Ok(());
+    }
+    if !ask.method.is_idempotent() {
+        return Err(format!("{} reaches a server for the second time", ask.method.name()));
+    }
+    let attempts = setting.policy.retries.attempts.max(2);
+    if record.arrivals >= attempts {
+        return Err(format!("it reaches a server more than {attempts} times"));
+    }
+    if record.answered.is_some() {
+        return Err("it was answered before".to_owned());
+    }
+    Ok(())
+}
+
+/// Whether these first bytes of a request tell that it must not be sent twice.
+pub(super) fn is_unsafe(bytes: &[u8]) -> bool {
+    let tells = |method: Method| bytes.starts_with(&method.name().as_bytes()[..2]);
+    [Method::Post, Method::Patch].into_iter().any(tells)
+}

@@ -1,0 +1,527 @@
+//! One run: the actors of a world and the workers take their turns until nobody has anything to do;
+//! then everybody behaves, and what is left must end well.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use base::id::ServerId;
+use base::time::Instant;
+use worker::Letter;
+
+use super::book::Fate;
+use super::checks::Checks;
+use super::client::{Client, earlier};
+use super::coverage::Coverage;
+use super::house::House;
+use super::operator::{self, Ending, Ends, Event, Happens};
+use super::server::{Server, Session};
+use super::setting::Setting;
+use super::stage::{Stage, Verdict, wrong};
+use super::tally::Tally;
+use crate::dice::{Dice, Origin, Recorder};
+use crate::disk::DiskMode;
+use crate::net::ServerMode;
+use crate::weather::Weather;
+use crate::world::{World, WorldConfig};
+
+/// The lanes of a tape.
+pub(super) const SETTING: usize = 0;
+const WEATHER: usize = 1;
+const TURNS: usize = 2;
+const OPERATOR: usize = 3;
+const SERVERS: usize = 4;
+const CLIENTS: usize = 16;
+
+/// Players from here on are sessions; below, clients.
+const SESSIONS: u32 = 1 << 16;
+
+/// Most rounds of one run, and of one moment: beyond, somebody turns in circles.
+const ROUNDS: u64 = 3_000_000;
+const ROUNDS_AT_ONCE: u32 = 20_000;
+
+/// Probes of each group at the end.
+const PROBES: u32 = 2;
+
+/// The actors and the workers of one run.
+pub(super) struct Run<'r> {
+    pub(super) stage: Stage,
+    pub(super) house: House,
+    pub(super) clients: Vec<Client>,
+    servers: Vec<Server>,
+    pub(super) sessions: Vec<Option<Session>>,
+    /// Places in `sessions` that are free.
+    vacant: Vec<usize>,
+    /// Who acts when, the next one first. Of several entries of one player, the first that comes
+    /// counts.
+    calendar: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// When each client and each session acts next.
+    due: Vec<Option<Instant>>,
+    session_due: Vec<Option<Instant>>,
+    /// Until when each worker sleeps.
+    sleeps: Vec<Option<Instant>>,
+    turns: Dice,
+    events: std::vec::IntoIter<Event>,
+    next_event: Option<Event>,
+    endings: Vec<Ending>,
+    /// An order that found a mailbox full, to be given again.
+    orders: Vec<(u32, Happens)>,
+    checks: Checks,
+    rounds: u64,
+    coverage: Option<&'r mut dyn Coverage>,
+}
+
+impl<'r> Run<'r> {
+    pub(super) fn new(
+        origin: &Origin,
+        recorder: Option<&Recorder>,
+        traced: bool,
+        coverage: Option<&'r mut dyn Coverage>,
+    ) -> Self {
+        let dice = |lane| Dice::new(origin, lane, recorder);
+        let setting = Setting::draw(&mut dice(SETTING));
+        let world = world(&setting, dice(WEATHER));
+        if traced {
+            println!("{setting:#?}");
+            world.trace();
+        }
+        let house = House::new(&setting, &world);
+        let mut events = operator::events(&mut dice(OPERATOR), &setting).into_iter();
+        let groups = setting.groups.len();
+        let stage = Stage {
+            world,
+            setting,
+            book: super::book::Book::default(),
+            tally: Tally::of_one(),
+            dropped: vec![None; groups],
+            unsafe_pieces: 0,
+        };
+        let clients = (0..stage.setting.clients)
+            .map(|number| Client::new(number, dice(CLIENTS + number as usize), &stage))
+            .collect::<Vec<_>>();
+        let servers = (0..)
+            .zip(stage.setting.servers())
+            .map(|(id, (group, _))| {
+                Server { id: ServerId(id), group, dice: dice(SERVERS + id as usize) }
+            })
+            .collect();
+        let mut run = Self {
+            due: vec![None; clients.len()],
+            sleeps: vec![None; house.len()],
+            turns: dice(TURNS),
+            next_event: events.next(),
+            events,
+            endings: Vec::new(),
+            orders: Vec::new(),
+            checks: Checks::new(&stage.setting),
+            stage,
+            house,
+            clients,
+            servers,
+            sessions: Vec::new(),
+            vacant: Vec::new(),
+            calendar: BinaryHeap::new(),
+            session_due: Vec::new(),
+            rounds: 0,
+            coverage,
+        };
+        for player in 0..run.stage.setting.clients {
+            let start = Duration::from_micros(u64::from(run.turns.below(300)));
+            run.schedule(player, run.stage.now() + start);
+        }
+        run
+    }
+
+    /// The whole run.
+    pub(super) fn play(&mut self) -> Verdict {
+        self.until_done(Duration::from_hours(3))?;
+        self.calm_down();
+        let bound = self.bound();
+        self.until_done(bound)?;
+        if let Some(client) = self.clients.iter().find(|client| !client.is_done(true)) {
+            let text = format!("client {}: request {:?} never ends", client.number, client.awaits());
+            return wrong("liveness", text);
+        }
+        if self.stage.book.causes.drained.is_none() && !self.stage.book.causes.stopped {
+            self.probe()?;
+        }
+        self.rest()?;
+        self.close()
+    }
+
+    /// How long everything may take once everybody behaves: every deadline once, and what comes
+    /// between them.
+    fn bound(&self) -> Duration {
+        let t = self.stage.setting.timeouts;
+        let deadlines = [t.head, t.body_progress, t.first_byte, t.write_progress, t.connect];
+        let sum: Duration = deadlines.into_iter().chain([t.response, t.queue, t.drain]).sum();
+        2 * sum + Duration::from_secs(60)
+    }
+
+    /// Lets everybody act until nobody has anything to do, or for so long.
+    fn until_done(&mut self, length: Duration) -> Verdict {
+        let end = self.stage.now() + length;
+        loop {
+            let calm = self.stage.is_calm();
+            if self.clients.iter().all(|client| client.is_done(calm)) {
+                return Ok(());
+            }
+            if !self.step(end)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything that can happen now, then the next moment. False if there is none before `end`.
+    fn step(&mut self, end: Instant) -> Verdict<bool> {
+        let mut at_once = 0;
+        while self.round()? {
+            at_once += 1;
+            self.rounds += 1;
+            if at_once > ROUNDS_AT_ONCE || self.rounds > ROUNDS {
+                return wrong("liveness", "the workers turn in circles");
+            }
+        }
+        self.checks.at_rest(&mut self.stage, &self.house, &self.sessions)?;
+        let Some(next) = self.next_moment().filter(|&next| next <= end) else { return Ok(false) };
+        let now = self.stage.now();
+        self.stage.world.advance(next.since(now));
+        Ok(true)
+    }
+
+    /// The next moment at which something happens.
+    fn next_moment(&self) -> Option<Instant> {
+        let actor = self.calendar.peek().map(|Reverse((moment, _))| *moment);
+        let woken = self.sleeps.iter().flatten().min().copied();
+        let ending = self.endings.iter().map(|ending| ending.at).min();
+        // A worker that sleeps misses its own deadline.
+        let awake = (0..self.house.len())
+            .filter(|&worker| !self.house.over[worker] && self.sleeps[worker].is_none());
+        let deadline = awake.filter_map(|worker| self.stage.world.deadline_of(worker)).min();
+        let disk = self.stage.world.disk_due();
+        let order = self.orders.first().map(|_| self.stage.now() + Duration::from_millis(1));
+        [woken, ending, deadline, disk, order].into_iter().fold(actor, earlier)
+    }
+
+    /// Whoever is due acts, then the workers turn. False if nobody did.
+    fn round(&mut self) -> Verdict<bool> {
+        self.happen();
+        let mut any = self.act()?;
+        let count = self.house.len();
+        let first = if count > 1 { self.turns.below(u32::try_from(count).unwrap_or(1)) } else { 0 };
+        for step in 0..count {
+            let worker = (first as usize + step) % count;
+            any |= self.turn(worker)?;
+        }
+        self.take_connections();
+        self.hear();
+        if any {
+            self.checks.after_round(&self.stage, &self.house)?;
+            self.read_logs();
+        }
+        Ok(any)
+    }
+
+    fn turn(&mut self, worker: usize) -> Verdict<bool> {
+        let now = self.stage.now();
+        if self.house.over[worker] || self.sleeps[worker].is_some_and(|until| now < until) {
+            return Ok(false);
+        }
+        self.sleeps[worker] = None;
+        if !self.stage.world.is_due(worker) {
+            return Ok(false);
+        }
+        self.house.turn(worker)?;
+        self.stage.tally.turns += 1;
+        if let Some(coverage) = &mut self.coverage {
+            coverage.turned(worker, &self.house.counters[worker]);
+        }
+        if self.stage.world.is_traced() {
+            self.checks.trace(worker, &self.stage, &self.house);
+        }
+        let [often, most] = self.stage.setting.sleepy;
+        if !self.stage.is_calm() && self.turns.chance(often) {
+            let length = Duration::from_micros(u64::from(self.turns.below(most)));
+            self.sleeps[worker] = Some(now + length);
+        }
+        Ok(true)
+    }
+
+    /// Actors that are due act.
+    fn act(&mut self) -> Verdict<bool> {
+        let now = self.stage.now();
+        let mut any = false;
+        while let Some(&Reverse((moment, player))) = self.calendar.peek() {
+            if moment > now {
+                break;
+            }
+            self.calendar.pop();
+            let due = self.due_of(player);
+            if *due != Some(moment) {
+                // It acts at another moment, or has.
+                continue;
+            }
+            *due = None;
+            any = true;
+            let again = match player.checked_sub(SESSIONS) {
+                None => self.clients[player as usize].act(&mut self.stage)?,
+                Some(place) => self.act_session(place as usize)?,
+            };
+            if let Some(moment) = again {
+                // Nobody acts twice without time passing.
+                self.schedule(player, moment.max(now + Duration::from_nanos(500)));
+            }
+        }
+        Ok(any)
+    }
+
+    fn act_session(&mut self, place: usize) -> Verdict<Option<Instant>> {
+        let Some(session) = &mut self.sessions[place] else { return Ok(None) };
+        let server = session.server.index();
+        let again = session.act(&mut self.stage, &mut self.servers[server].dice)?;
+        if session.over {
+            self.sessions[place] = None;
+            self.vacant.push(place);
+            return Ok(None);
+        }
+        Ok(again)
+    }
+
+    fn due_of(&mut self, player: u32) -> &mut Option<Instant> {
+        match player.checked_sub(SESSIONS) {
+            None => &mut self.due[player as usize],
+            Some(place) => &mut self.session_due[place as usize],
+        }
+    }
+
+    /// A player acts at that moment, unless it does so earlier.
+    fn schedule(&mut self, player: u32, moment: Instant) {
+        let due = self.due_of(player);
+        if due.is_none_or(|due| moment < due) {
+            *due = Some(moment);
+            self.calendar.push(Reverse((moment, player)));
+        }
+    }
+
+    /// Tells the players what happened at their connections.
+    fn hear(&mut self) {
+        let now = self.stage.now();
+        let mut heard = Vec::new();
+        self.stage.world.stirred(|player| heard.push(player));
+        for player in heard {
+            let latency = match player.checked_sub(SESSIONS) {
+                None => Some(self.clients[player as usize].latency()),
+                Some(place) => self.sessions[place as usize].as_ref().map(Session::latency),
+            };
+            if let Some(latency) = latency {
+                self.schedule(player, now + latency);
+            }
+        }
+    }
+
+    /// Servers take the connections that were opened to them.
+    fn take_connections(&mut self) {
+        for place in 0..self.servers.len() {
+            while let Some(peer) = self.stage.world.accept(self.servers[place].id) {
+                let vacant = self.vacant.pop().unwrap_or_else(|| {
+                    self.sessions.push(None);
+                    self.session_due.push(None);
+                    self.sessions.len() - 1
+                });
+                let player = SESSIONS + u32::try_from(vacant).unwrap_or(0);
+                self.session_due[vacant] = None;
+                let session = self.servers[place].takes(peer, player, &self.stage);
+                self.sessions[vacant] = Some(session);
+            }
+        }
+    }
+
+    /// The log is read, or not.
+    fn read_logs(&mut self) {
+        if !self.house.logs.is_empty() && (self.stage.is_calm() || self.turns.chance(30)) {
+            self.checks.read_logs(&mut self.house);
+        }
+    }
+
+    // What happens to everybody.
+
+    fn happen(&mut self) {
+        let now = self.stage.now();
+        let begun = self.stage.book.len();
+        while let Some(event) = self.next_event.take_if(|event| event.at <= begun) {
+            self.next_event = self.events.next();
+            self.stage.world.note(|| format!("it happens: {:?}", event.what));
+            self.happens(event.what);
+        }
+        for (worker, what) in std::mem::take(&mut self.orders) {
+            self.give_order(worker, what);
+        }
+        let (over, left): (Vec<Ending>, Vec<Ending>) =
+            self.endings.iter().partition(|ending| ending.at <= now);
+        self.endings = left;
+        over.iter().for_each(|ending| self.ends(ending.what));
+    }
+
+    fn happens(&mut self, what: Happens) {
+        let now = self.stage.now();
+        match what {
+            Happens::Server { server, mode, dies, lasts } => {
+                self.stage.book.causes.connects = true;
+                self.stage.world.set_server(server, mode);
+                self.endings.push(Ending { at: now + lasts, what: Ends::Server(server) });
+                if let Some(cut) = dies {
+                    self.die(server, cut);
+                }
+            }
+            Happens::Accept(listener, fault) => self.stage.world.fail_accept(listener, fault),
+            Happens::Disk(mode, lasts) => {
+                self.stage.book.causes.disk = true;
+                self.stage.world.set_disk(mode);
+                self.endings.push(Ending { at: now + lasts, what: Ends::Disk });
+            }
+            Happens::Stop => {
+                self.stage.book.causes.stopped = true;
+                self.order_all(&what);
+            }
+            Happens::Drain => {
+                self.stage.book.causes.drained = Some(now);
+                self.order_all(&Happens::Drain);
+            }
+            Happens::Moves(..) => self.order_all(&what),
+        }
+    }
+
+    fn order_all(&mut self, what: &Happens) {
+        for worker in 0..self.stage.setting.workers {
+            self.give_order(worker, what.clone());
+        }
+    }
+
+    /// Tells one worker; if its mailbox is full, again later.
+    fn give_order(&mut self, worker: u32, what: Happens) {
+        let letter = match &what {
+            Happens::Drain => Letter::Drain,
+            Happens::Stop => Letter::Stop,
+            Happens::Moves(server, addresses) => operator::addresses(*server, addresses),
+            _ => return,
+        };
+        if !self.house.over[worker as usize] && !self.house.order(worker, letter) {
+            self.orders.push((worker, what));
+        }
+    }
+
+    fn ends(&mut self, what: Ends) {
+        match what {
+            Ends::Server(server) => {
+                self.stage.world.set_server(server, ServerMode::Accepts);
+                self.stage.world.end_hanging();
+            }
+            Ends::Disk => self.stage.world.set_disk(DiskMode::Well),
+        }
+    }
+
+    fn die(&mut self, server: ServerId, cut: super::outbox::Cut) {
+        for place in 0..self.sessions.len() {
+            let entry = &mut self.sessions[place];
+            if let Some(session) = entry.as_mut().filter(|session| session.server == server) {
+                session.dies(&mut self.stage, cut);
+                *entry = None;
+                self.vacant.push(place);
+            }
+        }
+    }
+
+    // The end.
+
+    /// From here on everybody behaves.
+    fn calm_down(&mut self) {
+        let now = self.stage.now();
+        self.stage.world.note(|| "everybody behaves from here on".to_owned());
+        self.stage.book.causes.calm = Some(now);
+        self.next_event = None;
+        self.events = Vec::new().into_iter();
+        for ending in std::mem::take(&mut self.endings) {
+            self.ends(ending.what);
+        }
+        self.sleeps.fill(None);
+        self.checks.calm_down(&self.house);
+        for player in 0..self.clients.len() {
+            self.schedule(u32::try_from(player).unwrap_or(0), now);
+        }
+        for place in 0..self.sessions.len() {
+            if self.sessions[place].is_some() {
+                self.schedule(SESSIONS + u32::try_from(place).unwrap_or(0), now);
+            }
+        }
+    }
+
+    /// New clients ask plainly and are answered, however wild it was before.
+    fn probe(&mut self) -> Verdict {
+        self.clients.iter_mut().for_each(Client::part);
+        self.rest()?;
+        for group in 0..self.stage.setting.groups.len() {
+            for _ in 0..PROBES {
+                self.probe_group(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One client more. Servers that failed are left alone for a while, so it may have to come
+    /// again.
+    fn probe_group(&mut self, group: usize) -> Verdict {
+        for _ in 0..10 {
+            let number = u32::try_from(self.clients.len()).unwrap_or(0);
+            let dice = Dice::new(&Origin::Seed(0), 0, None);
+            let asked = self.stage.book.len();
+            self.clients.push(Client::probe(number, dice, &self.stage, group));
+            self.due.push(None);
+            self.schedule(number, self.stage.now());
+            self.until_done(Duration::from_secs(5))?;
+            self.clients[number as usize].part();
+            match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
+                Some(Fate::Answered) => return Ok(()),
+                Some(Fate::Refused(502)) if self.stage.book.causes.connects => {}
+                fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
+            }
+            let end = self.stage.now() + Duration::from_secs(1);
+            while self.step(end)? {}
+        }
+        wrong("liveness", "servers that are well are not found for ten seconds")
+    }
+
+    /// Lets everything come to rest.
+    fn rest(&mut self) -> Verdict {
+        let end = self.stage.now() + Duration::from_secs(20);
+        while self.step(end)? {}
+        Ok(())
+    }
+
+    /// The workers are drained: everything is given back.
+    fn close(&mut self) -> Verdict {
+        self.order_all(&Happens::Drain);
+        self.stage.book.causes.drained.get_or_insert(self.stage.now());
+        let end = self.stage.now() + self.stage.setting.timeouts.drain + Duration::from_mins(2);
+        while !self.house.is_over() && self.step(end)? {}
+        self.checks.read_logs(&mut self.house);
+        self.checks.at_the_end(&mut self.stage, &self.house)
+    }
+}
+
+fn world(setting: &Setting, dice: Dice) -> World {
+    let world = World::new(WorldConfig {
+        listeners: u32::try_from(setting.groups.len()).unwrap_or(1),
+        servers: u32::try_from(setting.servers().count()).unwrap_or(1),
+        pipe_bytes: setting.pipe_bytes,
+        segments: setting.segments,
+    });
+    world.set_weather(Some(Weather {
+        dice,
+        late: setting.late,
+        shuffled: setting.shuffled,
+        in_vain: setting.in_vain,
+        unwatched: setting.unwatched,
+        accepts: setting.accepts,
+    }));
+    world
+}

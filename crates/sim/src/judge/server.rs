@@ -1,0 +1,317 @@
+//! A server: it takes connections, checks what it is sent, and answers as the book says.
+
+use std::time::Duration;
+
+use base::id::ServerId;
+use base::time::Instant;
+
+use super::client::earlier;
+use super::message::{Body, Content, Head};
+use super::oracle::{is_unsafe, may_arrive, request_head};
+use super::outbox::{Cut, Outbox, Pace, Wrote};
+use super::pattern::Key;
+use super::reply::{Trouble, micros};
+use super::stage::{Stage, Verdict, wrong};
+use crate::dice::Dice;
+use crate::peer::Peer;
+
+/// A server, apart from its connections.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) id: ServerId,
+    pub(super) group: usize,
+    pub(super) dice: Dice,
+}
+
+/// One connection, from the server's side.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) server: ServerId,
+    group: usize,
+    peer: Peer,
+    latency: Duration,
+    pace: Pace,
+    reads: usize,
+    inbox: Vec<u8>,
+    reading: Reading,
+    outbox: Outbox,
+    /// The request that is being answered.
+    answers: Option<u32>,
+    /// The request that was answered last.
+    last: Option<u32>,
+    /// It closes when everything is written; or then, if nothing comes before.
+    closes: bool,
+    drops: Option<Instant>,
+    /// In how many of 256 cases it ends a connection that it kept.
+    fickle: u32,
+    /// A stream of events was begun on it.
+    pub(super) streams: bool,
+    pub(super) over: bool,
+}
+
+/// How far the reading of a request is.
+#[derive(Debug)]
+enum Reading {
+    Head(usize),
+    Body { number: u32, body: Body },
+}
+
+impl Server {
+    /// A connection that was just taken.
+    pub(super) fn takes(&mut self, peer: Peer, player: u32, stage: &Stage) -> Session {
+        let setting = &stage.setting;
+        let dice = &mut self.dice;
+        let slow = dice.chance(setting.habits.slow);
+        peer.play(player);
+        stage.world.note(|| format!("server {}: takes {}", self.id.0, peer.number()));
+        Session {
+            server: self.id,
+            group: self.group,
+            peer,
+            latency: micros(dice.below(setting.latency + 1)),
+            pace: Pace {
+                piece: if slow { dice.pick(&[100, 1, 1000]) as usize } else { usize::MAX },
+                gap: micros(if slow { dice.length(setting.pause / 4) } else { 0 }),
+            },
+            reads: dice.pick(&[1 << 20, 1 << 20, 3000, 100]) as usize,
+            inbox: Vec::new(),
+            reading: Reading::Head(0),
+            outbox: Outbox::default(),
+            answers: None,
+            last: None,
+            closes: false,
+            drops: None,
+            fickle: setting.habits.drops,
+            streams: false,
+            over: false,
+        }
+    }
+}
+
+impl Session {
+    pub(super) const fn latency(&self) -> Duration {
+        self.latency
+    }
+
+    /// Whether nothing is under way on it: whoever leases it holds it too long.
+    pub(super) fn is_idle(&self) -> bool {
+        self.answers.is_none()
+            && self.outbox.is_empty()
+            && self.inbox.is_empty()
+            && matches!(self.reading, Reading::Head(_))
+            && self.peer.unreceived() == 0
+            && self.peer.unread() == 0
+    }
+
+    /// Does what it can. Returns when it wants to act again, whatever happens.
+    pub(super) fn act(&mut self, stage: &mut Stage, dice: &mut Dice) -> Verdict<Option<Instant>> {
+        let now = stage.now();
+        let calm = stage.is_calm();
+        if calm {
+            self.outbox.calm_down();
+        }
+        let count = self.peer.read_into(&mut self.inbox, self.reads);
+        self.understand(stage)?;
+        let mut again = (self.peer.unread() > 0).then(|| now + Duration::from_micros(5));
+        if count > 0 {
+            self.drops = None;
+        }
+        if self.peer.is_reset() || self.peer.has_ended() {
+            self.leave(stage, Cut::Close);
+            return Ok(None);
+        }
+        let pace = if calm { Pace::FREE } else { self.pace };
+        let before = self.outbox.written();
+        let wrote = self.outbox.write(&self.peer, pace, now);
+        if self.outbox.written() > before {
+            self.touches(stage);
+        }
+        match wrote {
+            Wrote::Until(moment) => again = earlier(again, Some(moment)),
+            Wrote::Full => {}
+            Wrote::Cut(cut) => {
+                self.fails(stage);
+                self.leave(stage, cut);
+                return Ok(None);
+            }
+            Wrote::All => again = earlier(again, self.has_written(stage, dice)),
+        }
+        Ok(again)
+    }
+
+    /// Everything is written: the connection is kept, dropped, or dropped later.
+    fn has_written(&mut self, stage: &mut Stage, dice: &mut Dice) -> Option<Instant> {
+        let now = stage.now();
+        if let Some(number) = self.answers.take() {
+            stage.book.get_mut(number).answered = Some(now);
+            if self.closes {
+                // What is unread now will be lost with a reset, and the response perhaps, too.
+                if !matches!(self.reading, Reading::Head(_)) {
+                    stage.book.get_mut(number).failed = true;
+                }
+                self.leave(stage, Cut::Close);
+                return None;
+            }
+            if !stage.is_calm() && dice.chance(self.fickle) {
+                self.drops = Some(now + micros(dice.length(stage.setting.pause)));
+            }
+        }
+        let moment = self.drops?;
+        if now < moment && !stage.is_calm() {
+            return Some(moment);
+        }
+        self.leave(stage, Cut::Close);
+        None
+    }
+
+    /// The server breaks off all its connections.
+    pub(super) fn dies(&mut self, stage: &mut Stage, cut: Cut) {
+        if !self.over {
+            self.fails(stage);
+            self.leave(stage, cut);
+        }
+    }
+
+    fn leave(&mut self, stage: &mut Stage, cut: Cut) {
+        stage.world.note(|| format!("session {}: {cut:?}", self.peer.number()));
+        match cut {
+            Cut::Reset => self.peer.reset(),
+            Cut::Vanish => self.peer.vanish(),
+            Cut::End => self.peer.end(),
+            // Dropping it closes it.
+            Cut::Close => {}
+        }
+        stage.dropped[self.group] = Some(stage.now());
+        if matches!(self.reading, Reading::Head(_)) && is_unsafe(&self.inbox) {
+            stage.unsafe_pieces += 1;
+        }
+        self.over = true;
+    }
+
+    /// What it was asked is not answered as it should be.
+    fn fails(&mut self, stage: &mut Stage) {
+        let reading = match &self.reading {
+            Reading::Body { number, .. } => Some(*number),
+            Reading::Head(_) => None,
+        };
+        for number in self.answers.into_iter().chain(reading) {
+            stage.book.get_mut(number).failed = true;
+        }
+    }
+
+    /// It does something for the request it has.
+    fn touches(&self, stage: &mut Stage) {
+        if let Some(number) = self.answers {
+            let now = stage.now();
+            stage.book.get_mut(number).served = now;
+        }
+    }
+
+    /// Makes sense of what was read.
+    fn understand(&mut self, stage: &mut Stage) -> Verdict {
+        let inbox = std::mem::take(&mut self.inbox);
+        let mut at = 0;
+        while at < inbox.len() {
+            let rest = &inbox[at..];
+            match &mut self.reading {
+                Reading::Head(seen) => {
+                    let Some(length) = Head::length(rest, *seen) else {
+                        *seen = rest.len();
+                        break;
+                    };
+                    at += length;
+                    self.head_is_there(&rest[..length], stage)?;
+                }
+                Reading::Body { number, body } => {
+                    let number = *number;
+                    let read = body.read(rest).or_else(|text| {
+                        wrong("request", format!("the body of {number}: {text}"))
+                    })?;
+                    at += read;
+                    let now = stage.now();
+                    stage.book.get_mut(number).served = now;
+                }
+            }
+            self.body_came(stage)?;
+        }
+        self.inbox = inbox;
+        self.inbox.drain(..at);
+        Ok(())
+    }
+
+    fn head_is_there(&mut self, text: &[u8], stage: &mut Stage) -> Verdict {
+        let head = Head::of(text).or_else(|text| wrong("request", text))?;
+        let target = head.line.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
+        let number = target.strip_prefix(b"/").and_then(super::message::decimal);
+        let number = number.and_then(|number| u32::try_from(number).ok());
+        let Some(number) = number.filter(|&number| number < stage.book.len()) else {
+            return wrong("request", format!("a request that nobody made: {}", text.escape_ascii()));
+        };
+        if self.answers.is_some() || !self.outbox.is_empty() {
+            // It says more than it was asked for: what follows may be taken for an answer.
+            stage.book.get_mut(number).failed = true;
+        }
+        if self.closes {
+            return wrong("request", format!("request {number} on a connection that is closed"));
+        }
+        let record = stage.book.get(number);
+        if record.group != self.group {
+            return wrong("request", format!("request {number} reaches another group"));
+        }
+        may_arrive(record, &stage.setting)
+            .or_else(|text| wrong("request", format!("request {number}: {text}")))?;
+        let (framing, id) = request_head(&head, number, record, &stage.setting)
+            .or_else(|text| wrong("request", format!("the head of request {number}: {text}")))?;
+        if record.id.is_some() && record.id != id {
+            return wrong("request", format!("request {number} has another ID now"));
+        }
+        let now = stage.now();
+        let record = stage.book.get_mut(number);
+        (record.arrivals, record.served, record.id) = (record.arrivals + 1, now, id);
+        self.last = None;
+        let body = Body::new(framing, Content::Known(Key::Request(number)));
+        self.reading = Reading::Body { number, body };
+        Ok(())
+    }
+
+    /// Some of the request's body is there, or all of it: perhaps that is enough for an answer.
+    fn body_came(&mut self, stage: &mut Stage) -> Verdict {
+        let Reading::Body { number, body } = &self.reading else { return Ok(()) };
+        let number = *number;
+        let record = stage.book.get_mut(number);
+        let whole = body.is_whole();
+        let (came, trailers) = (body.came, body.trailers.clone());
+        if whole {
+            record.taken += 1;
+            self.reading = Reading::Head(0);
+            let length = record.ask().map_or(0, super::ask::Ask::length);
+            if came != length as usize || !(trailers.is_empty() || trailers == b"\r\n") {
+                return wrong("request", format!("{came} bytes of the body of {number}"));
+            }
+        }
+        let attempt = record.arrivals - 1;
+        let super::book::What::Asked(ask, reply) = &record.what else {
+            if whole {
+                return wrong("request", format!("request {number} is malformed and complete"));
+            }
+            return Ok(());
+        };
+        let early = reply.early.is_some_and(|early| came >= early as usize);
+        // It may have been answered before the end of its body.
+        if self.last == Some(number) || !(whole || early) {
+            return Ok(());
+        }
+        self.answers = Some(number);
+        self.closes |= reply.write(ask, number, attempt, &mut self.outbox);
+        let trouble = reply.trouble_at(attempt);
+        self.streams |= reply.is_stream();
+        let fails = !matches!(trouble, Trouble::None | Trouble::TooMuch(_) | Trouble::Silent);
+        let speaks_out_of_turn = matches!(trouble, Trouble::TooMuch(_));
+        record.failed |= fails;
+        if speaks_out_of_turn {
+            stage.dropped[self.group] = Some(stage.now());
+        }
+        self.last = Some(number);
+        Ok(())
+    }
+}

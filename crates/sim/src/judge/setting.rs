@@ -1,0 +1,320 @@
+//! The mix: what differs from seed to seed. Each seed draws its own settings, and for every habit
+//! of the world whether it has it at all and how much of it, so that rare combinations happen.
+
+use std::time::Duration;
+
+use bus::{Balance, HealthPolicy, Policy, RetryPolicy};
+use spool::Limits;
+use worker::{AtLimit, Timeouts};
+
+use crate::dice::Dice;
+use crate::segments::Segments;
+
+/// Everything that is settled before a run begins.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own")]
+pub struct Setting {
+    /// Worker threads of the process.
+    pub workers: u32,
+    /// Buffers of each worker's pool, and the bytes of each.
+    pub buffers: u32,
+    /// Bytes of a buffer.
+    pub buffer_bytes: u32,
+    /// `max_clients`.
+    pub max_clients: u32,
+    /// Listening addresses: listener `i` leads to group `i`.
+    pub groups: Vec<Vec<ServerSetting>>,
+    /// Pinned connections beside all clients.
+    pub pinned_free: u32,
+    /// `request = "stream"`, by group.
+    pub stream: Vec<bool>,
+    /// `queue.length`.
+    pub queue_length: u32,
+    /// `exchange_memory`.
+    pub exchange_memory: u32,
+    /// `spool`.
+    pub spool: Option<Limits>,
+    /// `max_head`.
+    pub max_head: u32,
+    /// `max_body`.
+    pub max_body: u64,
+    /// `persistent`.
+    pub persistent: bool,
+    /// `at_limit`.
+    pub at_limit: AtLimit,
+    /// `reclaim_parked`.
+    pub reclaim_parked: bool,
+    /// `timeouts`.
+    pub timeouts: Timeouts,
+    /// `request_ids`.
+    pub request_ids: bool,
+    /// Bytes of each worker's ring for the access log.
+    pub access: Option<usize>,
+    /// How servers are chosen and judged.
+    pub policy: Policy,
+    /// Letters that a worker's mailbox holds.
+    pub mailbox: usize,
+    /// Bytes that each direction of a connection holds.
+    pub pipe_bytes: usize,
+    /// How bytes are cut on their way.
+    pub segments: Segments,
+    /// How often completions are late, of 256.
+    pub late: u32,
+    /// Completions of different sockets come in any order.
+    pub shuffled: bool,
+    /// How often something is told in vain, of 256.
+    pub in_vain: u32,
+    /// How often a connection that changes hands cannot be watched, of 256.
+    pub unwatched: u32,
+    /// Most clients accepted by one poll.
+    pub accepts: u32,
+    /// How often a worker sleeps after a turn, of 256, and for how many microseconds at most.
+    pub sleepy: [u32; 2],
+    /// Clients, and how many exchanges they may begin together.
+    pub clients: u32,
+    /// Most exchanges of the whole run.
+    pub exchanges: u32,
+    /// Longest body, bytes.
+    pub longest: u32,
+    /// Longest latency of a client or a server, microseconds.
+    pub latency: u32,
+    /// How long a pause may be, microseconds.
+    pub pause: u32,
+    /// What clients, servers and the operator are like.
+    pub habits: Habits,
+}
+
+/// A server as it is configured.
+#[derive(Clone, Copy, Debug)]
+pub struct ServerSetting {
+    /// `connections`.
+    pub connections: u32,
+    /// `pinned`.
+    pub pinned: u32,
+    /// `weight`.
+    pub weight: u32,
+    /// `backup`.
+    pub backup: bool,
+}
+
+macro_rules! habits {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// How often each kind of behaviour is met, of 256; most are switched off in most seeds.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub struct Habits {
+            $($(#[$doc])* pub $name: u32,)*
+        }
+
+        impl Habits {
+            /// Draws each of them; `share` of 256 are there at all.
+            fn draw(dice: &mut Dice, share: u32) -> Self {
+                Self { $($name: if dice.chance(share) { dice.pick(&[8, 2, 32, 100]) } else { 0 },)* }
+            }
+        }
+    };
+}
+
+habits! {
+    /// A client sends several requests before it has an answer.
+    pipelines,
+    /// It sends in small pieces with pauses.
+    dribbles,
+    /// It leaves at any byte.
+    leaves,
+    /// It sends what is no request.
+    malformed,
+    /// Its request has a body.
+    bodies,
+    /// A body is huge.
+    huge,
+    /// A body comes in chunks.
+    chunks,
+    /// The chunks are odd: extensions, trailers, leading zeros, one byte each.
+    odd,
+    /// It expects 100.
+    expects,
+    /// It offers to change protocols, and sends other fields for the next hop only.
+    upgrades,
+    /// It speaks HTTP/1.0.
+    old,
+    /// It asks for heads alone.
+    heads,
+    /// It asks that its connection be closed.
+    closes,
+    /// It ends its direction behind a request.
+    half_closes,
+    /// It stops reading for a while.
+    stalls,
+    /// It pauses between exchanges.
+    thinks,
+    /// Its request has many bytes of fields.
+    fields,
+    /// A server is slow.
+    slow,
+    /// It answers before it has the whole request.
+    early,
+    /// It sends interim responses first.
+    interim,
+    /// It breaks off at any byte.
+    breaks,
+    /// It leaves without a word.
+    deserts,
+    /// It tells a wrong length.
+    lies,
+    /// It sends what is no response.
+    garbage,
+    /// It sends more than the response.
+    too_much,
+    /// It says nothing for a long time.
+    silent,
+    /// It ends a connection that it kept.
+    drops,
+    /// It answers in chunks.
+    coded,
+    /// It answers until the connection ends.
+    until_end,
+    /// It answers with events.
+    events,
+    /// Its responses have no body.
+    bodiless,
+    /// It says that it closes the connection.
+    parts,
+    /// Connects are refused, fail late, hang; servers die and return.
+    connects,
+    /// Accepting fails.
+    accepts,
+    /// The disk is slow, hangs, fails.
+    disk,
+    /// Servers' names get other addresses.
+    moves,
+    /// The worker is drained or stopped in the middle of the run.
+    ends,
+}
+
+impl Setting {
+    /// The settings of one run.
+    pub fn draw(dice: &mut Dice) -> Self {
+        let share = dice.pick(&[0, 10, 40, 90, 150]);
+        let habits = Habits::draw(dice, share);
+        let workers = dice.pick(&[1, 2, 1, 3, 4]);
+        let buffer_bytes = dice.pick(&[2048, 2048, 512, 4096]);
+        let buffers = dice.pick(&[256, 64, 8, 9, 12, 16, 24, 40]);
+        // What the configuration's check allows: see `exchange_memory` and `max_head` there.
+        let lendable = (buffers - (buffers / 16).max(2).min(buffers / 4) - 1) * buffer_bytes;
+        let exchange_memory = dice.pick(&[64 << 10, 4096, 12 << 10, 20 << 10]).min(lendable);
+        let max_head = dice.pick(&[8 << 10, 1024, 16 << 10]).min(exchange_memory - 1024);
+        let groups: Vec<Vec<ServerSetting>> = (0..dice.pick(&[1, 1, 1, 2]))
+            .map(|_| {
+                let count = dice.pick(&[1, 1, 2, 3]);
+                (0..count).map(|place| server(dice, place)).collect()
+            })
+            .collect();
+        let short = dice.chance(110);
+        Self {
+            workers,
+            buffers,
+            buffer_bytes,
+            max_clients: dice.pick(&[64, 24, 12, 6, 2]),
+            pinned_free: dice.pick(&[16, 4, 1, 0]),
+            stream: groups.iter().map(|_| dice.chance(70)).collect(),
+            groups,
+            queue_length: dice.pick(&[64, 64, 8, 2, 1]),
+            exchange_memory,
+            spool: spool(dice),
+            max_head,
+            max_body: u64::from(dice.pick(&[1_u32 << 20, 100_000, 5000])),
+            persistent: !dice.chance(40),
+            at_limit: if dice.chance(80) { AtLimit::Answer } else { AtLimit::Pause },
+            reclaim_parked: dice.chance(50),
+            timeouts: if short { short_timeouts(dice) } else { Timeouts::default() },
+            request_ids: dice.chance(80),
+            access: dice.pick(&[None, Some(64 << 10), Some(2048), Some(600)]),
+            policy: policy(dice),
+            mailbox: dice.pick(&[64, 8, 2, 1]),
+            pipe_bytes: dice.pick(&[64 << 10, 8192, 1500, 300]),
+            segments: segments(dice),
+            late: dice.pick(&[0, 0, 20, 128]),
+            shuffled: dice.chance(128),
+            in_vain: dice.pick(&[0, 0, 0, 12, 60]),
+            unwatched: dice.pick(&[0, 0, 0, 0, 30]),
+            accepts: dice.pick(&[32, 1, 4]),
+            sleepy: [dice.pick(&[0, 0, 8, 60]), dice.pick(&[50, 2000, 100_000])],
+            clients: dice.pick(&[4, 1, 2, 8, 16, 32]),
+            exchanges: dice.pick(&[1500, 20, 60, 200, 600]),
+            longest: dice.pick(&[300, 3000, 20_000, 200_000]),
+            latency: dice.pick(&[20, 0, 300, 5000]),
+            pause: if short { dice.pick(&[500, 20_000, 900_000]) } else { dice.pick(&[500, 20_000, 900_000, 70_000_000]) },
+            habits,
+        }
+    }
+
+    /// The servers of all groups, in the order of their numbers, each with its group.
+    pub fn servers(&self) -> impl Iterator<Item = (usize, &ServerSetting)> {
+        let groups = self.groups.iter().enumerate();
+        groups.flat_map(|(group, servers)| servers.iter().map(move |server| (group, server)))
+    }
+
+    /// The largest body of a request that is not streamed.
+    pub fn collectable(&self) -> u64 {
+        let spooled = self.spool.map_or(0, Limits::longest_body);
+        self.max_body.min(spooled.max(u64::from(self.exchange_memory)))
+    }
+}
+
+fn server(dice: &mut Dice, place: u32) -> ServerSetting {
+    ServerSetting {
+        connections: dice.pick(&[2, 1, 3, 8]),
+        pinned: dice.pick(&[16, 0, 1, 4]),
+        weight: dice.pick(&[1, 1, 2, 5]),
+        // The first is never one, so that a group has a regular server.
+        backup: place > 0 && dice.chance(80),
+    }
+}
+
+fn spool(dice: &mut Dice) -> Option<Limits> {
+    const EXTENT: u64 = base::limits::SPOOL_EXTENT as u64;
+    let size = dice.pick(&[0, 0, 1, 2, 6, 400]) * EXTENT;
+    (size > 0).then(|| Limits {
+        size,
+        per_exchange: (dice.pick(&[400, 1, 3]) * EXTENT).min(size),
+        per_address: (dice.pick(&[400, 2, 5]) * EXTENT).min(size),
+    })
+}
+
+fn segments(dice: &mut Dice) -> Segments {
+    match dice.weighted(&[3, 1, 1, 1]) {
+        0 => Segments::Whole,
+        1 => Segments::Random { seed: u64::from(dice.below(u32::MAX)), most: 2000 },
+        2 => Segments::Random { seed: u64::from(dice.below(u32::MAX)), most: 60 },
+        _ => Segments::Most(dice.pick(&[7, 1, 100]) as usize),
+    }
+}
+
+fn policy(dice: &mut Dice) -> Policy {
+    Policy {
+        balance: if dice.chance(128) { Balance::RoundRobin } else { Balance::LeastLeased },
+        health: HealthPolicy {
+            max_fails: dice.pick(&[1, 1, 3]),
+            fail_timeout: Duration::from_millis(u64::from(dice.pick(&[1000_u32, 60]))),
+            grace: Duration::from_millis(u64::from(dice.pick(&[1000_u32, 0, 100]))),
+        },
+        retries: RetryPolicy { attempts: dice.pick(&[3, 1, 2]), budget: dice.pick(&[20, 0, 100]) },
+        warm: dice.pick(&[0, 0, 0, 1, 2]),
+    }
+}
+
+/// From 20 milliseconds to 2 seconds each, so that all of them run out in some seed.
+fn short_timeouts(dice: &mut Dice) -> Timeouts {
+    let mut length = || Duration::from_millis(u64::from(dice.pick(&[2000_u32, 20, 100, 500])));
+    Timeouts {
+        head: length(),
+        body_progress: length(),
+        idle: length(),
+        first_byte: length(),
+        write_progress: length(),
+        connect: length(),
+        response: length(),
+        queue: length(),
+        drain: length(),
+    }
+}
