@@ -69,6 +69,16 @@ impl MemoryDriver {
     }
 }
 
+/// A driver closes what it has when it is dropped.
+impl Drop for MemoryDriver {
+    fn drop(&mut self) {
+        // A panicking test may hold the network; nobody needs an orderly end then.
+        if let Ok(mut net) = self.net.try_borrow_mut() {
+            net.end_station(self.worker);
+        }
+    }
+}
+
 /// Moves bytes out of a pipe; the number moved.
 fn pour(pipe: &mut Pipe, spaces: &mut [&mut [u8]], limit: usize) -> usize {
     let mut poured = 0;
@@ -119,6 +129,18 @@ impl Net {
             if self.connections[id].opening == Opening::Hanging {
                 self.open_late(id);
                 self.touch(id);
+            }
+        }
+    }
+
+    /// A driver is dropped: its sockets are closed, and nobody listens there any more.
+    fn end_station(&mut self, worker: usize) {
+        for id in self.stations[worker].end() {
+            self.driver_close(id);
+        }
+        for listener in (0..).map(ListenerId).take(self.backlogs.len()) {
+            if !self.is_listening(listener) {
+                self.refuse_waiting(listener);
             }
         }
     }

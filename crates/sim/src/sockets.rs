@@ -169,6 +169,16 @@ impl Station {
         Some((connection, entry.owner))
     }
 
+    /// Gives up everything: the connections that were open.
+    pub(crate) fn end(&mut self) -> Vec<usize> {
+        self.doors.fill(Door::Stopped);
+        self.notes.clear();
+        self.touched.clear();
+        self.until = None;
+        (self.used, self.room) = (0, 0);
+        self.entries.drain(..).filter_map(|entry| entry.connection).collect()
+    }
+
     fn free(&mut self, index: u32) {
         self.used -= 1;
         self.free.push(index);

@@ -170,7 +170,6 @@ impl World {
     pub fn is_due(&self, worker: usize) -> bool {
         let mut net = self.0.borrow_mut();
         net.reap();
-        net.do_errands();
         let station = &net.stations[worker];
         let arrivals = || {
             let mut doors = station.doors.iter().zip(&net.backlogs);
@@ -179,6 +178,11 @@ impl World {
         station.is_busy()
             || station.until.is_some_and(|until| until <= net.now)
             || (station.room > 0 && arrivals())
+    }
+
+    /// The disk does what is due, whoever waits for it.
+    pub fn do_errands(&self) {
+        self.0.borrow_mut().do_errands();
     }
 
     /// The moment for which a worker's driver waits.

@@ -143,6 +143,10 @@ impl Client {
             }
             self.connect(stage);
         }
+        if calm && self.is_done(calm) && stage.setting.clients >= stage.setting.max_clients {
+            // Others may wait for its place.
+            self.part();
+        }
         let Some(line) = &mut self.line else { return Ok(None) };
         if calm {
             line.calm_down(now);
@@ -459,19 +463,36 @@ impl Line {
         stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
         let standing = self.standing(stage.now());
         if !reset && self.reading.ends(&mut self.awaits, stage, standing)? {
-            self.told = true;
+            self.is_told(stage)?;
         }
-        let begun = self.reading.has_begun() || !self.inbox.is_empty();
-        if let Some(number) = self.awaits.pop_front() {
-            let record = stage.book.get(number);
-            let excuse = may_cut(begun, record, stage, standing);
-            let Some(excuse) = excuse else {
-                let text = format!("request {number} was cut off: {record:?} {standing:?}");
-                return wrong("cut", text);
-            };
-            stage.settle(number, Fate::Cut(excuse));
-        } else if !self.told && !self.ended {
+        if self.awaits.is_empty() && !self.told && !self.ended {
             self.may_be_parted(stage, standing)?;
+        }
+        self.is_cut_off(stage, reset, standing)?;
+        Ok(true)
+    }
+
+    /// Whether what was not answered may end so. A reset destroys answers that were on their way:
+    /// then it is a later request that explains it.
+    fn is_cut_off(&mut self, stage: &mut Stage, reset: bool, at: Standing) -> Verdict {
+        let mut begun = self.reading.has_begun() || !self.inbox.is_empty();
+        let mut lost = Vec::new();
+        while let Some(number) = self.awaits.pop_front() {
+            let record = stage.book.get(number);
+            lost.push(number);
+            let Some(excuse) = may_cut(begun, record, stage, at) else {
+                if reset && record.arrivals > 0 && !self.awaits.is_empty() {
+                    begun = true;
+                    continue;
+                }
+                return wrong("cut", format!("request {number}: {record:?} {at:?}"));
+            };
+            lost.drain(..).for_each(|number| stage.settle(number, Fate::Cut(excuse)));
+            if reset && record_is_served_behind(stage, &self.awaits) {
+                begun = true;
+                continue;
+            }
+            break;
         }
         for number in std::mem::take(&mut self.awaits) {
             if stage.book.get(number).arrivals > 0 {
@@ -479,7 +500,7 @@ impl Line {
             }
             stage.settle(number, Fate::Unheard);
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Whether a client without a request may be closed.
@@ -510,6 +531,11 @@ impl Line {
             self.stalls = None;
         }
     }
+}
+
+/// Whether the next request that was not answered has reached a server all the same.
+fn record_is_served_behind(stage: &Stage, awaits: &VecDeque<u32>) -> bool {
+    awaits.front().is_some_and(|&next| stage.book.get(next).arrivals > 0)
 }
 
 /// The earlier of two moments, if there is one.

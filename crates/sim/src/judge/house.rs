@@ -21,13 +21,14 @@ const LINE: u32 = 256;
 
 /// The workers.
 pub(super) struct House {
-    workers: Vec<Worker<MemoryDriver>>,
+    /// Those that are not over.
+    workers: Vec<Option<Worker<MemoryDriver>>>,
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) shared: Arc<Shared>,
     pub(super) spool: Option<Arc<spool::Shared>>,
     pub(super) logs: Vec<AccessReader>,
-    office: Arc<Office<Detached>>,
-    pub(super) over: Vec<bool>,
+    /// Closed with the process.
+    office: Option<Arc<Office<Detached>>>,
 }
 
 impl House {
@@ -53,41 +54,55 @@ impl House {
                 worker.log_access(writer, LINE);
                 logs.push(reader);
             }
-            worker
+            Some(worker)
         });
-        let workers: Vec<_> = workers.collect();
-        let over = vec![false; workers.len()];
-        Self { workers, counters, shared, spool, logs, office, over }
+        let workers = workers.collect();
+        Self { workers, counters, shared, spool, logs, office: Some(office) }
     }
 
     pub(super) fn len(&self) -> usize {
         self.workers.len()
     }
 
-    /// One turn of a worker. Nothing it does may allocate, but for the end of its life.
-    pub(super) fn turn(&mut self, worker: usize) -> Verdict {
+    /// One turn of a worker. Nothing it does may allocate, but for the end of its life; one that is
+    /// over is dropped, as its thread ends.
+    pub(super) fn turn(&mut self, number: usize) -> Verdict {
+        let Some(worker) = &mut self.workers[number] else { return Ok(()) };
         let mut life = Life::Over;
-        let info = allocation_counter::measure(|| life = self.workers[worker].turn());
-        self.over[worker] = life == Life::Over;
+        let info = allocation_counter::measure(|| life = worker.turn());
+        if life == Life::Over {
+            self.workers[number] = None;
+        }
         if info.count_total > 0 && life == Life::Serving {
-            let text = format!("worker {worker} allocated {} bytes in a turn", info.bytes_total);
+            let text = format!("worker {number} allocated {} bytes in a turn", info.bytes_total);
             return wrong("memory", text);
         }
         Ok(())
     }
 
-    /// What one worker holds and waits for, walked through.
-    pub(super) fn audit(&self, worker: usize) -> Verdict<Vec<bus::Held>> {
-        self.workers[worker].audit().or_else(|text| wrong("audit", format!("worker {worker}: {text}")))
+    /// What one worker holds and waits for, walked through; nothing if it is over.
+    pub(super) fn audit(&self, number: usize) -> Verdict<Vec<bus::Held>> {
+        let Some(worker) = &self.workers[number] else { return Ok(Vec::new()) };
+        worker.audit().or_else(|text| wrong("audit", format!("worker {number}: {text}")))
     }
 
     /// Tells a worker; false if its mailbox is full.
     pub(super) fn order(&self, worker: u32, letter: Letter<Detached>) -> bool {
-        self.office.post(WorkerId(worker), letter).is_ok()
+        let Some(office) = &self.office else { return true };
+        office.post(WorkerId(worker), letter).is_ok()
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.over.iter().all(|&over| over)
+        self.workers.iter().all(Option::is_none)
+    }
+
+    pub(super) fn has_ended(&self, worker: usize) -> bool {
+        self.workers[worker].is_none()
+    }
+
+    /// The process ends: what was on its way between workers goes, too.
+    pub(super) fn close(&mut self) {
+        self.office = None;
     }
 
     /// A figure of all workers together.
@@ -126,7 +141,7 @@ fn plan(
         group: GroupId(id),
         default_host: "front".into(),
         max_head: setting.max_head,
-        max_target: setting.max_head - 1,
+        max_target: setting.max_head / 2,
         max_body: setting.max_body,
         request_ids: setting.request_ids,
         error_pages: ErrorPages::default(),

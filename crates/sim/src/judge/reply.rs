@@ -97,7 +97,11 @@ impl Reply {
         let form = form(dice, setting);
         let huge = dice.chance(habits.huge);
         let length = dice.length(if huge { setting.longest } else { setting.longest.min(2000) });
-        let trouble = trouble(dice, setting);
+        let mut trouble = trouble(dice, setting);
+        if let (Trouble::TooMuch(_), Form::UntilEnd | Form::Events(Framed::UntilEnd)) = (trouble, form) {
+            // There, more is not too much.
+            trouble = Trouble::None;
+        }
         let early = ask.body.is_some() && dice.chance(habits.early);
         Self {
             status: match form {

@@ -174,10 +174,13 @@ impl<'r> Run<'r> {
 
     /// Everything that can happen now, then the next moment. False if there is none before `end`.
     fn step(&mut self, end: Instant) -> Verdict<bool> {
-        let mut at_once = 0;
+        let mut at_once = 0_u32;
         while self.round()? {
             at_once += 1;
             self.rounds += 1;
+            if at_once.is_multiple_of(1000) {
+                self.stage.world.note(|| format!("round {at_once} of this moment"));
+            }
             if at_once > ROUNDS_AT_ONCE || self.rounds > ROUNDS {
                 return wrong("liveness", "the workers turn in circles");
             }
@@ -185,6 +188,7 @@ impl<'r> Run<'r> {
         self.checks.at_rest(&mut self.stage, &self.house, &self.sessions)?;
         let Some(next) = self.next_moment().filter(|&next| next <= end) else { return Ok(false) };
         let now = self.stage.now();
+        assert!(next > now, "what is due was done");
         self.stage.world.advance(next.since(now));
         Ok(true)
     }
@@ -196,7 +200,7 @@ impl<'r> Run<'r> {
         let ending = self.endings.iter().map(|ending| ending.at).min();
         // A worker that sleeps misses its own deadline.
         let awake = (0..self.house.len())
-            .filter(|&worker| !self.house.over[worker] && self.sleeps[worker].is_none());
+            .filter(|&worker| !self.house.has_ended(worker) && self.sleeps[worker].is_none());
         let deadline = awake.filter_map(|worker| self.stage.world.deadline_of(worker)).min();
         let disk = self.stage.world.disk_due();
         let order = self.orders.first().map(|_| self.stage.now() + Duration::from_millis(1));
@@ -206,6 +210,7 @@ impl<'r> Run<'r> {
     /// Whoever is due acts, then the workers turn. False if nobody did.
     fn round(&mut self) -> Verdict<bool> {
         self.happen();
+        self.stage.world.do_errands();
         let mut any = self.act()?;
         let count = self.house.len();
         let first = if count > 1 { self.turns.below(u32::try_from(count).unwrap_or(1)) } else { 0 };
@@ -224,7 +229,7 @@ impl<'r> Run<'r> {
 
     fn turn(&mut self, worker: usize) -> Verdict<bool> {
         let now = self.stage.now();
-        if self.house.over[worker] || self.sleeps[worker].is_some_and(|until| now < until) {
+        if self.house.has_ended(worker) || self.sleeps[worker].is_some_and(|until| now < until) {
             return Ok(false);
         }
         self.sleeps[worker] = None;
@@ -233,6 +238,9 @@ impl<'r> Run<'r> {
         }
         self.house.turn(worker)?;
         self.stage.tally.turns += 1;
+        if self.house.has_ended(worker) {
+            return Ok(true);
+        }
         if let Some(coverage) = &mut self.coverage {
             coverage.turned(worker, &self.house.counters[worker]);
         }
@@ -405,7 +413,7 @@ impl<'r> Run<'r> {
             Happens::Moves(server, addresses) => operator::addresses(*server, addresses),
             _ => return,
         };
-        if !self.house.over[worker as usize] && !self.house.order(worker, letter) {
+        if !self.house.has_ended(worker as usize) && !self.house.order(worker, letter) {
             self.orders.push((worker, what));
         }
     }
@@ -504,6 +512,7 @@ impl<'r> Run<'r> {
         let end = self.stage.now() + self.stage.setting.timeouts.drain + Duration::from_mins(2);
         while !self.house.is_over() && self.step(end)? {}
         self.checks.read_logs(&mut self.house);
+        self.house.close();
         self.checks.at_the_end(&mut self.stage, &self.house)
     }
 }

@@ -93,9 +93,10 @@ impl Session {
         self.latency
     }
 
-    /// Whether nothing is under way on it: whoever leases it holds it too long.
+    /// Whether it is open and nothing is under way on it: whoever leases it holds it too long.
     pub(super) fn is_idle(&self) -> bool {
-        self.answers.is_none()
+        !self.peer.is_closed()
+            && self.answers.is_none()
             && self.outbox.is_empty()
             && self.inbox.is_empty()
             && matches!(self.reading, Reading::Head(_))

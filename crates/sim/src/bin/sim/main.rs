@@ -89,6 +89,8 @@ fn main() -> ExitCode {
 /// Plays one run, with its trace unless that is not wanted.
 fn replay(origin: &Origin, arguments: &Arguments) -> ExitCode {
     let wishes = Wishes { trace: !arguments.quiet, ..Wishes::default() };
+    // What a broken run leaves behind need not be told at length.
+    std::panic::set_hook(Box::new(|panic| println!("panic: {panic}")));
     let (tally, violation) = judge(origin, wishes);
     println!("{tally}");
     match violation {
