@@ -185,6 +185,11 @@ impl World {
         self.0.borrow_mut().do_errands();
     }
 
+    /// A worker would wait until then, if nothing happened: its last poll was told an earlier state.
+    pub fn set_deadline(&self, worker: usize, until: Option<Instant>) {
+        self.0.borrow_mut().stations[worker].until = until;
+    }
+
     /// The moment for which a worker's driver waits.
     pub fn deadline_of(&self, worker: usize) -> Option<Instant> {
         self.0.borrow().stations[worker].until

@@ -156,8 +156,7 @@ impl<D: Driver> Worker<D> {
 
     /// Waits for something to happen, once, and deals with it.
     pub fn turn(&mut self) -> Life {
-        let until = self.next_moment();
-        self.driver.accept_at_most(self.places());
+        let until = self.wakes_at();
         self.driver.poll(until);
         self.now = self.driver.now();
         self.date.refresh(self.driver.wall());
@@ -172,6 +171,14 @@ impl<D: Driver> Worker<D> {
         self.end_round();
         self.publish();
         self.life
+    }
+
+    /// The moment at which the next turn must come even if nothing happens; its driver is told how
+    /// many clients may come until then. A simulator, whose driver cannot wait, asks for it after
+    /// each turn.
+    pub fn wakes_at(&mut self) -> Option<Instant> {
+        self.driver.accept_at_most(self.places());
+        self.next_moment()
     }
 
     /// Dispatches what is queued now; what that queues is the next round's. False when there

@@ -2,6 +2,7 @@
 //! be answered, and what happened to it so far, as clients and servers saw it.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use base::time::Instant;
 
@@ -25,8 +26,9 @@ pub(super) struct Record {
     pub(super) taken: u32,
     /// A server broke off, or said what it must not.
     pub(super) failed: bool,
-    /// When a server last did something for it.
-    pub(super) served: Instant,
+    /// When a server last did something for it, and the longest time for which it did not.
+    pub(super) served: Option<Instant>,
+    pub(super) silence: Duration,
     /// A server wrote the last byte of the response at that moment.
     pub(super) answered: Option<Instant>,
     /// What its client was told, or that it left.
@@ -118,11 +120,24 @@ impl Record {
             arrivals: 0,
             taken: 0,
             failed: false,
-            served: Instant(0),
+            served: None,
+            silence: Duration::ZERO,
             answered: None,
             fate: None,
             id: None,
         }
+    }
+
+    /// A server does something for it.
+    pub(super) fn is_served(&mut self, now: Instant) {
+        self.silence = self.silence_until(now);
+        self.served = Some(now);
+    }
+
+    /// The longest time for which no server did anything for it, until now.
+    pub(super) fn silence_until(&self, now: Instant) -> Duration {
+        let since = self.served.or(self.complete).or(self.began).unwrap_or(now);
+        self.silence.max(now.since(since))
     }
 
     /// What was asked, if it was a request.

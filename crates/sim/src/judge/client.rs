@@ -143,7 +143,7 @@ impl Client {
             }
             self.connect(stage);
         }
-        if calm && self.is_done(calm) && stage.setting.clients >= stage.setting.max_clients {
+        if calm && self.is_done(calm) && stage.setting.may_be_crowded() {
             // Others may wait for its place.
             self.part();
         }
@@ -508,7 +508,7 @@ impl Line {
         let setting = &stage.setting;
         let causes = &stage.book.causes;
         let idle = at.now.since(self.since) + Duration::from_millis(2) >= setting.timeouts.idle;
-        let full = setting.clients >= setting.max_clients;
+        let full = setting.may_be_crowded();
         let ends = causes.drained.is_some() || causes.stopped;
         if idle || ends || full || causes.short || setting.reclaim_parked {
             return Ok(());

@@ -66,12 +66,15 @@ impl House {
 
     /// One turn of a worker. Nothing it does may allocate, but for the end of its life; one that is
     /// over is dropped, as its thread ends.
-    pub(super) fn turn(&mut self, number: usize) -> Verdict {
+    pub(super) fn turn(&mut self, number: usize, world: &World) -> Verdict {
         let Some(worker) = &mut self.workers[number] else { return Ok(()) };
         let mut life = Life::Over;
         let info = allocation_counter::measure(|| life = worker.turn());
         if life == Life::Over {
             self.workers[number] = None;
+        } else {
+            // There its next turn would wait.
+            world.set_deadline(number, worker.wakes_at());
         }
         if info.count_total > 0 && life == Life::Serving {
             let text = format!("worker {number} allocated {} bytes in a turn", info.bytes_total);

@@ -10,7 +10,7 @@ use worker::Timeouts;
 use super::ask::Method;
 use super::book::{Excuse, Record, What};
 use super::message::{Framing, Head, Wrong, decimal};
-use super::reply::{Reply, Trouble};
+use super::reply::{Reply, Trouble, micros};
 use super::setting::Setting;
 use super::stage::Stage;
 
@@ -231,6 +231,8 @@ pub(super) fn may_refuse(
         What::Asked(..) => None,
     };
     let length = record.ask().map_or(0, |ask| u64::from(ask.length()));
+    // A server learns of a request, and its answer is learned of, with some delay.
+    let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
     let dropped = stage.dropped[record.group].is_some_and(|moment| moment + LATE >= began);
     let (right, cause) = match refusal {
         Refusal::Malformed
@@ -255,13 +257,12 @@ pub(super) fn may_refuse(
         }
         Refusal::QueueTimeout => (at.lasted(began, queue), "it was not queued for so long"),
         Refusal::Crowded => {
-            let crowded = setting.clients >= setting.max_clients || causes.short;
-            (crowded, "there was room")
+            (setting.may_be_crowded() || causes.short, "there was room")
         }
         Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
         Refusal::Silent => {
-            let silent = at.lasted(record.served, first_byte.min(response));
-            (silent && record.arrivals > 0 || causes.short, "the server was not silent")
+            let silent = silence >= first_byte.min(response);
+            (silent || causes.short, "the server was not silent")
         }
         Refusal::Storage => {
             let full = setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
@@ -294,7 +295,8 @@ pub(super) fn may_cut(
     if at.ended && (record.complete.is_none() || streams) {
         return Some(Excuse::HalfClosed);
     }
-    if record.arrivals > 0 && at.lasted(record.served, first_byte.min(response).min(idle)) {
+    let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
+    if record.arrivals > 0 && silence >= first_byte.min(response).min(idle) {
         return Some(Excuse::Silence);
     }
     // It may have held a lease that others waited for: see `base::limits::STALL_PATIENCE`.
@@ -308,7 +310,7 @@ pub(super) fn may_cut(
     if causes.short {
         return Some(Excuse::Short);
     }
-    let full = setting.clients >= setting.max_clients || setting.reclaim_parked;
+    let full = setting.may_be_crowded() || setting.reclaim_parked;
     let parked = at.lasted(at.since, idle) || full;
     if record.arrivals == 0 && !begun && parked { Some(Excuse::Parked) } else { None }
 }

@@ -283,7 +283,7 @@ fn refused(
     at: Standing,
 ) -> Verdict {
     let Some(number) = number else {
-        if status == 503 && stage.setting.clients >= stage.setting.max_clients {
+        if status == 503 && stage.setting.may_be_crowded() {
             return Ok(());
         }
         return wrong("refusal", format!("{status} to a client that asked for nothing"));

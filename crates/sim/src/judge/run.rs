@@ -236,7 +236,7 @@ impl<'r> Run<'r> {
         if !self.stage.world.is_due(worker) {
             return Ok(false);
         }
-        self.house.turn(worker)?;
+        self.house.turn(worker, &self.stage.world)?;
         self.stage.tally.turns += 1;
         if self.house.has_ended(worker) {
             return Ok(true);

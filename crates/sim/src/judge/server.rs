@@ -204,7 +204,7 @@ impl Session {
     fn touches(&self, stage: &mut Stage) {
         if let Some(number) = self.answers {
             let now = stage.now();
-            stage.book.get_mut(number).served = now;
+            stage.book.get_mut(number).is_served(now);
         }
     }
 
@@ -230,7 +230,7 @@ impl Session {
                     })?;
                     at += read;
                     let now = stage.now();
-                    stage.book.get_mut(number).served = now;
+                    stage.book.get_mut(number).is_served(now);
                 }
             }
             self.body_came(stage)?;
@@ -268,7 +268,8 @@ impl Session {
         }
         let now = stage.now();
         let record = stage.book.get_mut(number);
-        (record.arrivals, record.served, record.id) = (record.arrivals + 1, now, id);
+        record.is_served(now);
+        (record.arrivals, record.id) = (record.arrivals + 1, id);
         self.last = None;
         let body = Body::new(framing, Content::Known(Key::Request(number)));
         self.reading = Reading::Body { number, body };

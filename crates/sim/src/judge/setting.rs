@@ -254,6 +254,12 @@ impl Setting {
         groups.flat_map(|(group, servers)| servers.iter().map(move |server| (group, server)))
     }
 
+    /// Whether `max_clients` may be reached: by clients, and by event streams, some of which take
+    /// the place of one.
+    pub fn may_be_crowded(&self) -> bool {
+        self.clients >= self.max_clients || (self.habits.events > 0 && 2 * self.clients > self.max_clients)
+    }
+
     /// The largest body of a request that is not streamed.
     pub fn collectable(&self) -> u64 {
         let spooled = self.spool.map_or(0, Limits::longest_body);
