@@ -119,6 +119,7 @@ impl Net {
     /// The disk does what is due.
     pub(crate) fn do_errands(&mut self) {
         while let Some((whose, ticket, done)) = self.disk.do_next(self.now) {
+            self.moved += 1;
             self.stations[whose].notes.push_back(Note::Spooled { ticket, done });
         }
     }
@@ -154,6 +155,7 @@ impl Net {
         if received > 0 {
             entry.readable = connection.is_readable();
             self.stations[worker].note_state(socket.index);
+            self.moved += 1;
             self.made_room(id);
             return Received::Bytes(u32::try_from(received).unwrap_or(u32::MAX));
         }
@@ -183,6 +185,7 @@ impl Net {
                 return;
             }
             station.room -= 1;
+            self.moved += 1;
             backlog.waiting.pop_front();
             let index = station.insert(id, None).index;
             let peer = self.connections[id].from;

@@ -136,6 +136,8 @@ pub(crate) struct Net {
     pub(crate) weather: Option<Weather>,
     /// Connections at which something happened that their players have not heard.
     pub(crate) stirred: Vec<usize>,
+    /// How often bytes moved, or connections came and went.
+    pub(crate) moved: u64,
     /// Whether what drivers do and tell is written down as it happens.
     pub(crate) traced: bool,
 }
@@ -143,6 +145,7 @@ pub(crate) struct Net {
 impl Net {
     /// A new connection; its name is its place in `connections`, never used again.
     pub(crate) fn open(&mut self, from: IpAddr) -> usize {
+        self.moved += 1;
         self.connections.push(Connection {
             opening: Opening::Open,
             to_driver: Pipe::new(self.pipe_bytes),
@@ -325,6 +328,7 @@ impl Net {
 
     /// Closes the driver's end: over unread bytes that is a reset.
     pub(crate) fn driver_close(&mut self, id: usize) {
+        self.moved += 1;
         let connection = &mut self.connections[id];
         connection.place = Place::Gone;
         if connection.to_driver.bytes.is_empty() {
@@ -374,6 +378,7 @@ impl Net {
         }
         self.touch(id);
         if most > left {
+            self.moved += 1;
             self.stir(id);
         }
         Ok(most - left)

@@ -67,6 +67,7 @@ impl World {
             disk: Disk::default(),
             weather: None,
             stirred: Vec::new(),
+            moved: 0,
             traced: false,
         })))
     }
@@ -198,6 +199,11 @@ impl World {
     /// When the disk has done its next errand.
     pub fn disk_due(&self) -> Option<Instant> {
         self.0.borrow().disk.next_due()
+    }
+
+    /// How often bytes moved, or connections came and went: whether anything happens at all.
+    pub fn moved(&self) -> u64 {
+        self.0.borrow().moved
     }
 
     /// Connections to `server` that nobody has accepted yet.

@@ -198,7 +198,7 @@ impl Checks {
         }
         let accepted = house.sum(|c| c.clients_accepted.get());
         let closed: u64 = CloseReason::ALL.iter().map(|&reason| closed_sum(house, reason)).sum();
-        let here = house.sum(|c| c.clients.get());
+        let here = house.sum(|c| c.clients.get() - c.clients_leaving.get());
         if accepted != closed + here {
             let text = format!("{accepted} clients accepted, {closed} closed, {here} here");
             return wrong("figures", text);

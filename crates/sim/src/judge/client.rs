@@ -143,10 +143,6 @@ impl Client {
             }
             self.connect(stage);
         }
-        if calm && self.is_done(calm) && stage.setting.may_be_crowded() {
-            // Others may wait for its place.
-            self.part();
-        }
         let Some(line) = &mut self.line else { return Ok(None) };
         if calm {
             line.calm_down(now);
@@ -154,6 +150,10 @@ impl Client {
         let mut again = line.read(stage, self.temper.reads)?;
         if line.has_left(stage) || line.has_lost(stage, self.number)? {
             return Ok(self.hang_up(stage));
+        }
+        if calm && self.is_done(calm) && stage.setting.may_be_crowded() {
+            // Others may wait for its place.
+            self.part();
         }
         self.ask_more(stage);
         let Some(line) = &mut self.line else { return Ok(None) };
@@ -257,8 +257,8 @@ fn what(dice: &mut Dice, stage: &Stage, is_probe: bool) -> What {
         if let Some(&one) = malformed::ALL.get(which) {
             return What::Malformed(one);
         }
-        let ask = Ask { method: super::ask::Method::Post, ..Ask::plain() };
-        return What::BadBody(ask);
+        let body = Some((0, super::ask::Coding::Chunks { most: 1, odd: false }));
+        return What::BadBody(Ask { method: super::ask::Method::Post, body, ..Ask::plain() });
     }
     let ask = Ask::draw(dice, setting);
     let reply = Reply::draw(dice, setting, &ask);
@@ -379,7 +379,7 @@ impl Line {
 
     /// Makes sense of what was read.
     fn understand(&mut self, stage: &mut Stage) -> Verdict {
-        let standing = self.standing(stage.now());
+        let standing = self.standing(stage);
         let mut at = 0;
         loop {
             let number = self.awaits.front().copied();
@@ -420,9 +420,11 @@ impl Line {
         Ok(())
     }
 
-    fn standing(&self, now: Instant) -> Standing {
+    fn standing(&self, stage: &Stage) -> Standing {
+        let now = stage.now();
         Standing {
             now,
+            latency: micros(stage.setting.latency),
             gap: self.gap.max(now.since(self.wrote)),
             stalled: self.stalled,
             since: self.since,
@@ -461,7 +463,7 @@ impl Line {
             return Ok(false);
         }
         stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
-        let standing = self.standing(stage.now());
+        let standing = self.standing(stage);
         if !reset && self.reading.ends(&mut self.awaits, stage, standing)? {
             self.is_told(stage)?;
         }
@@ -507,13 +509,13 @@ impl Line {
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
         let setting = &stage.setting;
         let causes = &stage.book.causes;
-        let idle = at.now.since(self.since) + Duration::from_millis(2) >= setting.timeouts.idle;
+        let idle = at.lasted(self.since, setting.timeouts.idle);
         let full = setting.may_be_crowded();
         let ends = causes.drained.is_some() || causes.stopped;
         if idle || ends || full || causes.short || setting.reclaim_parked {
             return Ok(());
         }
-        wrong("cut", format!("connection {} was parked and closed", self.peer.number()))
+        wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))
     }
 
     fn end(&mut self) {

@@ -35,13 +35,11 @@ impl<'h> Head<'h> {
     pub(super) fn of(bytes: &'h [u8]) -> Result<Self, Wrong> {
         let end = bytes.iter().position(|&byte| byte == b'\r').unwrap_or(0);
         let head = Self { line: &bytes[..end], section: bytes.get(end + 2..).unwrap_or_default() };
-        let lines = head.section.split_inclusive(|&byte| byte == b'\n');
-        for line in lines {
-            if line.len() != 2 && !is_field(line) {
-                return Err(format!("no field: {}", line.escape_ascii()));
-            }
+        let lines = head.section.strip_suffix(b"\r\n").unwrap_or(b"no end");
+        match lines.split_inclusive(|&byte| byte == b'\n').find(|line| !is_field(line)) {
+            Some(_) => Err(format!("no field: {}", bytes.escape_ascii())),
+            None => Ok(head),
         }
-        Ok(head)
     }
 
     /// Names and values, in their order.

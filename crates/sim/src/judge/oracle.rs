@@ -189,6 +189,8 @@ pub(super) struct Standing {
     pub(super) since: Instant,
     /// It ended its direction.
     pub(super) ended: bool,
+    /// How late it learns of things.
+    pub(super) latency: Duration,
 }
 
 /// How late a worker may notice what happened, beside what it must: it sleeps, and completions
@@ -200,8 +202,8 @@ const TICK: Duration = Duration::from_millis(2);
 
 impl Standing {
     /// Whether so much time had passed since then.
-    fn lasted(&self, since: Instant, length: Duration) -> bool {
-        self.now.since(since) + TICK >= length
+    pub(super) fn lasted(&self, since: Instant, length: Duration) -> bool {
+        self.now.since(since) + TICK + 2 * self.latency + self.stalled >= length
     }
 
     /// Whether the client was too slow with its request.

@@ -83,6 +83,7 @@ impl Reading {
                         return Ok(came);
                     };
                     came.bytes += length;
+                    *seen = 0;
                     came.advised |= self.head_is_there(&rest[..length], number, stage)?;
                 }
                 State::Response { body, .. } | State::Refusal { body, .. } => {

@@ -97,11 +97,16 @@ impl Reply {
         let form = form(dice, setting);
         let huge = dice.chance(habits.huge);
         let length = dice.length(if huge { setting.longest } else { setting.longest.min(2000) });
-        let mut trouble = trouble(dice, setting);
-        if let (Trouble::TooMuch(_), Form::UntilEnd | Form::Events(Framed::UntilEnd)) = (trouble, form) {
+        let trouble = match (trouble(dice, setting), form) {
             // There, more is not too much.
-            trouble = Trouble::None;
-        }
+            (Trouble::TooMuch(_), Form::UntilEnd | Form::Events(Framed::UntilEnd)) => Trouble::None,
+            // Nothing is promised there.
+            (Trouble::Promises(_), Form::Length | Form::Events(Framed::Length)) => {
+                Trouble::Promises(1 + length)
+            }
+            (Trouble::Promises(_), _) => Trouble::None,
+            (trouble, _) => trouble,
+        };
         let early = ask.body.is_some() && dice.chance(habits.early);
         Self {
             status: match form {
@@ -294,7 +299,7 @@ fn trouble(dice: &mut Dice, setting: &Setting) -> Trouble {
         return Trouble::Deserts(cut(dice));
     }
     if dice.chance(habits.lies) {
-        return Trouble::Promises(dice.between(1, 3000));
+        return Trouble::Promises(1);
     }
     if dice.chance(habits.too_much) {
         return Trouble::TooMuch(dice.between(1, 3000));

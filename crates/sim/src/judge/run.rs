@@ -36,9 +36,10 @@ const CLIENTS: usize = 16;
 /// Players from here on are sessions; below, clients.
 const SESSIONS: u32 = 1 << 16;
 
-/// Most rounds of one run, and of one moment: beyond, somebody turns in circles.
-const ROUNDS: u64 = 3_000_000;
-const ROUNDS_AT_ONCE: u32 = 20_000;
+/// Most rounds of one run, and most of one moment in which nothing moves: beyond, somebody turns
+/// in circles.
+const ROUNDS: u64 = 5_000_000;
+const ROUNDS_IN_VAIN: u32 = 3000;
 
 /// Probes of each group at the end.
 const PROBES: u32 = 2;
@@ -174,14 +175,12 @@ impl<'r> Run<'r> {
 
     /// Everything that can happen now, then the next moment. False if there is none before `end`.
     fn step(&mut self, end: Instant) -> Verdict<bool> {
-        let mut at_once = 0_u32;
+        let (mut in_vain, mut moved) = (0, self.stage.world.moved());
         while self.round()? {
-            at_once += 1;
+            let before = std::mem::replace(&mut moved, self.stage.world.moved());
+            in_vain = if moved == before { in_vain + 1 } else { 0 };
             self.rounds += 1;
-            if at_once.is_multiple_of(1000) {
-                self.stage.world.note(|| format!("round {at_once} of this moment"));
-            }
-            if at_once > ROUNDS_AT_ONCE || self.rounds > ROUNDS {
+            if in_vain > ROUNDS_IN_VAIN || self.rounds > ROUNDS {
                 return wrong("liveness", "the workers turn in circles");
             }
         }
@@ -224,7 +223,8 @@ impl<'r> Run<'r> {
             self.checks.after_round(&self.stage, &self.house)?;
             self.read_logs();
         }
-        Ok(any)
+        let now = self.stage.now();
+        Ok(any || self.calendar.peek().is_some_and(|Reverse((moment, _))| *moment <= now))
     }
 
     fn turn(&mut self, worker: usize) -> Verdict<bool> {
@@ -494,6 +494,7 @@ impl<'r> Run<'r> {
             }
             let end = self.stage.now() + Duration::from_secs(1);
             while self.step(end)? {}
+            self.stage.world.advance(end.since(self.stage.now()));
         }
         wrong("liveness", "servers that are well are not found for ten seconds")
     }

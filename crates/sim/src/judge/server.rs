@@ -303,9 +303,10 @@ impl Session {
         if self.last == Some(number) || !(whole || early) {
             return Ok(());
         }
+        let trouble = reply.trouble_at(attempt);
+        stage.world.note(|| format!("session {}: answers {number}: {trouble:?}", self.peer.number()));
         self.answers = Some(number);
         self.closes |= reply.write(ask, number, attempt, &mut self.outbox);
-        let trouble = reply.trouble_at(attempt);
         self.streams |= reply.is_stream();
         let fails = !matches!(trouble, Trouble::None | Trouble::TooMuch(_) | Trouble::Silent);
         let speaks_out_of_turn = matches!(trouble, Trouble::TooMuch(_));

@@ -210,6 +210,7 @@ impl Setting {
             })
             .collect();
         let short = dice.chance(110);
+        let (segments, most) = segments(dice);
         Self {
             workers,
             buffers,
@@ -232,7 +233,7 @@ impl Setting {
             policy: policy(dice),
             mailbox: dice.pick(&[64, 8, 2, 1]),
             pipe_bytes: dice.pick(&[64 << 10, 8192, 1500, 300]),
-            segments: segments(dice),
+            segments,
             late: dice.pick(&[0, 0, 20, 128]),
             shuffled: dice.chance(128),
             in_vain: dice.pick(&[0, 0, 0, 12, 60]),
@@ -241,7 +242,7 @@ impl Setting {
             sleepy: [dice.pick(&[0, 0, 8, 60]), dice.pick(&[50, 2000, 100_000])],
             clients: dice.pick(&[4, 1, 2, 8, 16, 32]),
             exchanges: dice.pick(&[1500, 20, 60, 200, 600]),
-            longest: dice.pick(&[300, 3000, 20_000, 200_000]),
+            longest: dice.pick(&[300, 3000, 20_000, 200_000]).min(most),
             latency: dice.pick(&[20, 0, 300, 5000]),
             pause: if short { dice.pick(&[500, 20_000, 900_000]) } else { dice.pick(&[500, 20_000, 900_000, 70_000_000]) },
             habits,
@@ -287,13 +288,17 @@ fn spool(dice: &mut Dice) -> Option<Limits> {
     })
 }
 
-fn segments(dice: &mut Dice) -> Segments {
-    match dice.weighted(&[3, 1, 1, 1]) {
-        0 => Segments::Whole,
-        1 => Segments::Random { seed: u64::from(dice.below(u32::MAX)), most: 2000 },
-        2 => Segments::Random { seed: u64::from(dice.below(u32::MAX)), most: 60 },
-        _ => Segments::Most(dice.pick(&[7, 1, 100]) as usize),
-    }
+/// How bytes are cut, and the longest body for which that takes no more turns than it is worth.
+fn segments(dice: &mut Dice) -> (Segments, u32) {
+    let mut random = |most| Segments::Random { seed: u64::from(dice.below(u32::MAX)), most };
+    let all = [
+        (Segments::Whole, 200_000),
+        (random(2000), 200_000),
+        (random(60), 20_000),
+        (Segments::Most(7), 3000),
+        (Segments::Most(1), 300),
+    ];
+    all[dice.weighted(&[6, 2, 2, 1, 1])]
 }
 
 fn policy(dice: &mut Dice) -> Policy {
