@@ -146,8 +146,9 @@ pub trait Driver {
     fn send(&mut self, socket: Socket, pool: &Pool, unsent: &Cursor, more: bool) -> Sent;
 
     /// Sends a short fixed text as far as the transport takes it at once: refusals of clients
-    /// for whom there is no buffer, `100 Continue`. Returns whether all of it was taken.
-    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> bool;
+    /// for whom there is no buffer, `100 Continue`. Returns how many bytes were taken; behind a part
+    /// nothing else may be sent.
+    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> u32;
 
     /// Has a copy of the first `piece.len` bytes from `from` on written to the spool;
     /// [`Completion::Spooled`] follows. Errands are done in the order they are given, those of

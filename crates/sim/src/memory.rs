@@ -470,7 +470,7 @@ impl Driver for MemoryDriver {
         self.offer(socket, &pool.view(unsent), true)
     }
 
-    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> bool {
+    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> u32 {
         let waited = self.is_waiting(socket);
         let sent = self.offer(socket, &[text], false);
         self.station(|station| {
@@ -479,7 +479,7 @@ impl Driver for MemoryDriver {
                 entry.waiting = waited;
             }
         });
-        u32::try_from(text.len()).is_ok_and(|whole| sent == Sent::Now(whole))
+        if let Sent::Now(bytes) = sent { bytes } else { 0 }
     }
 
     fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {

@@ -122,13 +122,6 @@ impl Ledger {
         }
     }
 
-    /// The client's transport took a fixed text.
-    pub(crate) fn sent_text(&mut self, id: ExchangeId, text: &[u8]) {
-        if let Some(account) = self.account(id) {
-            account.sent += text.len() as u64;
-        }
-    }
-
     /// We answer.
     pub(crate) fn refused(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
         if let Some(account) = self.account(id) {

@@ -78,9 +78,8 @@ impl<D: Driver> Worker<D> {
         }
         self.counters.requests[4].increment();
         let text = self.proxy.crowded();
-        if self.driver.send_text(socket, text) {
-            self.ledger.sent_text(id, text);
-        }
+        let sent = self.driver.send_text(socket, text);
+        self.ledger.sent(id, sent);
         self.end_exchange(id);
         self.linger(client, CloseReason::Refused);
     }

@@ -202,8 +202,8 @@ impl<D: Driver> Worker<D> {
         match self.proxy.collect(exchange, fresh, &mut room) {
             Collected::Incomplete { advise } => {
                 let collecting = matches!(exchange.state, State::Collecting { .. });
-                if advise && self.driver.send_text(socket, CONTINUE) {
-                    self.ledger.sent_text(id, CONTINUE);
+                if advise && !self.advise(id) {
+                    return;
                 }
                 if collecting {
                     self.clients.arm(client, Patience::Body, self.now);
@@ -232,6 +232,20 @@ impl<D: Driver> Worker<D> {
             }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
         }
+    }
+
+    /// Tells the client to send its body (RFC 9110 §10.1.1). One whose transport has no room is not
+    /// told: it does not wait for ever. False if it took a part, behind which nothing can be said.
+    pub(crate) fn advise(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.get(id.0) else { return false };
+        let Some(client) = self.clients.get(exchange.client) else { return false };
+        let sent = self.driver.send_text(client.socket, CONTINUE);
+        self.ledger.sent(id, sent);
+        let whole = sent == 0 || sent as usize == CONTINUE.len();
+        if !whole {
+            self.abandon(id, CloseReason::Aborted);
+        }
+        whole
     }
 
     /// What had to go to the spool first did.

@@ -6,7 +6,6 @@ use base::limits;
 use driver::{Driver, Received};
 use exchange::{Collected, Exchange, Mishap, Phase, Proxy, RequestBody, Room, Upload};
 use pool::{Chain, Fill, Pool, Rank};
-use wire::http1::CONTINUE;
 
 use crate::client::Patience;
 use crate::counters::CloseReason;
@@ -93,12 +92,8 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn advise_upload(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(upload) = &mut exchange.upload else { return };
-        if std::mem::take(&mut upload.expects)
-            && let Some(client) = self.clients.get(exchange.client)
-        {
-            let socket = client.socket;
-            self.driver.send_text(socket, CONTINUE);
-            self.ledger.sent_text(id, CONTINUE);
+        if std::mem::take(&mut upload.expects) {
+            self.advise(id);
         }
     }
 

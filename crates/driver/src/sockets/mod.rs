@@ -454,8 +454,8 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         sent
     }
 
-    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> bool {
-        self.table.get(socket).is_some_and(|entry| transfer::send_text(entry, text))
+    fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> u32 {
+        self.table.get(socket).map_or(0, |entry| transfer::send_text(entry, text))
     }
 
     fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {

@@ -139,9 +139,9 @@ pub(crate) fn send(entry: &mut Entry, pool: &Pool, unsent: &Cursor, more: bool) 
     }
 }
 
-/// Sends a fixed text at once; returns whether all of it was taken.
-pub(crate) fn send_text(entry: &mut Entry, text: &'static [u8]) -> bool {
-    offer(entry, &[text], false) == Ok(text.len())
+/// Sends a fixed text at once; returns how many bytes were taken.
+pub(crate) fn send_text(entry: &mut Entry, text: &'static [u8]) -> u32 {
+    offer(entry, &[text], false).map_or(0, |sent| u32::try_from(sent).unwrap_or(u32::MAX))
 }
 
 /// Gives bytes to the transport; 0 means that it has no room.

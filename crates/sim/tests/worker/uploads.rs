@@ -307,6 +307,38 @@ fn a_client_that_asks_first_is_told_when_the_lease_begins() {
     house.assert_quiet();
 }
 
+/// Seed 2542 of the judge: behind half a `100 Continue` stood the server's response, as if it were
+/// the rest of it.
+#[test]
+fn nothing_stands_behind_half_an_advice() {
+    for stream in [false, true] {
+        let mut house = House::new(&Setting { stream, ..Setting::default() });
+        let client = house.client();
+        client.set_window(20);
+        house.exchange(&client, &format!("{LENGTH}3\r\nExpect: 100-continue\r\n\r\n"));
+        client.set_window(1000);
+        house.exchange(&client, "abc");
+        if let Some(server) = house.world.accept(ServerId(0)) {
+            server.write(OK);
+        }
+        house.settle();
+        let told = text(&client);
+        assert!("HTTP/1.1 100 Continue\r\n\r\n".starts_with(&told), "{told}");
+        assert!(client.is_closed(), "streamed: {stream}");
+        assert_eq!(house.sum(|c| c.clients_closed[CloseReason::Aborted as usize].get()), 1);
+        house.assert_quiet();
+        // One that takes nothing at the moment is told nothing, and served.
+        let client = house.client();
+        client.set_window(0);
+        house.exchange(&client, &format!("{LENGTH}3\r\nExpect: 100-continue\r\n\r\n"));
+        client.set_window(1000);
+        house.exchange(&client, "abc");
+        house.server().write_all(OK);
+        house.settle();
+        assert_eq!(status(&text(&client)), 200);
+    }
+}
+
 #[test]
 fn it_is_not_sent_again_once_a_byte_was_written() {
     let mut house = House::new(&streaming());

@@ -22,7 +22,7 @@ fn a_closed_sockets_name_reaches_nobody_else() {
     bench.driver.close(old);
     assert!(!bench.driver.is_quiet(old));
     assert!(bench.driver.detach(old).is_none());
-    assert!(!bench.driver.send_text(old, b"x"));
+    assert_eq!(bench.driver.send_text(old, b"x"), 0);
     assert_eq!(bench.send(old, b"x"), Sent::Failed(PeerFault::Reset));
     assert_eq!(bench.receive(old).0, Received::Failed(PeerFault::Reset));
     assert_eq!(bench.driver.discard(old), Received::Failed(PeerFault::Reset));
@@ -61,7 +61,7 @@ fn a_socket_without_an_owner_goes_without_a_word() {
     let mut bench = Bench::with(1, listener(), Vec::new());
     let _stream = TcpStream::connect(bench.address).unwrap();
     let Completion::Accepted { socket, .. } = bench.wait() else { panic!("not accepted") };
-    assert!(bench.driver.send_text(socket, b"no"));
+    assert_eq!(bench.driver.send_text(socket, b"no"), 2);
     bench.driver.close(socket);
     assert_eq!(bench.settle(), []);
     bench.client(OWNER);
