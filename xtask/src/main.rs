@@ -8,6 +8,7 @@ mod house;
 mod install;
 mod lint;
 mod run;
+mod sim;
 mod tally;
 mod tests;
 
@@ -20,21 +21,28 @@ const USAGE: &str = "\
 usage: cargo xtask test [--no-install] [--only FILTER]
        cargo xtask bench [ROW ...] [--rounds N] [--quick] [--wait SECONDS]
        cargo xtask bench profile --row ROW
+       cargo xtask sim [--seed S | --tape FILE | --seeds N | --minutes M] ...
 
   test          install what the tests need, then lints, unit and property tests, the layering
                 test and the black-box tests of the release binary; ends in `N passed, N failed`
   --no-install  skip installing: what is missing makes its step fail
   --only FILTER run only the steps, and of the black-box tests only the files, whose name
-                contains FILTER (steps: fmt, clippy, deny, house, unit, build, blackbox)
+                contains FILTER (steps: fmt, clippy, deny, house, unit, sim, build,
+                blackbox)
 
   bench         measure anteroom beside nginx and HAProxy and write the table into
                 docs/benchmarks.md; only these rows if any are named (`bench --help` lists them)
-  bench profile count the system calls and instructions of a request";
+  bench profile count the system calls and instructions of a request
+
+  sim           the judge: real workers in a simulated world (docs/simulation.md, `sim --help`)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let Some(("bench", rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
         return bench::run(&Runner::new(root()), rest);
+    }
+    if let Some(("sim", rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
+        return sim::run(&Runner::new(root()), rest);
     }
     match Plan::parse(&arguments) {
         Ok(plan) => plan.execute(),
@@ -91,6 +99,9 @@ impl Plan {
         self.lints(&runner, &mut tally);
         if self.wants("unit") {
             tests::unit(&runner, &mut tally);
+        }
+        if self.wants("sim") {
+            sim::check(&runner, &mut tally);
         }
         let files = blackbox::files(&runner, self.only.as_deref());
         if !files.is_empty() || self.wants("build") || self.wants("blackbox") {

@@ -111,7 +111,11 @@ impl Audit<'_> {
             self.see(id, free).map_err(|_| Flaw::FreeList(listed))?;
             listed += 1;
         }
-        if listed + self.held == pool.registers.len() { Ok(()) } else { Err(Flaw::FreeList(listed)) }
+        if listed + self.held == pool.registers.len() {
+            Ok(())
+        } else {
+            Err(Flaw::FreeList(listed))
+        }
     }
 
     fn see(&mut self, id: BufferId, right: bool) -> Result<(), Flaw> {

@@ -69,6 +69,7 @@ pub(crate) enum Opening {
 }
 
 /// A connection between a peer played by the test and a driver.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) opening: Opening,

@@ -7,7 +7,7 @@ use driver::Driver;
 use exchange::{Exchange, Phase, Reading, ResponseBody, State};
 use pool::{Audit, Flaw};
 
-use crate::client::ClientState;
+use crate::client::{Client, ClientState};
 use crate::turn::Worker;
 use crate::upstream::{Ending, Upstream};
 
@@ -85,7 +85,7 @@ impl<D: Driver> Worker<D> {
     /// Whether something will certainly happen to the exchange: a deadline of its client or of its
     /// server, its turn for a buffer (which slow holders yield in time), an errand of the disk.
     fn has_a_moment(&self, id: ExchangeId, exchange: &Exchange) -> bool {
-        let client = self.clients.get(exchange.client).is_some_and(|client| client.has_deadline());
+        let client = self.clients.get(exchange.client).is_some_and(Client::has_deadline);
         let lease = exchange.lease().map(|lease| lease.connection);
         let server = lease.and_then(|id| self.find(id)).is_some_and(Upstream::has_deadline);
         let disk = exchange.spooled.as_ref().is_some_and(|spooled| {
@@ -143,7 +143,9 @@ impl<D: Driver> Worker<D> {
         let streams = self.exchanges.iter().filter(pinned).count() as u64;
         figures.push(("streams", u64::from(self.streams), streams));
         match figures.into_iter().find(|(_, counted, there)| counted != there) {
-            Some((what, counted, there)) => Err(format!("{what}: {counted} counted, {there} there")),
+            Some((what, counted, there)) => {
+                Err(format!("{what}: {counted} counted, {there} there"))
+            }
             None => Ok(()),
         }
     }

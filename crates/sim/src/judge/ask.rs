@@ -51,7 +51,10 @@ pub(super) enum Method {
 pub(super) enum Coding {
     Length,
     /// In chunks of so many bytes; odd ones have extensions, leading zeros and trailers.
-    Chunks { most: u32, odd: bool },
+    Chunks {
+        most: u32,
+        odd: bool,
+    },
 }
 
 impl Method {
@@ -92,11 +95,17 @@ impl Ask {
             method,
             old,
             keeps: !dice.chance(habits.closes),
-            expects: !old && body.is_some_and(|(length, _)| length > 0) && dice.chance(habits.expects),
+            expects: !old
+                && body.is_some_and(|(length, _)| length > 0)
+                && dice.chance(habits.expects),
             body,
             upgrades: dice.chance(habits.upgrades),
             // Together with the rest of the head it stays below `max_head`.
-            filler: if dice.chance(habits.fields) { dice.length(setting.max_head - 900) } else { 0 },
+            filler: if dice.chance(habits.fields) {
+                dice.length(setting.max_head - 900)
+            } else {
+                0
+            },
             absolute: dice.chance(habits.upgrades),
             homeless: old && dice.chance(100),
             blank: dice.chance(habits.upgrades),
@@ -161,7 +170,10 @@ impl Ask {
             w.extend_from_slice(b"\r\n");
         }
         let origin = if self.absolute { "http://world" } else { "" };
-        put(w, format_args!("{} {origin}/{number} HTTP/{}\r\n", self.method.name(), self.version()));
+        put(
+            w,
+            format_args!("{} {origin}/{number} HTTP/{}\r\n", self.method.name(), self.version()),
+        );
         if !self.homeless {
             // In absolute-form the target's host counts (RFC 9112 §3.2.2).
             let host = if self.absolute { "elsewhere" } else { "world" };

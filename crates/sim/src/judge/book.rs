@@ -80,6 +80,8 @@ pub(super) enum Excuse {
     Disk,
     /// The operator wanted it.
     Operator,
+    /// Too many event streams ran already.
+    Crowd,
     /// It was parked for too long, or made room for others.
     Parked,
     /// It had been told that its connection would be closed.
@@ -87,6 +89,7 @@ pub(super) enum Excuse {
 }
 
 /// What happened in the world that may concern everybody.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Causes {
     /// A connect failed or hung, or a server closed connections.
@@ -136,6 +139,9 @@ impl Record {
 
     /// The longest time for which no server did anything for it, until now.
     pub(super) fn silence_until(&self, now: Instant) -> Duration {
+        if self.answered.is_some() {
+            return self.silence;
+        }
         let since = self.served.or(self.complete).or(self.began).unwrap_or(now);
         self.silence.max(now.since(since))
     }

@@ -95,9 +95,6 @@ impl Checks {
         Ok(())
     }
 
-    /// Time begins from which everybody behaves.
-    pub(super) fn calm_down(&mut self, _house: &House) {}
-
     /// Writes down how many exchanges are in which phase, if that changed.
     pub(super) fn trace(&mut self, worker: usize, stage: &Stage, house: &House) {
         let counters = &house.counters[worker];
@@ -141,7 +138,7 @@ impl Checks {
             ("exchanges", exchanges),
         ];
         // A stop leaves its clients to the closing of the process.
-        let stopped = stage.book.causes.stopped || self.drain_was_cut(stage, house);
+        let stopped = stage.book.causes.stopped || Self::drain_was_cut(stage, house);
         for (what, count) in states {
             if count > 0 && !(stopped && what == "clients active") {
                 return wrong("leak", format!("{count} {what} at the end"));
@@ -153,7 +150,7 @@ impl Checks {
     }
 
     /// Whether a drain took so long that the rest was cut off.
-    fn drain_was_cut(&self, stage: &Stage, house: &House) -> bool {
+    fn drain_was_cut(stage: &Stage, house: &House) -> bool {
         let drain = stage.setting.timeouts.drain;
         let since = stage.book.causes.drained.map(|since| stage.now().since(since));
         let cut = since.is_some_and(|since| since >= drain);
@@ -180,13 +177,13 @@ impl Checks {
             ("closed in a drain", closed_sum(house, CloseReason::Drain), ends),
             ("spooled", house.sum(|c| c.spooled.get()), setting.spool.is_some()),
             ("failures of the disk", house.sum(|c| c.spool_failures.get()), causes.disk),
-            (
-                "refused for want of buffers",
-                refused_sum(house, Refusal::Pressure),
-                causes.short,
-            ),
+            ("refused for want of buffers", refused_sum(house, Refusal::Pressure), causes.short),
             ("refused in a stop", refused_sum(house, Refusal::Stopping), ends),
-            ("lines of the log dropped", house.sum(|c| c.access_dropped.get()), setting.access.is_some()),
+            (
+                "lines of the log dropped",
+                house.sum(|c| c.access_dropped.get()),
+                setting.access.is_some(),
+            ),
         ];
         for (what, count, possible) in impossible {
             if count > 0 && !possible {

@@ -84,13 +84,13 @@ impl Client {
         let groups = u32::try_from(setting.groups.len()).unwrap_or(1);
         let dribbles = dice.chance(habits.dribbles.saturating_mul(2));
         let pace = Pace {
-            piece: if dribbles { dice.pick(&[100, 1, 7, 1000]) as usize } else { usize::MAX },
+            piece: if dribbles { dice.pick(&[100_usize, 1, 7, 1000]) } else { usize::MAX },
             gap: micros(if dribbles { dice.length(setting.pause / 4) } else { 0 }),
         };
         let temper = Temper {
             pace,
             latency: micros(dice.below(setting.latency + 1)),
-            reads: dice.pick(&[1 << 20, 1 << 20, 5000, 300]) as usize,
+            reads: dice.pick(&[1_usize << 20, 1 << 20, 5000, 300]),
             depth: if dice.chance(habits.pipelines.saturating_mul(2)) { 6 } else { 1 },
         };
         let last = u8::try_from(dice.below(4)).unwrap_or(0);
@@ -229,7 +229,8 @@ impl Client {
             && (!stage.is_calm() || self.is_probe)
         {
             self.left -= 1;
-            let record = Record::new(what(&mut self.dice, stage, self.is_probe), self.group, self.address);
+            let record =
+                Record::new(what(&mut self.dice, stage, self.is_probe), self.group, self.address);
             line.ask(stage, &mut self.dice, record);
             if self.is_probe {
                 break;
@@ -498,7 +499,10 @@ impl Line {
         }
         for number in std::mem::take(&mut self.awaits) {
             if stage.book.get(number).arrivals > 0 {
-                return wrong("response", format!("request {number} was served behind one cut off"));
+                return wrong(
+                    "response",
+                    format!("request {number} was served behind one cut off"),
+                );
             }
             stage.settle(number, Fate::Unheard);
         }

@@ -153,7 +153,10 @@ fn plan(
     Plan {
         worker: WorkerId(worker),
         seed: u64::from(worker),
-        pool: PoolConfig { buffer_bytes: setting.buffer_bytes, ..PoolConfig::new(setting.buffers, 0) },
+        pool: PoolConfig {
+            buffer_bytes: setting.buffer_bytes,
+            ..PoolConfig::new(setting.buffers, 0)
+        },
         max_clients: setting.max_clients,
         exchange_memory: setting.exchange_memory,
         spool: spool.cloned(),

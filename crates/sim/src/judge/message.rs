@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn a_body_is_compared_wherever_it_is_cut() {
         let known = stretch(Key::Response(7), 0, 20);
-        let text = [b"a\r\n", &known[..10], b"\r\n0a\r\n", &known[10..], b"\r\n0\r\n\r\nmore"].concat();
+        let text =
+            [b"a\r\n", &known[..10], b"\r\n0a\r\n", &known[10..], b"\r\n0\r\n\r\nmore"].concat();
         for cut in 1..text.len() {
             let mut body = Body::new(Framing::Chunked, Content::Known(Key::Response(7)));
             let read = body.read(&text[..cut]).unwrap() + body.read(&text[cut..]).unwrap_or(0);

@@ -72,7 +72,9 @@ pub fn judge(origin: &Origin, wishes: Wishes<'_>) -> (Tally, Option<Violation>) 
     let violation = match (verdict, judged) {
         (Err(violation), _) => Some(violation),
         (Ok(()), Ok(())) => None,
-        (Ok(()), Err(panicked)) => Some(Violation { checker: "assertion", text: words(&*panicked) }),
+        (Ok(()), Err(panicked)) => {
+            Some(Violation { checker: "assertion", text: words(&*panicked) })
+        }
     };
     (tally, violation)
 }

@@ -258,33 +258,25 @@ pub(super) fn may_refuse(
             (setting.clients > setting.queue_length, "so many requests there never were")
         }
         Refusal::QueueTimeout => (at.lasted(began, queue), "it was not queued for so long"),
-        Refusal::Crowded => {
-            (setting.may_be_crowded() || causes.short, "there was room")
-        }
+        Refusal::Crowded => (setting.may_be_crowded() || causes.short, "there was room"),
         Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
         Refusal::Silent => {
             let silent = silence >= first_byte.min(response);
             (silent || causes.short, "the server was not silent")
         }
         Refusal::Storage => {
-            let full = setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
+            let full =
+                setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
             (full, "nothing had to go to the spool")
         }
-        Refusal::PinnedFull => {
-            (record.reply().is_some_and(Reply::is_stream), "it is no stream")
-        }
+        Refusal::PinnedFull => (record.reply().is_some_and(Reply::is_stream), "it is no stream"),
     };
     if right { Ok(()) } else { Err(format!("refused as {}, but {cause}", refusal.label())) }
 }
 
 /// Why a client whose request was not answered may be cut off, if it may. `begun`: it had part of
 /// the answer.
-pub(super) fn may_cut(
-    begun: bool,
-    record: &Record,
-    stage: &Stage,
-    at: Standing,
-) -> Option<Excuse> {
+pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing) -> Option<Excuse> {
     let (setting, causes) = (&stage.setting, &stage.book.causes);
     let Timeouts { idle, first_byte, write_progress, response, .. } = setting.timeouts;
     if record.failed {
@@ -298,6 +290,10 @@ pub(super) fn may_cut(
         return Some(Excuse::HalfClosed);
     }
     let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
+    // As many streams as may be run already, and hints were under way: nothing else fits behind them.
+    if record.reply().is_some_and(|reply| reply.is_stream() && reply.interim > 0) {
+        return Some(Excuse::Crowd);
+    }
     if record.arrivals > 0 && silence >= first_byte.min(response).min(idle) {
         return Some(Excuse::Silence);
     }

@@ -165,14 +165,13 @@ impl Reading {
         let advises = status == 100 && record.ask().is_some_and(|ask| ask.expects);
         let hints = status == 103 && record.reply().is_some_and(|reply| reply.interim > 0);
         let mut fields = head.fields();
-        let right = match status {
-            100 => advises && !self.advised && fields.next().is_none(),
-            _ => {
-                let own = |(name, value): (&[u8], &[u8])| {
-                    name == b"X-Number" && decimal(value) == Some(u64::from(number))
-                };
-                hints && fields.next().is_some_and(own) && fields.next().is_none()
-            }
+        let own = |(name, value): (&[u8], &[u8])| {
+            name == b"X-Number" && decimal(value) == Some(u64::from(number))
+        };
+        let right = if status == 100 {
+            advises && !self.advised && fields.next().is_none()
+        } else {
+            hints && fields.next().is_some_and(own) && fields.next().is_none()
         };
         if old || !right {
             return wrong("response", format!("{status} before the response to {number}"));
@@ -276,15 +275,10 @@ fn is_all(body: &Body, number: u32, stage: &Stage) -> Verdict {
 }
 
 /// Whether the client may be refused so.
-fn refused(
-    status: u16,
-    text: &[u8],
-    number: Option<u32>,
-    stage: &Stage,
-    at: Standing,
-) -> Verdict {
+fn refused(status: u16, text: &[u8], number: Option<u32>, stage: &Stage, at: Standing) -> Verdict {
     let Some(number) = number else {
-        if status == 503 && stage.setting.may_be_crowded() {
+        // That a client has ended its direction is found out with a buffer, too.
+        if status == 503 && (stage.setting.may_be_crowded() || stage.book.causes.short) {
             return Ok(());
         }
         return wrong("refusal", format!("{status} to a client that asked for nothing"));

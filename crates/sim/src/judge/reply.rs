@@ -99,12 +99,12 @@ impl Reply {
         let length = dice.length(if huge { setting.longest } else { setting.longest.min(2000) });
         let trouble = match (trouble(dice, setting), form) {
             // There, more is not too much.
-            (Trouble::TooMuch(_), Form::UntilEnd | Form::Events(Framed::UntilEnd)) => Trouble::None,
-            // Nothing is promised there.
             (Trouble::Promises(_), Form::Length | Form::Events(Framed::Length)) => {
                 Trouble::Promises(1 + length)
             }
-            (Trouble::Promises(_), _) => Trouble::None,
+            // And nothing is promised elsewhere.
+            (Trouble::TooMuch(_), Form::UntilEnd | Form::Events(Framed::UntilEnd))
+            | (Trouble::Promises(_), _) => Trouble::None,
             (trouble, _) => trouble,
         };
         let early = ask.body.is_some() && dice.chance(habits.early);
@@ -119,7 +119,11 @@ impl Reply {
             parts: dice.chance(habits.parts),
             dated: dice.chance(60),
             rich: dice.chance(habits.upgrades),
-            filler: if dice.chance(habits.fields) { dice.length(setting.max_head - 900) } else { 0 },
+            filler: if dice.chance(habits.fields) {
+                dice.length(setting.max_head - 900)
+            } else {
+                0
+            },
             early: early.then(|| dice.below(ask.length() + 1)),
             pauses: pauses(dice, setting, form),
             trouble,

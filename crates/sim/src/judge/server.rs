@@ -70,10 +70,10 @@ impl Server {
             peer,
             latency: micros(dice.below(setting.latency + 1)),
             pace: Pace {
-                piece: if slow { dice.pick(&[100, 1, 1000]) as usize } else { usize::MAX },
+                piece: if slow { dice.pick(&[100_usize, 1, 1000]) } else { usize::MAX },
                 gap: micros(if slow { dice.length(setting.pause / 4) } else { 0 }),
             },
-            reads: dice.pick(&[1 << 20, 1 << 20, 3000, 100]) as usize,
+            reads: dice.pick(&[1_usize << 20, 1 << 20, 3000, 100]),
             inbox: Vec::new(),
             reading: Reading::Head(0),
             outbox: Outbox::default(),
@@ -246,7 +246,10 @@ impl Session {
         let number = target.strip_prefix(b"/").and_then(super::message::decimal);
         let number = number.and_then(|number| u32::try_from(number).ok());
         let Some(number) = number.filter(|&number| number < stage.book.len()) else {
-            return wrong("request", format!("a request that nobody made: {}", text.escape_ascii()));
+            return wrong(
+                "request",
+                format!("a request that nobody made: {}", text.escape_ascii()),
+            );
         };
         if self.answers.is_some() || !self.outbox.is_empty() {
             // It says more than it was asked for: what follows may be taken for an answer.
@@ -304,7 +307,9 @@ impl Session {
             return Ok(());
         }
         let trouble = reply.trouble_at(attempt);
-        stage.world.note(|| format!("session {}: answers {number}: {trouble:?}", self.peer.number()));
+        stage
+            .world
+            .note(|| format!("session {}: answers {number}: {trouble:?}", self.peer.number()));
         self.answers = Some(number);
         self.closes |= reply.write(ask, number, attempt, &mut self.outbox);
         self.streams |= reply.is_stream();

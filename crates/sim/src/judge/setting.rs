@@ -244,7 +244,11 @@ impl Setting {
             exchanges: dice.pick(&[1500, 20, 60, 200, 600]),
             longest: dice.pick(&[300, 3000, 20_000, 200_000]).min(most),
             latency: dice.pick(&[20, 0, 300, 5000]),
-            pause: if short { dice.pick(&[500, 20_000, 900_000]) } else { dice.pick(&[500, 20_000, 900_000, 70_000_000]) },
+            pause: if short {
+                dice.pick(&[500, 20_000, 900_000])
+            } else {
+                dice.pick(&[500, 20_000, 900_000, 70_000_000])
+            },
             habits,
         }
     }
@@ -258,7 +262,8 @@ impl Setting {
     /// Whether `max_clients` may be reached: by clients, and by event streams, some of which take
     /// the place of one.
     pub fn may_be_crowded(&self) -> bool {
-        self.clients >= self.max_clients || (self.habits.events > 0 && 2 * self.clients > self.max_clients)
+        self.clients >= self.max_clients
+            || (self.habits.events > 0 && 2 * self.clients > self.max_clients)
     }
 
     /// The largest body of a request that is not streamed.

@@ -108,7 +108,8 @@ fn play(tape: Tape) -> Option<Failure> {
 
 /// Two assertions are the same if they begin with the same words.
 fn same_place(one: &Violation, other: &Violation) -> bool {
-    let words = |violation: &Violation| violation.text.split([':', '{', '(']).next().map(str::to_owned);
+    let words =
+        |violation: &Violation| violation.text.split([':', '{', '(']).next().map(str::to_owned);
     words(one) == words(other)
 }
 

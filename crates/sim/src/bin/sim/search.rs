@@ -57,8 +57,12 @@ impl Search {
     pub(crate) fn run(&self) -> Report {
         let began = clock();
         let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
-        let mut report =
-            Report { tally: Tally::default(), found: Vec::new(), violations: 0, took: began.elapsed() };
+        let mut report = Report {
+            tally: Tally::default(),
+            found: Vec::new(),
+            violations: 0,
+            took: began.elapsed(),
+        };
         let mut firsts: BTreeMap<&'static str, Found> = BTreeMap::new();
         // What fails is told once, in the report.
         let hook = std::panic::take_hook();
@@ -77,7 +81,15 @@ impl Search {
                 over.fetch_or(!self.goes_on, Relaxed);
                 let found = Found { seed, after: seed - self.first + 1, violation };
                 let first = firsts.entry(found.violation.checker);
-                first.and_modify(|known| if found.seed < known.seed { known.seed = found.seed; known.after = found.after; known.violation = found.violation.clone(); }).or_insert(found);
+                first
+                    .and_modify(|known| {
+                        if found.seed < known.seed {
+                            known.seed = found.seed;
+                            known.after = found.after;
+                            known.violation = found.violation.clone();
+                        }
+                    })
+                    .or_insert(found);
             }
         });
         std::panic::set_hook(hook);
@@ -87,7 +99,13 @@ impl Search {
     }
 
     /// Threads that a panic has ended are replaced: what it left behind is gone with them.
-    fn keep_playing(&self, began: Instant, next: &AtomicU64, over: &AtomicBool, told: Sender<Told>) {
+    fn keep_playing(
+        &self,
+        began: Instant,
+        next: &AtomicU64,
+        over: &AtomicBool,
+        told: Sender<Told>,
+    ) {
         let mut plays = true;
         while plays {
             plays = std::thread::scope(|scope| {
@@ -99,7 +117,13 @@ impl Search {
     }
 
     /// Plays seeds until there are no more, or one fails. Whether there may be more.
-    fn play(&self, began: Instant, next: &AtomicU64, over: &AtomicBool, told: &Sender<Told>) -> bool {
+    fn play(
+        &self,
+        began: Instant,
+        next: &AtomicU64,
+        over: &AtomicBool,
+        told: &Sender<Told>,
+    ) -> bool {
         loop {
             if over.load(Relaxed) {
                 return false;
@@ -125,19 +149,28 @@ impl Search {
     }
 }
 
+/// What the processor was asked for, as the kernel counts it: hundredths of a second.
+fn cpu_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let behind_name = stat.rsplit(')').next()?;
+    let mut fields = behind_name.split_whitespace().skip(11).map(|field| field.parse::<f64>().ok());
+    Some((fields.next()?? + fields.next()??) / 100.0)
+}
+
 impl Report {
     /// The sum in one line.
     #[expect(clippy::cast_precision_loss, reason = "a speed needs no last digit")]
     pub(crate) fn line(&self) -> String {
         let tally = &self.tally;
-        let seconds = self.took.as_secs_f64();
+        let (exchanges, seconds) = (tally.exchanges, self.took.as_secs_f64());
+        let cpu = cpu_seconds().unwrap_or(seconds);
         format!(
-            "{} exchanges in {} runs, {:.0} s: {:.0} exchanges a second, {} turns; {} violations",
-            tally.exchanges,
+            "{exchanges} exchanges in {} runs, {} turns; {seconds:.0} s, {cpu:.0} s of processor: {:.0} \
+             exchanges a second, {:.0} a second of processor; {} violations",
             tally.runs,
-            seconds,
-            tally.exchanges as f64 / seconds,
             tally.turns,
+            exchanges as f64 / seconds,
+            exchanges as f64 / cpu,
             self.violations
         )
     }
