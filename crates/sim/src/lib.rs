@@ -39,6 +39,7 @@ mod peer;
 mod segments;
 mod sockets;
 mod weather;
+mod wiring;
 mod world;
 
 #[cfg(test)]

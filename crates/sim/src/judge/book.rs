@@ -26,6 +26,8 @@ pub(super) struct Record {
     pub(super) taken: u32,
     /// A server broke off, or said what it must not.
     pub(super) failed: bool,
+    /// When it reached a server.
+    pub(super) reached: Option<Instant>,
     /// When a server last did something for it, and the longest time for which it did not.
     pub(super) served: Option<Instant>,
     pub(super) silence: Duration,
@@ -123,6 +125,7 @@ impl Record {
             arrivals: 0,
             taken: 0,
             failed: false,
+            reached: None,
             served: None,
             silence: Duration::ZERO,
             answered: None,

@@ -8,19 +8,23 @@
 //! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
-//! - `client`, `server`, `operator`: the actors;
+//! - `client` and its `line`, `server`, `operator`: the actors;
 //! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
-//! - `house`, `run`: the workers, and the turns that all take;
+//! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
+//!   everybody; `calm`: how a run ends;
 //! - `checks`: what must hold after each round, at rest, and at the end;
 //! - `shrink`: how a failing run is cut down;
 //! - `coverage`: where a table of what was met is filled.
 
 mod ask;
 mod book;
+mod calm;
 mod checks;
 mod client;
 mod coverage;
+mod happens;
 mod house;
+mod line;
 mod malformed;
 mod message;
 mod operator;

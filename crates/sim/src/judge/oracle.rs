@@ -257,7 +257,10 @@ pub(super) fn may_refuse(
         Refusal::QueueFull => {
             (setting.clients > setting.queue_length, "so many requests there never were")
         }
-        Refusal::QueueTimeout => (at.lasted(began, queue), "it was not queued for so long"),
+        Refusal::QueueTimeout => {
+            let long = at.lasted(began, queue);
+            (long && stage.may_be_busy_for(queue), "no server was busy for so long")
+        }
         Refusal::Crowded => (setting.may_be_crowded() || causes.short, "there was room"),
         Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
         Refusal::Silent => {

@@ -7,21 +7,17 @@ use std::time::Duration;
 
 use base::id::ServerId;
 use base::time::Instant;
-use worker::Letter;
 
-use super::book::Fate;
 use super::checks::Checks;
 use super::client::{Client, earlier};
 use super::coverage::Coverage;
 use super::house::House;
-use super::operator::{self, Ending, Ends, Event, Happens};
+use super::operator::{self, Ending, Event, Happens};
 use super::server::{Server, Session};
 use super::setting::Setting;
 use super::stage::{Stage, Verdict, wrong};
 use super::tally::Tally;
 use crate::dice::{Dice, Origin, Recorder};
-use crate::disk::DiskMode;
-use crate::net::ServerMode;
 use crate::weather::Weather;
 use crate::world::{World, WorldConfig};
 
@@ -34,43 +30,40 @@ const SERVERS: usize = 4;
 const CLIENTS: usize = 16;
 
 /// Players from here on are sessions; below, clients.
-const SESSIONS: u32 = 1 << 16;
+pub(super) const SESSIONS: u32 = 1 << 16;
 
 /// Most rounds of one run, and most of one moment in which nothing moves: beyond, somebody turns
 /// in circles.
-const ROUNDS: u64 = 5_000_000;
+pub(super) const ROUNDS: u64 = 5_000_000;
 const ROUNDS_IN_VAIN: u32 = 3000;
 
 /// After so many rounds everybody begins to behave: other seeds have more to tell by then.
 const ROUNDS_WILD: u64 = 12_000;
-
-/// Probes of each group at the end.
-const PROBES: u32 = 2;
 
 /// The actors and the workers of one run.
 pub(super) struct Run<'r> {
     pub(super) stage: Stage,
     pub(super) house: House,
     pub(super) clients: Vec<Client>,
-    servers: Vec<Server>,
+    pub(super) servers: Vec<Server>,
     pub(super) sessions: Vec<Option<Session>>,
     /// Places in `sessions` that are free.
-    vacant: Vec<usize>,
+    pub(super) vacant: Vec<usize>,
     /// Who acts when, the next one first. Of several entries of one player, the first that comes
     /// counts.
-    calendar: BinaryHeap<Reverse<(Instant, u32)>>,
+    pub(super) calendar: BinaryHeap<Reverse<(Instant, u32)>>,
     /// When each client and each session acts next.
-    due: Vec<Option<Instant>>,
-    session_due: Vec<Option<Instant>>,
+    pub(super) due: Vec<Option<Instant>>,
+    pub(super) session_due: Vec<Option<Instant>>,
     /// Until when each worker sleeps.
-    sleeps: Vec<Option<Instant>>,
+    pub(super) sleeps: Vec<Option<Instant>>,
     turns: Dice,
-    events: std::vec::IntoIter<Event>,
-    next_event: Option<Event>,
-    endings: Vec<Ending>,
+    pub(super) events: std::vec::IntoIter<Event>,
+    pub(super) next_event: Option<Event>,
+    pub(super) endings: Vec<Ending>,
     /// An order that found a mailbox full, to be given again.
-    orders: Vec<(u32, Happens)>,
-    checks: Checks,
+    pub(super) orders: Vec<(u32, Happens)>,
+    pub(super) checks: Checks,
     rounds: u64,
     coverage: Option<&'r mut dyn Coverage>,
 }
@@ -99,6 +92,7 @@ impl<'r> Run<'r> {
             tally: Tally::of_one(),
             dropped: vec![None; groups],
             unsafe_pieces: 0,
+            longest: Duration::ZERO,
         };
         let clients = (0..stage.setting.clients)
             .map(|number| Client::new(number, dice(CLIENTS + number as usize), &stage))
@@ -166,7 +160,7 @@ impl<'r> Run<'r> {
     }
 
     /// Lets everybody act until nobody has anything to do, for so long, or for so many rounds.
-    fn until_done(&mut self, length: Duration, rounds: u64) -> Verdict {
+    pub(super) fn until_done(&mut self, length: Duration, rounds: u64) -> Verdict {
         let end = self.stage.now() + length;
         loop {
             let calm = self.stage.is_calm();
@@ -180,7 +174,7 @@ impl<'r> Run<'r> {
     }
 
     /// Everything that can happen now, then the next moment. False if there is none before `end`.
-    fn step(&mut self, end: Instant) -> Verdict<bool> {
+    pub(super) fn step(&mut self, end: Instant) -> Verdict<bool> {
         let (mut in_vain, mut moved) = (0, self.stage.world.moved());
         while self.round()? {
             let before = std::mem::replace(&mut moved, self.stage.world.moved());
@@ -309,7 +303,7 @@ impl<'r> Run<'r> {
     }
 
     /// A player acts at that moment, unless it does so earlier.
-    fn schedule(&mut self, player: u32, moment: Instant) {
+    pub(super) fn schedule(&mut self, player: u32, moment: Instant) {
         let due = self.due_of(player);
         if due.is_none_or(|due| moment < due) {
             *due = Some(moment);
@@ -355,174 +349,6 @@ impl<'r> Run<'r> {
         if !self.house.logs.is_empty() && (self.stage.is_calm() || self.turns.chance(30)) {
             self.checks.read_logs(&mut self.house);
         }
-    }
-
-    // What happens to everybody.
-
-    fn happen(&mut self) {
-        let now = self.stage.now();
-        let begun = self.stage.book.len();
-        while let Some(event) = self.next_event.take_if(|event| event.at <= begun) {
-            self.next_event = self.events.next();
-            self.stage.world.note(|| format!("it happens: {:?}", event.what));
-            self.happens(&event.what);
-        }
-        for (worker, what) in std::mem::take(&mut self.orders) {
-            self.give_order(worker, &what);
-        }
-        let (over, left): (Vec<Ending>, Vec<Ending>) =
-            self.endings.iter().partition(|ending| ending.at <= now);
-        self.endings = left;
-        for ending in over {
-            self.ends(ending.what);
-        }
-    }
-
-    fn happens(&mut self, what: &Happens) {
-        let now = self.stage.now();
-        let (world, causes) = (&self.stage.world, &mut self.stage.book.causes);
-        match what {
-            &Happens::Server { server, mode, dies, lasts } => {
-                causes.connects = true;
-                world.set_server(server, mode);
-                self.endings.push(Ending { at: now + lasts, what: Ends::Server(server) });
-                if let Some(cut) = dies {
-                    self.die(server, cut);
-                }
-            }
-            &Happens::Accept(listener, fault) => world.fail_accept(listener, fault),
-            &Happens::Disk(mode, lasts) => {
-                causes.disk = true;
-                world.set_disk(mode);
-                self.endings.push(Ending { at: now + lasts, what: Ends::Disk });
-            }
-            Happens::Stop => {
-                causes.stopped = true;
-                self.order_all(what);
-            }
-            Happens::Drain => {
-                causes.drained = Some(now);
-                self.order_all(what);
-            }
-            Happens::Moves(..) => self.order_all(what),
-        }
-    }
-
-    fn order_all(&mut self, what: &Happens) {
-        for worker in 0..self.stage.setting.workers {
-            self.give_order(worker, what);
-        }
-    }
-
-    /// Tells one worker; if its mailbox is full, again later.
-    fn give_order(&mut self, worker: u32, what: &Happens) {
-        let letter = match what {
-            Happens::Drain => Letter::Drain,
-            Happens::Stop => Letter::Stop,
-            Happens::Moves(server, addresses) => operator::addresses(*server, addresses),
-            _ => return,
-        };
-        if !self.house.has_ended(worker as usize) && !self.house.order(worker, letter) {
-            self.orders.push((worker, what.clone()));
-        }
-    }
-
-    fn ends(&mut self, what: Ends) {
-        match what {
-            Ends::Server(server) => {
-                self.stage.world.set_server(server, ServerMode::Accepts);
-                self.stage.world.end_hanging();
-            }
-            Ends::Disk => self.stage.world.set_disk(DiskMode::Well),
-        }
-    }
-
-    fn die(&mut self, server: ServerId, cut: super::outbox::Cut) {
-        for place in 0..self.sessions.len() {
-            let entry = &mut self.sessions[place];
-            if let Some(session) = entry.as_mut().filter(|session| session.server == server) {
-                session.dies(&mut self.stage, cut);
-                *entry = None;
-                self.vacant.push(place);
-            }
-        }
-    }
-
-    // The end.
-
-    /// From here on everybody behaves.
-    fn calm_down(&mut self) {
-        let now = self.stage.now();
-        self.stage.world.note(|| "everybody behaves from here on".to_owned());
-        self.stage.book.causes.calm = Some(now);
-        self.next_event = None;
-        self.events = Vec::new().into_iter();
-        for ending in std::mem::take(&mut self.endings) {
-            self.ends(ending.what);
-        }
-        self.sleeps.fill(None);
-        for player in 0..self.clients.len() {
-            self.schedule(u32::try_from(player).unwrap_or(0), now);
-        }
-        for place in 0..self.sessions.len() {
-            if self.sessions[place].is_some() {
-                self.schedule(SESSIONS + u32::try_from(place).unwrap_or(0), now);
-            }
-        }
-    }
-
-    /// New clients ask plainly and are answered, however wild it was before.
-    fn probe(&mut self) -> Verdict {
-        self.clients.iter_mut().for_each(Client::part);
-        self.rest()?;
-        for group in 0..self.stage.setting.groups.len() {
-            for _ in 0..PROBES {
-                self.probe_group(group)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// One client more. Servers that failed are left alone for a while, so it may have to come
-    /// again.
-    fn probe_group(&mut self, group: usize) -> Verdict {
-        for _ in 0..10 {
-            let number = u32::try_from(self.clients.len()).unwrap_or(0);
-            let dice = Dice::new(&Origin::Seed(0), 0, None);
-            let asked = self.stage.book.len();
-            self.clients.push(Client::probe(number, dice, &self.stage, group));
-            self.due.push(None);
-            self.schedule(number, self.stage.now());
-            self.until_done(Duration::from_secs(5), ROUNDS)?;
-            self.clients[number as usize].part();
-            match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
-                Some(Fate::Answered) => return Ok(()),
-                Some(Fate::Refused(502)) if self.stage.book.causes.connects => {}
-                fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
-            }
-            let end = self.stage.now() + Duration::from_secs(1);
-            while self.step(end)? {}
-            self.stage.world.advance(end.since(self.stage.now()));
-        }
-        wrong("liveness", "servers that are well are not found for ten seconds")
-    }
-
-    /// Lets everything come to rest.
-    fn rest(&mut self) -> Verdict {
-        let end = self.stage.now() + Duration::from_secs(20);
-        while self.step(end)? {}
-        Ok(())
-    }
-
-    /// The workers are drained: everything is given back.
-    fn close(&mut self) -> Verdict {
-        self.order_all(&Happens::Drain);
-        self.stage.book.causes.drained.get_or_insert(self.stage.now());
-        let end = self.stage.now() + self.stage.setting.timeouts.drain + Duration::from_mins(2);
-        while !self.house.is_over() && self.step(end)? {}
-        self.checks.read_logs(&mut self.house);
-        self.house.close();
-        self.checks.at_the_end(&mut self.stage, &self.house)
     }
 }
 

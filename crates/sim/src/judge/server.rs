@@ -145,6 +145,7 @@ impl Session {
         let now = stage.now();
         if let Some(number) = self.answers.take() {
             stage.book.get_mut(number).answered = Some(now);
+            self.lets_go(stage);
             if self.closes {
                 // What is unread now will be lost with a reset, and the response perhaps, too.
                 if !matches!(self.reading, Reading::Head(_)) {
@@ -173,7 +174,15 @@ impl Session {
         }
     }
 
+    /// The server has it no longer.
+    fn lets_go(&self, stage: &mut Stage) {
+        if let Some(reached) = self.last.and_then(|number| stage.book.get(number).reached) {
+            stage.longest = stage.longest.max(stage.now().since(reached));
+        }
+    }
+
     fn leave(&mut self, stage: &mut Stage, cut: Cut) {
+        self.lets_go(stage);
         stage.world.note(|| format!("session {}: {cut:?}", self.peer.number()));
         match cut {
             Cut::Reset => self.peer.reset(),
@@ -272,6 +281,7 @@ impl Session {
         let now = stage.now();
         let record = stage.book.get_mut(number);
         record.is_served(now);
+        record.reached = Some(now);
         (record.arrivals, record.id) = (record.arrivals + 1, id);
         self.last = None;
         let body = Body::new(framing, Content::Known(Key::Request(number)));

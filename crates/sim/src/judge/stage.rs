@@ -1,8 +1,11 @@
 //! What the actors of a run share: the world, the book, and the way a violation is told.
 
+use std::time::Duration;
+
 use base::time::Instant;
 
 use super::book::{Book, Fate};
+use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
 use crate::world::World;
@@ -36,7 +39,12 @@ pub(super) struct Stage {
     /// For each group, how many connections ended with what may be the beginning of a request
     /// that must not be sent twice.
     pub(super) unsafe_pieces: u32,
+    /// The longest time that a server ever had a request.
+    pub(super) longest: Duration,
 }
+
+/// How long workers may take to tell each other what became free.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl Stage {
     pub(super) fn now(&self) -> Instant {
@@ -45,6 +53,22 @@ impl Stage {
 
     pub(super) fn is_calm(&self) -> bool {
         self.book.causes.calm.is_some()
+    }
+
+    /// Whether the servers may have been busy for so long that a request waited in vain: all that
+    /// clients may have asked before, one after another, as slowly as any of it was done.
+    pub(super) fn may_be_busy_for(&self, length: Duration) -> bool {
+        let (setting, causes) = (&self.setting, &self.book.causes);
+        let habits = &setting.habits;
+        let never_ends = habits.silent + habits.stalls + habits.events + habits.leaves > 0;
+        if never_ends || causes.connects || causes.disk || causes.short {
+            return true;
+        }
+        // Whoever sleeps serves nobody.
+        let [often, most] = setting.sleepy;
+        let asleep = if often > 0 { micros(most) } else { Duration::ZERO };
+        let each = self.longest + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
+        each * setting.clients * 2 >= length
     }
 
     /// How an exchange ended for its client.

@@ -1,0 +1,90 @@
+//! The end of a run: everybody behaves, and then whatever was left must end well.
+
+use std::time::Duration;
+
+use super::book::Fate;
+use super::client::Client;
+use super::operator::Happens;
+use super::run::{ROUNDS, Run, SESSIONS};
+use super::stage::{Verdict, wrong};
+use crate::dice::{Dice, Origin};
+
+/// Probes of each group at the end.
+const PROBES: u32 = 2;
+
+impl Run<'_> {
+    /// From here on everybody behaves.
+    pub(super) fn calm_down(&mut self) {
+        let now = self.stage.now();
+        self.stage.world.note(|| "everybody behaves from here on".to_owned());
+        self.stage.book.causes.calm = Some(now);
+        self.next_event = None;
+        self.events = Vec::new().into_iter();
+        for ending in std::mem::take(&mut self.endings) {
+            self.ends(ending.what);
+        }
+        self.sleeps.fill(None);
+        for player in 0..self.clients.len() {
+            self.schedule(u32::try_from(player).unwrap_or(0), now);
+        }
+        for place in 0..self.sessions.len() {
+            if self.sessions[place].is_some() {
+                self.schedule(SESSIONS + u32::try_from(place).unwrap_or(0), now);
+            }
+        }
+    }
+
+    /// New clients ask plainly and are answered, however wild it was before.
+    pub(super) fn probe(&mut self) -> Verdict {
+        self.clients.iter_mut().for_each(Client::part);
+        self.rest()?;
+        for group in 0..self.stage.setting.groups.len() {
+            for _ in 0..PROBES {
+                self.probe_group(group)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One client more. Servers that failed are left alone for a while, so it may have to come
+    /// again.
+    fn probe_group(&mut self, group: usize) -> Verdict {
+        for _ in 0..10 {
+            let number = u32::try_from(self.clients.len()).unwrap_or(0);
+            let dice = Dice::new(&Origin::Seed(0), 0, None);
+            let asked = self.stage.book.len();
+            self.clients.push(Client::probe(number, dice, &self.stage, group));
+            self.due.push(None);
+            self.schedule(number, self.stage.now());
+            self.until_done(Duration::from_secs(5), ROUNDS)?;
+            self.clients[number as usize].part();
+            match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
+                Some(Fate::Answered) => return Ok(()),
+                Some(Fate::Refused(502)) if self.stage.book.causes.connects => {}
+                fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
+            }
+            let end = self.stage.now() + Duration::from_secs(1);
+            while self.step(end)? {}
+            self.stage.world.advance(end.since(self.stage.now()));
+        }
+        wrong("liveness", "servers that are well are not found for ten seconds")
+    }
+
+    /// Lets everything come to rest.
+    pub(super) fn rest(&mut self) -> Verdict {
+        let end = self.stage.now() + Duration::from_secs(20);
+        while self.step(end)? {}
+        Ok(())
+    }
+
+    /// The workers are drained: everything is given back.
+    pub(super) fn close(&mut self) -> Verdict {
+        self.order_all(&Happens::Drain);
+        self.stage.book.causes.drained.get_or_insert(self.stage.now());
+        let end = self.stage.now() + self.stage.setting.timeouts.drain + Duration::from_mins(2);
+        while !self.house.is_over() && self.step(end)? {}
+        self.checks.read_logs(&mut self.house);
+        self.house.close();
+        self.checks.at_the_end(&mut self.stage, &self.house)
+    }
+}

@@ -1,0 +1,323 @@
+//! A client's connection: what is said on it, what is heard, and how it ends.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use base::time::Instant;
+
+use super::book::{Excuse, Fate, Record, What};
+use super::malformed;
+use super::oracle::{Standing, may_cut};
+use super::outbox::{Cut, Outbox, Pace, Wrote};
+use super::reading::Reading;
+use super::reply::micros;
+use super::stage::{Stage, Verdict, wrong};
+use crate::dice::Dice;
+use crate::peer::Peer;
+
+/// Its connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) peer: Peer,
+    pub(super) outbox: Outbox,
+    /// Where each request begins and ends in what it says.
+    places: VecDeque<(u64, u64, u32)>,
+    /// Requests without an answer.
+    pub(super) awaits: VecDeque<u32>,
+    inbox: Vec<u8>,
+    reading: Reading,
+    /// It leaves when so many bytes were read.
+    pub(super) leaves: Option<(u64, Cut)>,
+    taken: u64,
+    /// It reads nothing until then; and the longest time that it ever did not.
+    stalls: Option<Instant>,
+    stalled: Duration,
+    /// It stops reading for that long after so many bytes.
+    pub(super) stall_at: Option<(u64, Duration)>,
+    wrote: Instant,
+    gap: Duration,
+    /// When it was last answered, or connected.
+    since: Instant,
+    pub(super) answered: bool,
+    /// It was told that this was the last answer.
+    pub(super) told: bool,
+    pub(super) ended: bool,
+}
+
+impl Line {
+    pub(super) fn new(peer: Peer, now: Instant) -> Self {
+        Self {
+            peer,
+            outbox: Outbox::default(),
+            places: VecDeque::new(),
+            awaits: VecDeque::new(),
+            inbox: Vec::new(),
+            reading: Reading::head(),
+            leaves: None,
+            taken: 0,
+            stalls: None,
+            stalled: Duration::ZERO,
+            stall_at: None,
+            wrote: now,
+            gap: Duration::ZERO,
+            since: now,
+            answered: false,
+            told: false,
+            ended: false,
+        }
+    }
+
+    /// Writes a request down.
+    pub(super) fn ask(&mut self, stage: &mut Stage, dice: &mut Dice, record: Record) {
+        let number = stage.book.enter(record);
+        self.outbox.bytes();
+        let start = self.outbox.end();
+        match &stage.book.get(number).what {
+            What::Asked(ask, _) => {
+                let body = ask.write(number, &mut self.outbox);
+                if ask.expects {
+                    let wait = dice.length(stage.setting.pause);
+                    self.outbox.pause(body, micros(wait));
+                }
+            }
+            What::Malformed(malformed) => malformed.write(self.outbox.bytes()),
+            What::BadBody(_) => {
+                let w = self.outbox.bytes();
+                super::ask::put(
+                    w,
+                    format_args!(
+                        "POST /{number} HTTP/1.1\r\nHost: world\r\nX-Number: {number}\r\n\
+                         Transfer-Encoding: chunked\r\n\r\n"
+                    ),
+                );
+                let which = dice.below(u32::try_from(malformed::CHUNKS.len()).unwrap_or(1));
+                w.extend_from_slice(malformed::CHUNKS[which as usize].as_bytes());
+            }
+        }
+        self.places.push_back((start, self.outbox.end(), number));
+        self.awaits.push_back(number);
+    }
+
+    /// Writes what it may, and enters into the book which requests began and which are complete.
+    pub(super) fn write(&mut self, stage: &mut Stage, pace: Pace) -> Wrote {
+        let now = stage.now();
+        let before = self.outbox.written();
+        let wrote = self.outbox.write(&self.peer, pace, now);
+        let written = self.outbox.written();
+        if written > before {
+            self.gap = self.gap.max(now.since(self.wrote));
+            self.wrote = now;
+            stage.world.note(|| {
+                format!("connection {}: {} bytes come", self.peer.number(), written - before)
+            });
+        }
+        while let Some(&(start, end, number)) = self.places.front()
+            && written > start
+        {
+            let record = stage.book.get_mut(number);
+            record.began.get_or_insert(now);
+            if written < end {
+                break;
+            }
+            record.complete = Some(now);
+            self.places.pop_front();
+        }
+        wrote
+    }
+
+    /// Reads and compares. Returns when it reads on, if not when more comes.
+    pub(super) fn read(&mut self, stage: &mut Stage, most: usize) -> Verdict<Option<Instant>> {
+        let now = stage.now();
+        if let Some((at, length)) = self.stall_at
+            && self.taken >= at
+        {
+            self.stall_at = None;
+            self.stalls = Some(now + length);
+            self.stalled = self.stalled.max(length);
+        }
+        if let Some(until) = self.stalls {
+            if now < until {
+                return Ok(Some(until));
+            }
+            self.stalls = None;
+        }
+        let most = match self.leaves {
+            Some((at, _)) => most.min(usize::try_from(at.saturating_sub(self.taken)).unwrap_or(0)),
+            None => most,
+        };
+        let most = match self.stall_at {
+            Some((at, _)) => most.min(usize::try_from(at - self.taken).unwrap_or(0)).max(1),
+            None => most,
+        };
+        let count = self.peer.read_into(&mut self.inbox, most);
+        self.taken += count as u64;
+        self.understand(stage)?;
+        let rest = self.peer.unread() > 0;
+        Ok(rest.then(|| now + Duration::from_micros(if count > 0 { 5 } else { 1000 })))
+    }
+
+    /// Makes sense of what was read.
+    fn understand(&mut self, stage: &mut Stage) -> Verdict {
+        let standing = self.standing(stage);
+        let mut at = 0;
+        loop {
+            let number = self.awaits.front().copied();
+            let came = self.reading.read(&self.inbox[at..], number, stage, standing)?;
+            at += came.bytes;
+            if came.advised {
+                self.outbox.hurry();
+            }
+            let Some(answer) = came.answer else { break };
+            (self.since, self.answered) = (standing.now, true);
+            if let Some(number) = number {
+                self.awaits.pop_front();
+                stage.settle(number, answer.fate);
+            }
+            if !answer.keeps {
+                self.is_told(stage)?;
+                break;
+            }
+        }
+        if self.told && at < self.inbox.len() {
+            return wrong("response", "bytes behind the last response of a connection");
+        }
+        self.inbox.drain(..at);
+        Ok(())
+    }
+
+    /// No answer follows: whatever else it asked was not heard.
+    fn is_told(&mut self, stage: &mut Stage) -> Verdict {
+        self.told = true;
+        self.outbox.clear();
+        self.places.clear();
+        for number in std::mem::take(&mut self.awaits) {
+            if stage.book.get(number).arrivals > 0 {
+                return wrong("response", format!("request {number} was served behind the last"));
+            }
+            stage.settle(number, Fate::Cut(Excuse::Told));
+        }
+        Ok(())
+    }
+
+    fn standing(&self, stage: &Stage) -> Standing {
+        let now = stage.now();
+        Standing {
+            now,
+            latency: micros(stage.setting.latency),
+            gap: self.gap.max(now.since(self.wrote)),
+            stalled: self.stalled,
+            since: self.since,
+            ended: self.ended,
+        }
+    }
+
+    /// Whether it has read as much as it wanted, and is gone.
+    pub(super) fn has_left(&mut self, stage: &mut Stage) -> bool {
+        let Some((at, cut)) = self.leaves else { return false };
+        if self.taken < at {
+            return false;
+        }
+        self.leave(stage, cut);
+        true
+    }
+
+    /// It leaves by itself.
+    pub(super) fn leave(&mut self, stage: &mut Stage, cut: Cut) {
+        stage.world.note(|| format!("connection {}: {cut:?}", self.peer.number()));
+        match cut {
+            Cut::Reset => self.peer.reset(),
+            Cut::Vanish => self.peer.vanish(),
+            // Dropping it closes it.
+            Cut::End | Cut::Close => {}
+        }
+        for number in std::mem::take(&mut self.awaits) {
+            stage.settle(number, Fate::Left);
+        }
+    }
+
+    /// Whether the other side has ended the connection; if so, whether it might.
+    pub(super) fn has_lost(&mut self, stage: &mut Stage, client: u32) -> Verdict<bool> {
+        let reset = self.peer.is_reset();
+        if !reset && (self.stalls.is_some() || !self.peer.has_ended()) {
+            return Ok(false);
+        }
+        stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
+        let standing = self.standing(stage);
+        if !reset && self.reading.ends(&mut self.awaits, stage, standing)? {
+            self.is_told(stage)?;
+        }
+        if self.awaits.is_empty() && !self.told && !self.ended {
+            self.may_be_parted(stage, standing)?;
+        }
+        self.is_cut_off(stage, reset, standing)?;
+        Ok(true)
+    }
+
+    /// Whether what was not answered may end so. A reset destroys answers that were on their way:
+    /// then it is a later request that explains it.
+    fn is_cut_off(&mut self, stage: &mut Stage, reset: bool, at: Standing) -> Verdict {
+        let mut begun = self.reading.has_begun() || !self.inbox.is_empty();
+        let mut lost = Vec::new();
+        while let Some(number) = self.awaits.pop_front() {
+            let record = stage.book.get(number);
+            lost.push(number);
+            let Some(excuse) = may_cut(begun, record, stage, at) else {
+                if reset && record.arrivals > 0 && !self.awaits.is_empty() {
+                    begun = true;
+                    continue;
+                }
+                return wrong("cut", format!("request {number}: {record:?} {at:?}"));
+            };
+            lost.drain(..).for_each(|number| stage.settle(number, Fate::Cut(excuse)));
+            if reset && record_is_served_behind(stage, &self.awaits) {
+                begun = true;
+                continue;
+            }
+            break;
+        }
+        for number in std::mem::take(&mut self.awaits) {
+            if stage.book.get(number).arrivals > 0 {
+                return wrong(
+                    "response",
+                    format!("request {number} was served behind one cut off"),
+                );
+            }
+            stage.settle(number, Fate::Unheard);
+        }
+        Ok(())
+    }
+
+    /// Whether a client without a request may be closed.
+    fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
+        let setting = &stage.setting;
+        let causes = &stage.book.causes;
+        let idle = at.lasted(self.since, setting.timeouts.idle);
+        let full = setting.may_be_crowded();
+        let ends = causes.drained.is_some() || causes.stopped;
+        if idle || ends || full || causes.short || setting.reclaim_parked {
+            return Ok(());
+        }
+        wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))
+    }
+
+    pub(super) fn end(&mut self) {
+        if !std::mem::replace(&mut self.ended, true) {
+            self.peer.end();
+        }
+    }
+
+    /// It behaves from now on.
+    pub(super) fn calm_down(&mut self, now: Instant) {
+        self.outbox.calm_down();
+        (self.leaves, self.stall_at) = (None, None);
+        if let Some(until) = self.stalls.filter(|&until| now < until) {
+            self.stalled = self.stalled.saturating_sub(until.since(now));
+            self.stalls = None;
+        }
+    }
+}
+
+/// Whether the next request that was not answered has reached a server all the same.
+fn record_is_served_behind(stage: &Stage, awaits: &VecDeque<u32>) -> bool {
+    awaits.front().is_some_and(|&next| stage.book.get(next).arrivals > 0)
+}
