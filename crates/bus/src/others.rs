@@ -323,7 +323,8 @@ impl Bus {
     fn point_to_idle(&mut self, group: GroupId) {
         for place in 0..self.groups[group.index()].servers.len() {
             let id = self.groups[group.index()].servers[place];
-            if self.servers[id.index()].idle.is_empty()
+            if self.serves(group, id)
+                && self.servers[id.index()].idle.is_empty()
                 && let Some(worker) = self.shared.idle_elsewhere(id, self.worker)
             {
                 self.nudge(worker);
@@ -559,6 +560,34 @@ mod tests {
         bus.release(connection, true, at(6));
         assert_eq!(bus.all(at(6)), [], "the other could do nothing with it");
         assert!(matches!(starved.one(at(7)), Decision::Nudge { .. }), "now it can");
+    }
+
+    /// Seed 1656 of the judge: two workers sent each other to their idle connections to backups,
+    /// which did not serve, for ever.
+    #[test]
+    fn nobody_is_sent_to_an_idle_connection_that_must_not_serve() {
+        let mut config = group(0, &[1, 2, 2]);
+        (config.servers[1].backup, config.servers[2].backup) = (true, true);
+        let [mut one, mut two, mut three] = crew(&[config]);
+        let backups = [&mut one, &mut two].map(|bus| {
+            bus.wants(0, at(0));
+            bus.is_refused(at(0));
+            let backup = bus.opens(at(1));
+            bus.connected(backup, at(1));
+            assert_eq!(bus.leases_to(0, at(1)), backup);
+            backup
+        });
+        assert_ne!(one.server_number(backups[0]), two.server_number(backups[1]));
+        one.release(backups[0], true, at(2));
+        two.release(backups[1], true, at(2));
+        assert_eq!(one.all(at(2)), []);
+        assert_eq!(two.all(at(2)), []);
+        // The regular one is back, and has all it may have.
+        three.is_served(0, at(3));
+        three.wants(1, at(3));
+        assert_eq!(three.all(at(3)), []);
+        one.nudged();
+        assert_eq!(one.all(at(4)), [], "the other one's is none that serves");
     }
 
     #[test]
