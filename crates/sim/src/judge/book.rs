@@ -82,6 +82,8 @@ pub(super) enum Excuse {
     Disk,
     /// The operator wanted it.
     Operator,
+    /// It left no room for what it was to be told.
+    NoRoom,
     /// Too many event streams ran already.
     Crowd,
     /// It was parked for too long, or made room for others.

@@ -29,6 +29,8 @@ pub(super) struct Client {
     line: Option<Line>,
     /// How often it was sent away since it was last answered.
     tries: u32,
+    /// It stays away until then.
+    away: Instant,
     /// Its next word is spoken at that moment.
     thinks: Option<Instant>,
     /// It asks plainly, and wants a plain answer.
@@ -72,6 +74,7 @@ impl Client {
             temper,
             line: None,
             tries: 0,
+            away: Instant(0),
             thinks: None,
             is_probe: false,
         }
@@ -109,6 +112,9 @@ impl Client {
         if self.line.is_none() {
             if self.is_done(calm) {
                 return Ok(None);
+            }
+            if now < self.away {
+                return Ok(Some(self.away));
             }
             self.connect(stage);
         }
@@ -148,7 +154,8 @@ impl Client {
             self.left = 0;
         }
         let pause = self.temper.latency + micros(1 << self.tries.min(20));
-        (!self.is_done(stage.is_calm())).then(|| stage.now() + pause)
+        self.away = stage.now() + pause;
+        (!self.is_done(stage.is_calm())).then_some(self.away)
     }
 
     /// Ends its connection in an orderly way.

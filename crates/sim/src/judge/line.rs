@@ -168,8 +168,9 @@ impl Line {
                 self.outbox.hurry();
             }
             let Some(answer) = came.answer else { break };
-            (self.since, self.answered) = (standing.now, true);
+            self.since = standing.now;
             if let Some(number) = number {
+                self.answered = true;
                 self.awaits.pop_front();
                 stage.settle(number, answer.fate);
             }

@@ -234,7 +234,8 @@ pub(super) fn may_refuse(
     };
     let length = record.ask().map_or(0, |ask| u64::from(ask.length()));
     // A server learns of a request, and its answer is learned of, with some delay.
-    let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
+    let asleep = micros(if setting.sleepy[0] > 0 { 3 * setting.sleepy[1] } else { 0 });
+    let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK + asleep;
     let dropped = stage.dropped[record.group].is_some_and(|moment| moment + LATE >= began);
     let (right, cause) = match refusal {
         Refusal::Malformed
@@ -293,6 +294,10 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
         return Some(Excuse::HalfClosed);
     }
     let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
+    if record.complete.is_none() && record.ask().is_some_and(|ask| ask.expects) {
+        // It had room for half of 100 only.
+        return Some(Excuse::NoRoom);
+    }
     // As many streams as may be run already, and hints were under way: nothing else fits behind them.
     if record.reply().is_some_and(|reply| reply.is_stream() && reply.interim > 0) {
         return Some(Excuse::Crowd);

@@ -239,7 +239,7 @@ impl Setting {
             in_vain: dice.pick(&[0, 0, 0, 12, 60]),
             unwatched: dice.pick(&[0, 0, 0, 0, 30]),
             accepts: dice.pick(&[32, 1, 4]),
-            sleepy: [dice.pick(&[0, 0, 8, 60]), dice.pick(&[50, 2000, 100_000])],
+            sleepy: sleepy(dice, short),
             clients: dice.pick(&[4, 1, 2, 8, 16, 32]),
             exchanges: dice.pick(&[1500, 20, 60, 200, 600]),
             longest: dice.pick(&[300, 3000, 20_000, 200_000]).min(most),
@@ -271,6 +271,12 @@ impl Setting {
         let spooled = self.spool.map_or(0, Limits::longest_body);
         self.max_body.min(spooled.max(u64::from(self.exchange_memory)))
     }
+}
+
+/// Where deadlines are short, sleeping workers would miss them all.
+fn sleepy(dice: &mut Dice, short: bool) -> [u32; 2] {
+    let often = dice.pick(&[0, 0, 8, 60]);
+    if short { [often / 8, 50] } else { [often, dice.pick(&[50, 2000, 100_000])] }
 }
 
 fn server(dice: &mut Dice, place: u32) -> ServerSetting {

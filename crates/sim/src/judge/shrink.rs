@@ -79,6 +79,11 @@ impl Failure {
     fn tries(&mut self, change: impl FnOnce(&mut Tape)) -> bool {
         let mut tape = self.tape.clone();
         change(&mut tape);
+        for lane in &mut tape.0 {
+            // Where a lane ends, nothing but zeros comes.
+            let end = lane.iter().rposition(|&value| value > 0).map_or(0, |last| last + 1);
+            lane.truncate(end);
+        }
         if tape == self.tape {
             return false;
         }
@@ -115,7 +120,5 @@ fn same_place(one: &Violation, other: &Violation) -> bool {
 
 /// How long a tape is, and of two as long ones, how large its numbers are.
 fn size(tape: &Tape) -> (usize, u64) {
-    let last = |lane: &Vec<u32>| lane.iter().rposition(|&value| value > 0).map_or(0, |at| at + 1);
-    let sum = tape.0.iter().flatten().map(|&value| u64::from(value)).sum();
-    (tape.0.iter().map(last).sum(), sum)
+    (tape.len(), tape.0.iter().flatten().map(|&value| u64::from(value)).sum())
 }

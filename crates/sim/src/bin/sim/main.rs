@@ -52,6 +52,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    // What fails is told once, in the report.
+    std::panic::set_hook(Box::new(|_| {}));
     if let Some(path) = &arguments.tape {
         return match read(path) {
             Ok(origin) => replay(&origin, &arguments),
@@ -89,7 +91,7 @@ fn main() -> ExitCode {
 /// Plays one run, with its trace unless that is not wanted.
 fn replay(origin: &Origin, arguments: &Arguments) -> ExitCode {
     let wishes = Wishes { trace: !arguments.quiet, ..Wishes::default() };
-    // What a broken run leaves behind need not be told at length.
+    // Where an assertion fails is told at once, at the moment it happens.
     std::panic::set_hook(Box::new(|panic| println!("panic: {panic}")));
     let (tally, violation) = judge(origin, wishes);
     println!("{tally}");
