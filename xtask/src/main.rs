@@ -7,6 +7,7 @@ mod deny;
 mod house;
 mod install;
 mod lint;
+mod planted;
 mod run;
 mod sim;
 mod tally;
@@ -21,7 +22,8 @@ const USAGE: &str = "\
 usage: cargo xtask test [--no-install] [--only FILTER]
        cargo xtask bench [ROW ...] [--rounds N] [--quick] [--wait SECONDS]
        cargo xtask bench profile --row ROW
-       cargo xtask sim [--seed S | --tape FILE | --seeds N | --minutes M] ...
+       cargo xtask sim [--seed S | --tape FILE | --seeds N | --minutes M] [--coverage] ...
+       cargo xtask planted [NAME ...] [--seeds N] [--list]
 
   test          install what the tests need, then lints, unit and property tests, the layering
                 test and the black-box tests of the release binary; ends in `N passed, N failed`
@@ -34,15 +36,16 @@ usage: cargo xtask test [--no-install] [--only FILTER]
                 docs/benchmarks.md; only these rows if any are named (`bench --help` lists them)
   bench profile count the system calls and instructions of a request
 
-  sim           the judge: real workers in a simulated world (docs/simulation.md, `sim --help`)";
+  sim           the judge: real workers in a simulated world (docs/simulation.md, `sim --help`)
+  planted       plant known bugs one after another, and have the simulator find each";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(("bench", rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
-        return bench::run(&Runner::new(root()), rest);
-    }
-    if let Some(("sim", rest)) = arguments.split_first().map(|(first, rest)| (&**first, rest)) {
-        return sim::run(&Runner::new(root()), rest);
+    match arguments.split_first().map(|(first, rest)| (&**first, rest)) {
+        Some(("bench", rest)) => return bench::run(&Runner::new(root()), rest),
+        Some(("planted", rest)) => return planted::run(&Runner::new(root()), rest),
+        Some(("sim", rest)) => return sim::run(&Runner::new(root()), rest),
+        _ => {}
     }
     match Plan::parse(&arguments) {
         Ok(plan) => plan.execute(),

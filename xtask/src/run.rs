@@ -50,14 +50,27 @@ impl Runner {
     pub(crate) fn run(&self, command: &mut Command, limit: Duration) -> Done {
         println!("\n$ {}", shown(command));
         let started = Instant::now();
+        let done = self.listen(command, limit, |line| print!("{line}"));
+        let told = if done.held { "ok" } else { "FAILED" };
+        println!("{told} after {:.1} s", started.elapsed().as_secs_f32());
+        done
+    }
+
+    /// The same without showing anything.
+    pub(crate) fn quietly(&self, command: &mut Command, limit: Duration) -> Done {
+        self.listen(command, limit, |_| {})
+    }
+
+    fn listen(&self, command: &mut Command, limit: Duration, show: impl Fn(&str)) -> Done {
+        let started = Instant::now();
         // A group of its own, so that it can be ended with its children.
         command.current_dir(&self.root).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
             Err(error) => {
-                let output = format!("{} cannot be started: {error}", shown(command));
-                println!("{output}");
+                let output = format!("{} cannot be started: {error}\n", shown(command));
+                show(&output);
                 return Done { held: false, output };
             }
         };
@@ -67,7 +80,7 @@ impl Runner {
             let left = limit.saturating_sub(started.elapsed());
             match lines.recv_timeout(left) {
                 Ok(line) => {
-                    print!("{line}");
+                    show(&line);
                     output.push_str(&line);
                 }
                 Err(mpsc::RecvTimeoutError::Disconnected) => break true,
@@ -75,15 +88,12 @@ impl Runner {
             }
         };
         if !in_time {
-            println!("took longer than {} s: ended", limit.as_secs());
+            let late = format!("took longer than {} s: ended\n", limit.as_secs());
+            show(&late);
+            output.push_str(&late);
             end_group(&child);
         }
         let held = child.wait().is_ok_and(|status: ExitStatus| status.success()) && in_time;
-        println!(
-            "{} after {:.1} s",
-            if held { "ok" } else { "FAILED" },
-            started.elapsed().as_secs_f32()
-        );
         Done { held, output }
     }
 

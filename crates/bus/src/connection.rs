@@ -118,6 +118,11 @@ impl Bus {
         self.connections.get(id.0).map(Connection::server)
     }
 
+    /// Whether a connection is being opened.
+    pub fn is_connecting(&self, id: ConnectionId) -> bool {
+        matches!(self.state(id), Some(State::Connecting(_)))
+    }
+
     pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
         self.connections.get(id.0).map(|connection| connection.state)
     }

@@ -8,6 +8,7 @@ use wire::http1::Fault;
 
 use crate::client::{ClientState, Patience};
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::orders::Life;
 use crate::turn::Worker;
 
@@ -17,6 +18,7 @@ impl<D: Driver> Worker<D> {
         let Some(phase) = self.exchanges.get(id.0).and_then(exchange::Exchange::phase) else {
             return;
         };
+        self.witness(Event::Mishap(mishap), id);
         match outcome(phase, mishap) {
             Outcome::Impossible => debug_assert!(false, "{mishap:?} while {phase:?}"),
             Outcome::GoOn => {}

@@ -8,6 +8,7 @@ use pool::Rank;
 
 use crate::client::Party;
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::office::Letter;
 use crate::turn::Worker;
 use crate::upstream::{Ending, Progress};
@@ -113,9 +114,11 @@ impl<D: Driver> Worker<D> {
         let socket = upstream.socket;
         if !fresh && !self.driver.is_quiet(socket) {
             // The server closed it, or spoke unasked, while it was idle.
+            self.witness(Event::LeaseStale, id);
             self.bus.stale(connection, id);
             return;
         }
+        self.witness(Event::LeaseGranted, id);
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let retries = u32::from(exchange.facts.retries);
         let kept = self.bus.may_need_again(exchange.group, fresh, retries);
@@ -244,6 +247,7 @@ impl<D: Driver> Worker<D> {
     }
 
     fn hand_over(&mut self, id: ConnectionId, to: WorkerId) {
+        self.witness_upstream(Event::HandedOver, id);
         let Some(upstream) = self.upstreams.get(id) else { return };
         let socket = upstream.socket;
         let Some(transport) = self.driver.detach(socket) else {

@@ -11,7 +11,7 @@
 //! `upload.rs` and `pinned.rs` for what is streamed, there and back, `spool.rs` for what goes to
 //! disk, `readdress.rs` for names that lead elsewhere, `pressure.rs` for a pool that runs short,
 //! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` for
-//! what must hold between two turns.
+//! what must hold between two turns, `coverage/` for which event can meet which state.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -20,6 +20,7 @@ mod admit;
 mod audit;
 mod client;
 mod counters;
+pub mod coverage;
 mod crowd;
 mod date;
 mod deadline;

@@ -7,6 +7,7 @@ use driver::Driver;
 use exchange::Mishap;
 
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::office::Letter;
 use crate::spool::Spool;
 use crate::turn::Worker;
@@ -50,6 +51,7 @@ impl<D: Driver> Worker<D> {
         if self.life != Life::Serving {
             return;
         }
+        self.witness_everywhere(Event::Drain);
         self.life = Life::Draining { until: self.now + self.plan.timeouts.drain };
         self.accept_again = None;
         for listener in 0..self.plan.listeners.len() {
@@ -81,6 +83,7 @@ impl<D: Driver> Worker<D> {
 
     /// Ends everything now. Who waits for a lease is told so; the others are cut off.
     fn stop(&mut self) {
+        self.witness_everywhere(Event::Stop);
         let all: Vec<ExchangeId> =
             self.exchanges.iter().map(|(index, _)| ExchangeId(index)).collect();
         for id in all {

@@ -9,6 +9,7 @@ use pool::Rank;
 
 use crate::client::{Client, Patience};
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::spool::Relief;
 use crate::turn::Worker;
 
@@ -21,6 +22,7 @@ impl<D: Driver> Worker<D> {
                 return;
             }
             let Some((_, promise)) = self.pool.next_granted() else { return };
+            self.witness(Event::BufferGranted, id);
             if self.awaits_reading(id) {
                 self.read_back_granted(id, promise);
                 continue;

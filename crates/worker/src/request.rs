@@ -9,6 +9,7 @@ use wire::http1::CONTINUE;
 
 use crate::client::{ClientState, Patience};
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::orders::Life;
 use crate::turn::Worker;
 
@@ -112,6 +113,7 @@ impl<D: Driver> Worker<D> {
         let waiting = self.pipelined.len();
         for _ in 0..waiting {
             let Some(id) = self.pipelined.pop_front() else { break };
+            self.witness(Event::PipelinedTurn, id);
             // If its client left meanwhile, the number may name another exchange by now, to
             // which it does no harm to be shown that nothing new came.
             let phase = self.exchanges.get(id.0).and_then(Exchange::phase);
@@ -269,7 +271,10 @@ impl<D: Driver> Worker<D> {
                 self.clients.arm(client, Patience::Queue, self.now);
                 self.await_upload(id);
             }
-            Err(_full) => self.refuse(id, Refusal::QueueFull, None),
+            Err(_full) => {
+                self.witness(Event::LeaseRefused, id);
+                self.refuse(id, Refusal::QueueFull, None);
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use proxies::http::Http;
 use crate::account::Ledger;
 use crate::client::{Clients, Party};
 use crate::counters::WorkerCounters;
+use crate::coverage::Coverage;
 use crate::date::DateCache;
 use crate::office::Office;
 use crate::orders::Life;
@@ -61,6 +62,8 @@ pub struct Worker<D: Driver> {
     pub(crate) full: bool,
     /// When accepting is tried again after the system ran out of something.
     pub(crate) accept_again: Option<Instant>,
+    /// Empty, unless what meets what is counted.
+    pub(crate) coverage: Coverage,
     pub(crate) now: Instant,
 }
 
@@ -132,6 +135,7 @@ impl<D: Driver> Worker<D> {
             stalls_at: now,
             response_memory: response_memory(&plan, &pool),
             accept_again: None,
+            coverage: Coverage::new(),
             proxy: Http,
             driver,
             pool,
@@ -195,6 +199,7 @@ impl<D: Driver> Worker<D> {
 
     /// The meeting path: who is concerned, and which file tells what follows.
     fn dispatch(&mut self, completion: Completion) {
+        self.witness_completion(completion);
         match completion {
             Completion::Accepted { listener, socket, peer } => self.admit(listener, socket, peer),
             Completion::AcceptFailed { fault, .. } => self.accept_failed(fault),
@@ -248,9 +253,11 @@ impl<D: Driver> Worker<D> {
 
     fn serve_deadlines(&mut self) {
         while let Some((patience, id)) = self.clients.expired(self.now) {
+            self.witness_client(patience, id);
             self.client_late(id, patience);
         }
         while let Some((progress, id)) = self.upstreams.expired(self.now) {
+            self.witness_upstream(progress, id);
             self.upstream_late(id, progress);
         }
         if self.accept_again.is_some_and(|moment| self.now >= moment) {
