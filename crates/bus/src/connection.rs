@@ -123,6 +123,11 @@ impl Bus {
         matches!(self.state(id), Some(State::Connecting(_)))
     }
 
+    /// Whether a connection is open and to be closed, or to be handed over.
+    pub fn is_spent(&self, id: ConnectionId) -> bool {
+        matches!(self.state(id), Some(State::Closing | State::Leaving))
+    }
+
     pub(crate) fn state(&self, id: ConnectionId) -> Option<State> {
         self.connections.get(id.0).map(|connection| connection.state)
     }

@@ -35,6 +35,8 @@ pub enum State {
     Connecting,
     /// An upstream connection that is open and not leased.
     Idle,
+    /// An upstream connection that is not needed any more, and about to be closed or to move.
+    Spent,
     /// An upstream connection whose server's end is awaited.
     Parting,
     /// An upstream connection of which the driver's last word is awaited.
@@ -43,7 +45,7 @@ pub enum State {
 
 impl State {
     /// Every state: clients, exchanges in the order of their life, upstream connections.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Parked,
         Self::Exchange(Phase::Arriving),
         Self::Exchange(Phase::Collecting),
@@ -57,6 +59,7 @@ impl State {
         Self::Gone,
         Self::Connecting,
         Self::Idle,
+        Self::Spent,
         Self::Parting,
         Self::Leaving,
     ];
@@ -71,6 +74,7 @@ impl State {
             Self::Gone => "gone",
             Self::Connecting => "connecting",
             Self::Idle => "idle",
+            Self::Spent => "spent",
             Self::Parting => "parting",
             Self::Leaving => "leaving",
         }
@@ -374,6 +378,7 @@ impl<D: Driver> Worker<D> {
             (Ending::Parted, _) => State::Parting,
             (_, Some(exchange)) => self.state_of_exchange(exchange),
             (_, None) if self.bus.is_connecting(id) => State::Connecting,
+            (_, None) if self.bus.is_spent(id) => State::Spent,
             (_, None) => State::Idle,
         }
     }

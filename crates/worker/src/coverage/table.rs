@@ -4,7 +4,9 @@ use exchange::{Mishap, Outcome, Phase, outcome};
 
 use Cell::{Happens, Never};
 use Phase as P;
-use State::{Closing, Connecting, Exchange, Gone, Idle, Leaving, Lingering, Parked, Parting};
+use State::{
+    Closing, Connecting, Exchange, Gone, Idle, Leaving, Lingering, Parked, Parting, Spent,
+};
 
 use super::{Event, Lateness, ServerLateness, State};
 
@@ -56,7 +58,7 @@ const LAST_WORD: &str = "a record outlives every word about it but the last (law
 const fn client_tells(event: Event, state: State) -> Cell {
     use Event as E;
     match (state, event) {
-        (Connecting | Idle | Parting | Leaving, _) => Never(OF_A_CLIENT),
+        (Connecting | Idle | Spent | Parting | Leaving, _) => Never(OF_A_CLIENT),
         (Gone, _) => Never(LAST_WORD),
         (Closing, E::ClientClosed) => Happens,
         (_, E::ClientClosed) => Never("only what we close is closed"),
@@ -82,7 +84,7 @@ const fn client_tells(event: Event, state: State) -> Cell {
 const fn client_late(class: Lateness, state: State) -> Cell {
     use Lateness as L;
     match (class, state) {
-        (_, Connecting | Idle | Parting | Leaving) => Never(OF_A_CLIENT),
+        (_, Connecting | Idle | Spent | Parting | Leaving) => Never(OF_A_CLIENT),
         (_, Gone | Closing) => Never("what is closed awaits nothing"),
         (L::Idle | L::New, Parked) => Happens,
         (L::Idle | L::New, _) => Never("it is not idle"),
@@ -103,7 +105,7 @@ const fn client_late(class: Lateness, state: State) -> Cell {
 
 const fn ordered(state: State) -> Cell {
     match state {
-        Connecting | Idle | Parting | Leaving => Never(OF_A_CLIENT),
+        Connecting | Idle | Spent | Parting | Leaving => Never(OF_A_CLIENT),
         Gone => Never("who is not there is told nothing"),
         _ => Happens,
     }
@@ -126,10 +128,12 @@ const fn server_tells(event: Event, state: State) -> Cell {
         (_, E::ServerConnected | E::ServerConnectFailed) => Never("it is open"),
         (Connecting, _) => Never("it is not open yet"),
 
-        (Idle, E::HandedOver) => Happens,
+        (Spent, E::HandedOver) => Happens,
         (_, E::HandedOver) => Never("only idle connections move"),
 
         (Exchange(P::Leased), E::ServerSent) => Happens,
+        // What it was sent last is not taken yet, and not needed.
+        (Exchange(P::Draining) | Spent, E::ServerSent) => Happens,
         (_, E::ServerSent) => Never("nothing is on its way to the server"),
 
         (_, _) => Happens,
@@ -148,7 +152,7 @@ const fn server_late(class: ServerLateness, state: State) -> Cell {
         (L::Connect, Connecting) | (L::Parting, Parting) => Happens,
         (L::Connect, _) => Never("it is open"),
         (L::Parting, _) => Never("its end has not begun"),
-        (_, Connecting | Parting | Idle) => Never("no response is awaited"),
+        (_, Connecting | Parting | Idle | Spent) => Never("no response is awaited"),
         (L::FirstByte, Exchange(P::Pending)) => Happens,
         (L::FirstByte, _) => Never("the request is not taken, or the response has begun"),
         (L::Response, Exchange(_)) => Happens,
@@ -161,7 +165,7 @@ const fn server_late(class: ServerLateness, state: State) -> Cell {
 const fn exchange_meets(event: Event, state: State) -> Cell {
     use Event as E;
     match (event, state) {
-        (_, Parked | Lingering | Closing | Connecting | Idle | Parting | Leaving) => {
+        (_, Parked | Lingering | Closing | Connecting | Idle | Spent | Parting | Leaving) => {
             Never(OF_AN_EXCHANGE)
         }
         (E::PipelinedTurn, Exchange(_) | Gone) => Happens,
