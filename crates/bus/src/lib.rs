@@ -18,7 +18,7 @@
 //! - `others`: what workers owe each other, so that the oldest request of all is served;
 //! - `handover`: idle connections that change workers;
 //! - `pinned`: connections that one client keeps for long;
-//! - `audit`: counts compared with tables, for tests.
+//! - `audit`, `fairness`: counts compared with tables, and the queue's promises, for tests.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,7 @@ mod bus;
 mod connection;
 mod decide;
 mod down;
+mod fairness;
 mod group;
 mod handover;
 mod health;

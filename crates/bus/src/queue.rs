@@ -70,6 +70,11 @@ impl Waiters {
         self.0.get(exchange.index()).filter(|waiter| waiter.place.is_some())
     }
 
+    /// Those of a group that wait for the first time.
+    pub(crate) fn of_rest(&self, group: GroupId) -> impl Iterator<Item = &Waiter> {
+        self.0.iter().filter(move |it| it.group == group && it.place == Some(Place::Rest))
+    }
+
     /// One that waits goes elsewhere if it can.
     pub(crate) fn avoid(&mut self, exchange: ExchangeId, server: ServerId) {
         if let Some(waiter) = self.0.get_mut(exchange.index()) {
@@ -111,6 +116,16 @@ impl ReadyQueue {
 
     pub(crate) const fn is_full(&self) -> bool {
         self.rest.len() >= self.bound
+    }
+
+    /// How many wait for the first time, and most that may.
+    pub(crate) const fn rest(&self) -> (u32, u32) {
+        (self.rest.len(), self.bound)
+    }
+
+    /// The first of them.
+    pub(crate) fn first_of_rest(&self) -> Option<ExchangeId> {
+        self.rest.front().map(ExchangeId)
     }
 
     /// The first that needs a connection opened for it.

@@ -28,6 +28,7 @@ impl<D: Driver> Worker<D> {
             self.audit_upstream(id, upstream)?;
         }
         self.audit_counters()?;
+        self.audit_laws()?;
         self.bus.audit()
     }
 

@@ -1,10 +1,12 @@
 //! Clients: one small record each, and nothing else for one that is parked (law 1).
 
 use core::net::IpAddr;
+use core::time::Duration;
 
 use base::fifo::{Linked, Links};
 use base::id::{ClientId, ExchangeId, ListenerId};
 use base::slab::{HasLinks, Slab};
+use base::time::Instant;
 use driver::{Owner, Socket};
 
 use crate::deadline::{ClassMark, Deadlines, Timed, Timer};
@@ -61,6 +63,11 @@ impl Client {
     /// The address, if it came over IP.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
         (!self.peer.is_unspecified()).then_some(self.peer)
+    }
+
+    /// How long it still has, if it waits in that class of deadlines.
+    pub(crate) fn left(&self, patience: Patience, now: Instant) -> Option<Duration> {
+        self.class.is(patience as usize).then(|| self.timer.left(now))
     }
 
     /// Whether a deadline is set for it.
@@ -159,7 +166,7 @@ impl Clients {
         }
     }
 
-    pub(crate) fn arm(&mut self, id: ClientId, patience: Patience, now: base::time::Instant) {
+    pub(crate) fn arm(&mut self, id: ClientId, patience: Patience, now: Instant) {
         self.deadlines.arm(&mut Table(&mut self.table), id.0, patience as usize, now.tick());
     }
 
@@ -172,7 +179,7 @@ impl Clients {
         self.deadlines.disarm(&mut Table(&mut self.table), id.0);
     }
 
-    pub(crate) fn expired(&mut self, now: base::time::Instant) -> Option<(Patience, ClientId)> {
+    pub(crate) fn expired(&mut self, now: Instant) -> Option<(Patience, ClientId)> {
         let (class, index) = self.deadlines.expired(&mut Table(&mut self.table), now.tick())?;
         Some((Patience::ALL[class], ClientId(index)))
     }
@@ -189,18 +196,13 @@ impl Clients {
     }
 
     /// How many milliseconds ago it was armed.
-    pub(crate) fn armed_for(
-        &mut self,
-        patience: Patience,
-        id: ClientId,
-        now: base::time::Instant,
-    ) -> u32 {
+    pub(crate) fn armed_for(&mut self, patience: Patience, id: ClientId, now: Instant) -> u32 {
         let class = patience as usize;
         self.deadlines.armed_for(class, &mut Table(&mut self.table), id.0, now.tick())
     }
 
     /// Shortens how long parked clients are kept.
-    pub(crate) fn set_idle(&mut self, length: std::time::Duration) {
+    pub(crate) fn set_idle(&mut self, length: Duration) {
         for patience in [Patience::Idle, Patience::New] {
             self.deadlines.set_length(patience as usize, &mut Table(&mut self.table), length);
         }

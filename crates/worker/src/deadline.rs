@@ -22,9 +22,16 @@ pub(crate) struct ClassMark(u8);
 impl ClassMark {
     pub(crate) const NONE: Self = Self(NO_CLASS);
 
-    /// Whether the record waits in this class.
+    /// Whether it is that class.
     pub(crate) fn is(self, class: usize) -> bool {
         usize::from(self.0) == class
+    }
+}
+
+impl Timer {
+    /// How long it is until the deadline, if there is one.
+    pub(crate) fn left(&self, now: Instant) -> Duration {
+        Duration::from_millis(u64::from(self.due.left(now.tick())))
     }
 }
 
@@ -55,6 +62,11 @@ impl<const N: usize> Deadlines<N> {
             soonest: Tick(0),
         });
         Self { classes }
+    }
+
+    /// The length of a class.
+    pub(crate) fn length(&self, class: usize) -> Duration {
+        Duration::from_millis(u64::from(self.classes[class].millis))
     }
 
     /// Sets the record's deadline a class length from now, whatever it was before.

@@ -10,8 +10,8 @@
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
 //! `upload.rs` and `pinned.rs` for what is streamed, there and back, `spool.rs` for what goes to
 //! disk, `readdress.rs` for names that lead elsewhere, `pressure.rs` for a pool that runs short,
-//! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` for
-//! what must hold between two turns, `coverage/` for which event can meet which state.
+//! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` and
+//! `laws.rs` for what must hold between two turns, `coverage/` for which event can meet which state.
 #![forbid(unsafe_code)]
 
 mod access;
@@ -26,6 +26,7 @@ mod date;
 mod deadline;
 mod deliver;
 mod ending;
+mod laws;
 mod lease;
 mod office;
 mod orders;

@@ -232,7 +232,7 @@ impl<D: Driver> Worker<D> {
 
 /// Whether ending the exchange would free a buffer without wasting a server's work: it holds no
 /// lease, or its client takes nothing of what the lease brought.
-fn may_yield(exchange: &Exchange) -> bool {
+pub(crate) fn may_yield(exchange: &Exchange) -> bool {
     let idle = match exchange.phase() {
         Some(Phase::Arriving | Phase::Collecting | Phase::Delivering) => true,
         Some(Phase::Draining) => exchange.sending || !exchange.rest.is_empty(),

@@ -1,0 +1,151 @@
+//! What the laws promise and no table shows: for simulators and tests, as `audit.rs` is.
+
+use std::time::Duration;
+
+use base::limits;
+use driver::Driver;
+use exchange::{Exchange, Lease, Phase, State};
+use pool::Chain;
+
+use crate::client::{Client, ClientState, Patience};
+use crate::orders::Life;
+use crate::pressure::may_yield;
+use crate::turn::Worker;
+use crate::upstream::Ending;
+
+/// How long a short pool may leave everybody alone: the disk is given its time, and every
+/// worker may sleep for a moment.
+const RELIEF: Duration = limits::DISK_PATIENCE.saturating_add(Duration::from_secs(1));
+
+impl<D: Driver> Worker<D> {
+    /// Whether each law holds for what the worker has.
+    ///
+    /// # Errors
+    /// The first breach that was found, in words.
+    pub fn audit_laws(&self) -> Result<(), String> {
+        for (index, exchange) in self.exchanges.iter() {
+            let phase = exchange.phase().map_or("over", Phase::label);
+            let told = |what: &str| format!("exchange {index}, {phase}: {what}");
+            holds_no_empty_buffer(exchange).map_err(told)?;
+            can_finish(exchange).map_err(told)?;
+            self.is_read_at_once(exchange).map_err(told)?;
+        }
+        self.attempts_end()?;
+        self.somebody_yields()?;
+        self.bounds_hold()?;
+        self.drain_goes_on()?;
+        self.bus.audit_queues()
+    }
+
+    /// A lease is never held while its client dawdles: the response is read until as much as may be
+    /// is behind (law 4).
+    fn is_read_at_once(&self, exchange: &Exchange) -> Result<(), &'static str> {
+        let connection = exchange.lease().map(|lease| lease.connection);
+        let upstream = connection.and_then(|id| self.upstreams.iter().find(|(it, _)| *it == id));
+        if !upstream.is_some_and(|(_, upstream)| upstream.stalled) || exchange.spooled.is_some() {
+            return Ok(());
+        }
+        let behind = exchange.deliverable(&self.pool).map_or(0, |unsent| unsent.left());
+        if behind > self.response_memory / 2 { Ok(()) } else { Err("stalled without need (law 4)") }
+    }
+
+    /// An attempt to connect has an end (law 6).
+    fn attempts_end(&self) -> Result<(), String> {
+        let attempts = self
+            .upstreams
+            .iter()
+            .filter(|(id, upstream)| upstream.ending == Ending::No && self.bus.is_connecting(*id));
+        for (id, upstream) in attempts {
+            if !upstream.has_deadline() {
+                return Err(format!("connection {}: nothing ends the attempt (law 6)", id.0));
+            }
+        }
+        Ok(())
+    }
+
+    /// While somebody waits for a buffer for long, nobody holds one and does not move (law 5).
+    fn somebody_yields(&self) -> Result<(), String> {
+        let waits = |since| self.now.since(since) > RELIEF;
+        if !self.pool.oldest_wait().is_some_and(waits) {
+            return Ok(());
+        }
+        for (index, client) in self.clients.table.iter() {
+            let (Some(id), Some(still)) = (client.exchange(), self.still(client)) else { continue };
+            let waits = self.pool.is_waiting(id.0);
+            let yields = self.exchanges.get(id.0).is_some_and(may_yield);
+            if yields && !waits && still > RELIEF {
+                let millis = still.as_millis();
+                return Err(format!(
+                    "client {index} has held buffers for {millis} ms while others wait (law 5)"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// For how long a client that is to blame for a pause has not moved.
+    fn still(&self, client: &Client) -> Option<Duration> {
+        let blamed = [Patience::Head, Patience::Body, Patience::Write];
+        blamed.into_iter().find_map(|patience| {
+            let length = self.clients.deadlines.length(patience as usize);
+            Some(length.saturating_sub(client.left(patience, self.now)?))
+        })
+    }
+
+    /// No more clients than `max_clients`, where nobody else lets any in (law 3).
+    fn bounds_hold(&self) -> Result<(), String> {
+        let alone = self.office.workers() == 1 && self.life == Life::Serving;
+        let here = self.counters.clients.get() - self.counters.clients_leaving.get();
+        let most = self.plan.max_clients;
+        if alone && !self.plan.reclaim_parked && here > u64::from(most) {
+            return Err(format!("{here} clients are here, at most {most} may be (law 3)"));
+        }
+        Ok(())
+    }
+
+    /// A drain ends in time, and parked clients sooner.
+    fn drain_goes_on(&self) -> Result<(), String> {
+        let Life::Draining { until } = self.life else { return Ok(()) };
+        if self.now >= until {
+            return Err("the drain's time is over, and the worker is not".to_owned());
+        }
+        for (index, client) in self.clients.table.iter() {
+            let idle = [Patience::Idle, Patience::New];
+            let left = idle.into_iter().find_map(|patience| client.left(patience, self.now));
+            let parked = client.state == ClientState::Parked;
+            if parked && left.is_none_or(|left| left > limits::DRAIN_GRACE) {
+                return Err(format!("client {index} is parked in a drain, and has {left:?} left"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A buffer goes back when its last byte is read (law 2): what is sent holds none that is empty.
+/// (What arrives may: there the next byte goes.)
+fn holds_no_empty_buffer(exchange: &Exchange) -> Result<(), &'static str> {
+    let empty = |chain: &Chain| matches!((chain.buffers(), chain.len()), (1.., 0));
+    let holds = match &exchange.state {
+        State::Leased { lease, request, reply, .. } => {
+            empty(&reply.early) || (!lease.kept && empty(request))
+        }
+        State::Pending { reply, .. } => empty(&reply.early),
+        State::Draining { output, .. } | State::Delivering { output } => empty(output),
+        _ => false,
+    };
+    if holds { Err("it holds a buffer with nothing in it (law 2)") } else { Ok(()) }
+}
+
+/// Whoever holds a lease has a buffer for what the server says next (law 5).
+fn can_finish(exchange: &Exchange) -> Result<(), &'static str> {
+    let finishes =
+        |lease: &Lease, chain: &Chain| lease.pinned || lease.promise.is_some() || !chain.is_empty();
+    let can = match &exchange.state {
+        State::Leased { lease, reply, .. } | State::Pending { lease, reply, .. } => {
+            finishes(lease, &reply.input) || !reply.early.is_empty()
+        }
+        State::Draining { lease, output, .. } => finishes(lease, output),
+        _ => true,
+    };
+    if can { Ok(()) } else { Err("its lease came without a buffer (law 5)") }
+}
