@@ -15,14 +15,15 @@ const USAGE: &str = "\
 usage: cargo xtask planted [NAME ...] [--seeds N] [--list]
 
   plants the bugs of crates/sim/planted one after another in a copy of the sources, and runs the
-  simulator on up to N seeds (10,000) until a checker finds each; ends with a table
+  simulator on up to N seeds (10,000) until a checker finds each, on a seed that fails only with
+  the bug; ends with a table
   NAME     only the bugs whose name contains it
   --list   only say which bugs there are";
 
 /// How many seeds a bug may take.
 const SEEDS: u64 = 10_000;
 /// How long the simulator may take for them.
-const LIMIT: Duration = Duration::from_mins(30);
+const LIMIT: Duration = Duration::from_mins(10);
 
 /// Runs the command and says whether every bug was found.
 pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
@@ -89,8 +90,12 @@ fn execute(runner: &Runner, order: &Order) -> Result<bool, String> {
         return Ok(true);
     }
     let nursery = Nursery::new(runner).map_err(|error| format!("no copy can be made: {error}"))?;
+    println!("building the simulator in {}", nursery.root().display());
+    let built = nursery.build_healthy();
+    if !built.held {
+        return Err(format!("without any bug planted, it does not compile:\n{}", built.output));
+    }
     let mut harvest = Vec::new();
-    healthy(&nursery, order)?;
     for plant in &plants {
         let started = Instant::now();
         let found = find(&nursery, plant, order.seeds)?;
@@ -129,19 +134,6 @@ impl Found {
     }
 }
 
-/// Without a bug nothing may be found: otherwise whatever is found would prove nothing.
-fn healthy(nursery: &Nursery, order: &Order) -> Result<(), String> {
-    println!("building the simulator in {}", nursery.root().display());
-    let built = nursery.build();
-    if !built.held {
-        return Err(format!("without any bug planted, it does not compile:\n{}", built.output));
-    }
-    match search(nursery, order.seeds.min(SEEDS / 10)) {
-        Found::Nobody => Ok(()),
-        found => Err(format!("without any bug planted: {}", found.told())),
-    }
-}
-
 /// Plants a bug, looks for it, and takes it out again. An error is one of the copy.
 fn find(nursery: &Nursery, plant: &Plant, seeds: u64) -> Result<Found, String> {
     let changed = match nursery.plant(plant) {
@@ -158,25 +150,50 @@ fn find(nursery: &Nursery, plant: &Plant, seeds: u64) -> Result<Found, String> {
     Ok(found)
 }
 
+/// Plays seed after seed until one fails that does not fail without the bug.
 fn search(nursery: &Nursery, seeds: u64) -> Found {
-    let seeds = seeds.to_string();
-    verdict(&nursery.run(&["--seeds", &seeds, "--no-shrink"], LIMIT))
+    let mut from = 1;
+    while from <= seeds {
+        let (first, left) = (from.to_string(), (seeds + 1 - from).to_string());
+        let arguments = ["--from", &first, "--seeds", &left, "--threads", "1", "--no-shrink"];
+        match verdict(&nursery.run(&arguments, LIMIT)) {
+            Verdict::Clean => return Found::Nobody,
+            Verdict::Unclear(why) => return Found::Withered(why),
+            Verdict::Violation { seed, said } => {
+                if nursery.run_healthy(&["--seed", &seed.to_string(), "--quiet"], LIMIT).held {
+                    return Found::By { seeds: seed, said };
+                }
+                println!("  seed {seed} fails without the bug, too");
+                from = seed + 1;
+            }
+        }
+    }
+    Found::Nobody
 }
 
-/// What the simulator's last words come to.
-fn verdict(done: &Done) -> Found {
+/// What the simulator says.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Clean,
+    Violation { seed: u64, said: String },
+    Unclear(String),
+}
+
+/// Reads `violation seed=7 seeds=7 checker="leak"` and the line behind it.
+fn verdict(done: &Done) -> Verdict {
     if done.held {
-        return Found::Nobody;
+        return Verdict::Clean;
     }
-    let violation = done.output.lines().find_map(|line| line.strip_prefix("violation: "));
-    let Some((seeds, said)) = violation.and_then(|line| line.split_once(": ")) else {
+    let mut lines = done.output.lines();
+    let told = lines.find_map(|line| line.strip_prefix("violation seed="));
+    let seed = told.and_then(|line| line.split(' ').next()).and_then(|seed| seed.parse().ok());
+    let checker = told.and_then(|line| line.split('"').nth(1));
+    let (Some(seed), Some(checker)) = (seed, checker) else {
         let last = done.output.lines().last().unwrap_or_default();
-        return Found::Withered(format!("the simulator ended without a verdict: {last}"));
+        return Verdict::Unclear(format!("the simulator ended without a verdict: {last}"));
     };
-    match seeds.parse() {
-        Ok(seeds) => Found::By { seeds, said: said.to_owned() },
-        Err(_) => Found::Withered(format!("no number of seeds: {seeds}")),
-    }
+    let text = lines.next().unwrap_or_default().trim();
+    Verdict::Violation { seed, said: format!("{checker}: {text}") }
 }
 
 fn print_table(harvest: &[(&Plant, Found)]) {
@@ -188,5 +205,33 @@ fn print_table(harvest: &[(&Plant, Found)]) {
             Found::Withered(_) => ("–".to_owned(), "(withered)"),
         };
         println!("| {name} | {} | {seeds} | {} |", text.law, said.replace('|', "\\|"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn done(held: bool, output: &str) -> Done {
+        Done { held, output: output.to_owned() }
+    }
+
+    #[test]
+    fn a_violation_is_read() {
+        let output =
+            "12 exchanges\nviolation seed=7 seeds=7 checker=\"leak\"\n  1 buffer\n  more\n";
+        let said = "leak: 1 buffer".to_owned();
+        assert_eq!(verdict(&done(false, output)), Verdict::Violation { seed: 7, said });
+        assert_eq!(verdict(&done(true, "12 exchanges\n")), Verdict::Clean);
+        assert!(matches!(verdict(&done(false, "killed\n")), Verdict::Unclear(_)));
+    }
+
+    #[test]
+    fn the_command_line_is_understood() {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let order = Order::parse(&words("drain lease --seeds 50")).unwrap();
+        assert_eq!((order.names.len(), order.seeds, order.list), (2, 50, false));
+        assert!(Order::parse(&words("--seeds many")).is_err());
+        assert!(Order::parse(&words("--all")).is_err());
     }
 }

@@ -60,16 +60,44 @@ impl Nursery {
 
     /// Builds the simulator.
     pub(crate) fn build(&self) -> Done {
-        let mut build = cargo(&["build", "--quiet", "--package", "sim", "--bin", "sim"]);
-        // Only what a checker says is read: without line tables it links faster.
-        build.env("CARGO_TARGET_DIR", &self.target).env("CARGO_PROFILE_DEV_DEBUG", "0");
+        let arguments =
+            ["build", "--quiet", "--profile", "sim", "--package", "sim", "--bin", "sim"];
+        let mut build = cargo(&arguments);
+        build.env("CARGO_TARGET_DIR", &self.target);
+        // What is built once for each bug is built quickly.
+        for (key, value) in [("OPT_LEVEL", "1"), ("DEBUG", "0"), ("INCREMENTAL", "true")] {
+            build.env(format!("CARGO_PROFILE_SIM_{key}"), value);
+        }
         self.runner.quietly(&mut build, BUILD)
+    }
+
+    /// Builds the simulator without a bug, and keeps it.
+    pub(crate) fn build_healthy(&self) -> Done {
+        let mut built = self.build();
+        if let Err(error) = fs::copy(self.sim(), self.healthy())
+            && built.held
+        {
+            built = Done { held: false, output: error.to_string() };
+        }
+        built
     }
 
     /// Runs the simulator that was built last.
     pub(crate) fn run(&self, arguments: &[&str], limit: Duration) -> Done {
-        let mut sim = Command::new(self.target.join("debug/sim"));
-        self.runner.quietly(sim.args(arguments), limit)
+        self.runner.quietly(Command::new(self.sim()).args(arguments), limit)
+    }
+
+    /// Runs the one without a bug.
+    pub(crate) fn run_healthy(&self, arguments: &[&str], limit: Duration) -> Done {
+        self.runner.quietly(Command::new(self.healthy()).args(arguments), limit)
+    }
+
+    fn sim(&self) -> PathBuf {
+        self.target.join("sim/sim")
+    }
+
+    fn healthy(&self) -> PathBuf {
+        self.target.join("sim-healthy")
     }
 }
 
