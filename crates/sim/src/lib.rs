@@ -30,6 +30,7 @@
 //! accepted and lost. [`Segments`] cuts what is received and sent into pieces.
 #![forbid(unsafe_code)]
 
+pub mod coverage;
 pub mod dice;
 mod disk;
 pub mod judge;

@@ -7,6 +7,7 @@ use bus::{GroupConfig, ServerConfig, Shared};
 use driver::Driver;
 use exchange::ErrorPages;
 use pool::PoolConfig;
+use worker::coverage::Coverage;
 use worker::{
     AccessReader, Letter, Life, ListenerPlan, Office, Plan, Worker, WorkerCounters, access_ring,
 };
@@ -27,6 +28,8 @@ pub(super) struct House {
     pub(super) shared: Arc<Shared>,
     pub(super) spool: Option<Arc<spool::Shared>>,
     pub(super) logs: Vec<AccessReader>,
+    /// What met what in the workers that are over.
+    met: Coverage,
     /// Closed with the process.
     office: Option<Arc<Office<Detached>>>,
 }
@@ -57,7 +60,8 @@ impl House {
             Some(worker)
         });
         let workers = workers.collect();
-        Self { workers, counters, shared, spool, logs, office: Some(office) }
+        let met = Coverage::default();
+        Self { workers, counters, shared, spool, logs, met, office: Some(office) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -71,6 +75,7 @@ impl House {
         let mut life = Life::Over;
         let info = allocation_counter::measure(|| life = worker.turn());
         if life == Life::Over {
+            self.met.add(worker.coverage());
             self.workers[number] = None;
         } else {
             // There its next turn would wait.
@@ -87,6 +92,13 @@ impl House {
     pub(super) fn audit(&self, number: usize) -> Verdict<Vec<bus::Held>> {
         let Some(worker) = &self.workers[number] else { return Ok(Vec::new()) };
         worker.audit().or_else(|text| wrong("audit", format!("worker {number}: {text}")))
+    }
+
+    /// What clients, exchanges and connections of all workers met.
+    pub(super) fn what_met(&self) -> Coverage {
+        let mut all = self.met.clone();
+        self.workers.iter().flatten().for_each(|worker| all.add(worker.coverage()));
+        all
     }
 
     /// Tells a worker; false if its mailbox is full.

@@ -13,15 +13,13 @@
 //! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
 //!   everybody; `calm`: how a run ends;
 //! - `checks`: what must hold after each round, at rest, and at the end;
-//! - `shrink`: how a failing run is cut down;
-//! - `coverage`: where a table of what was met is filled.
+//! - `shrink`: how a failing run is cut down.
 
 mod ask;
 mod book;
 mod calm;
 mod checks;
 mod client;
-mod coverage;
 mod happens;
 mod house;
 mod line;
@@ -46,7 +44,6 @@ use std::panic::{self, AssertUnwindSafe};
 use crate::dice::{Origin, Recorder};
 use run::Run;
 
-pub use coverage::Coverage;
 pub use setting::Setting;
 pub use shrink::Failure;
 pub use stage::Violation;
@@ -59,18 +56,16 @@ pub struct Wishes<'w> {
     pub trace: bool,
     /// What is drawn is kept here.
     pub recorder: Option<&'w Recorder>,
-    /// Is shown what the workers do.
-    pub coverage: Option<&'w mut dyn Coverage>,
 }
 
 /// One run: what it came to, and the first violation, if there was one.
 pub fn judge(origin: &Origin, wishes: Wishes<'_>) -> (Tally, Option<Violation>) {
-    let Wishes { trace, recorder, coverage } = wishes;
+    let Wishes { trace, recorder } = wishes;
     let (mut tally, mut verdict) = (Tally::default(), Ok(()));
     let judged = panic::catch_unwind(AssertUnwindSafe(|| {
-        let mut run = Run::new(origin, recorder, trace, coverage);
+        let mut run = Run::new(origin, recorder, trace);
         verdict = run.play();
-        tally = std::mem::take(&mut run.stage.tally);
+        tally = run.came_to();
         // What a run that was broken off holds is missed when it is dropped: that is no news.
     }));
     let violation = match (verdict, judged) {

@@ -10,7 +10,6 @@ use base::time::Instant;
 
 use super::checks::Checks;
 use super::client::{Client, earlier};
-use super::coverage::Coverage;
 use super::house::House;
 use super::operator::{self, Ending, Event, Happens};
 use super::server::{Server, Session};
@@ -41,7 +40,7 @@ const ROUNDS_IN_VAIN: u32 = 3000;
 const ROUNDS_WILD: u64 = 12_000;
 
 /// The actors and the workers of one run.
-pub(super) struct Run<'r> {
+pub(super) struct Run {
     pub(super) stage: Stage,
     pub(super) house: House,
     pub(super) clients: Vec<Client>,
@@ -65,15 +64,13 @@ pub(super) struct Run<'r> {
     pub(super) orders: Vec<(u32, Happens)>,
     pub(super) checks: Checks,
     rounds: u64,
-    coverage: Option<&'r mut dyn Coverage>,
 }
 
-impl<'r> Run<'r> {
+impl Run {
     pub(super) fn new(
         origin: &Origin,
         recorder: Option<&Recorder>,
         traced: bool,
-        coverage: Option<&'r mut dyn Coverage>,
     ) -> Self {
         let dice = |lane| Dice::new(origin, lane, recorder);
         let setting = Setting::draw(&mut dice(SETTING));
@@ -123,13 +120,18 @@ impl<'r> Run<'r> {
             calendar: BinaryHeap::new(),
             session_due: Vec::new(),
             rounds: 0,
-            coverage,
         };
         for player in 0..run.stage.setting.clients {
             let start = Duration::from_micros(u64::from(run.turns.below(300)));
             run.schedule(player, run.stage.now() + start);
         }
         run
+    }
+
+    /// What it came to so far.
+    pub(super) fn came_to(&mut self) -> Tally {
+        self.stage.tally.coverage.add(&self.house.what_met());
+        std::mem::take(&mut self.stage.tally)
     }
 
     /// The whole run.
@@ -240,9 +242,6 @@ impl<'r> Run<'r> {
         self.stage.tally.turns += 1;
         if self.house.has_ended(worker) {
             return Ok(true);
-        }
-        if let Some(coverage) = &mut self.coverage {
-            coverage.turned(worker, &self.house.counters[worker]);
         }
         if self.stage.world.is_traced() {
             self.checks.trace(worker, &self.stage, &self.house);

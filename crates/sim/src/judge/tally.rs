@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use worker::coverage::Coverage;
+
 use super::book::Fate;
 use super::checks::is_answer;
 
@@ -19,6 +21,8 @@ pub struct Tally {
     pub time: u128,
     fates: BTreeMap<Fate, u64>,
     met: BTreeMap<&'static str, u64>,
+    /// What met what.
+    pub coverage: Coverage,
 }
 
 impl Tally {
@@ -49,6 +53,7 @@ impl Tally {
         self.exchanges += other.exchanges;
         self.turns += other.turns;
         self.time += other.time;
+        self.coverage.add(&other.coverage);
         for (&fate, count) in &other.fates {
             *self.fates.entry(fate).or_default() += count;
         }

@@ -322,21 +322,30 @@ impl Coverage {
     }
 }
 
-#[cfg(feature = "coverage")]
 impl Default for Coverage {
     fn default() -> Self {
         Self::new()
     }
 }
 
-#[cfg(feature = "coverage")]
 impl Coverage {
+    /// Whether this build counts.
+    pub const COUNTS: bool = cfg!(feature = "coverage");
+
     /// How often they met.
+    #[cfg(feature = "coverage")]
     pub fn count(&self, event: Event, state: State) -> u64 {
         self.counts[event.index()][state.index()]
     }
 
+    /// How often they met, if anybody counted.
+    #[cfg(not(feature = "coverage"))]
+    pub const fn count(&self, _: Event, _: State) -> u64 {
+        0
+    }
+
     /// Adds what another worker met.
+    #[cfg(feature = "coverage")]
     pub fn add(&mut self, other: &Self) {
         for (sums, counts) in self.counts.iter_mut().zip(other.counts.iter()) {
             for (sum, count) in sums.iter_mut().zip(counts) {
@@ -344,6 +353,10 @@ impl Coverage {
             }
         }
     }
+
+    /// Adds what another worker met, if anybody counted.
+    #[cfg(not(feature = "coverage"))]
+    pub const fn add(&mut self, _: &Self) {}
 }
 
 /// Whether anybody looks at what meets what.
@@ -351,7 +364,6 @@ const LOOKS: bool = cfg!(any(debug_assertions, feature = "coverage"));
 
 impl<D: Driver> Worker<D> {
     /// What this worker's clients, exchanges and connections met.
-    #[cfg(feature = "coverage")]
     pub const fn coverage(&self) -> &Coverage {
         &self.coverage
     }

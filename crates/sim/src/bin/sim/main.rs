@@ -9,8 +9,11 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
+use sim::coverage;
 use sim::dice::Origin;
 use sim::judge::{Failure, Violation, Wishes, judge};
+
+use worker::coverage::Coverage;
 
 use search::{Found, Search, Until};
 
@@ -45,6 +48,9 @@ struct Arguments {
     /// Look for it for so many seconds.
     #[arg(long, default_value_t = 60)]
     shrink_seconds: u64,
+    /// Print which event met which state how often; fail if something that can happen did not.
+    #[arg(long)]
+    coverage: bool,
     /// No trace of the seed that is replayed.
     #[arg(long)]
     quiet: bool,
@@ -85,7 +91,23 @@ fn main() -> ExitCode {
     for found in &report.found {
         tell(found, &arguments);
     }
-    if report.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let covered = !arguments.coverage || tell_what_met(&report.tally.coverage);
+    if report.found.is_empty() && covered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what met what. False if something that can happen did not.
+fn tell_what_met(met: &Coverage) -> bool {
+    if !Coverage::COUNTS {
+        eprintln!("nothing was counted: `cargo xtask sim --coverage` builds what counts");
+        return false;
+    }
+    print!("{}", coverage::table(met));
+    let missing = coverage::missing(met);
+    for meeting in &missing {
+        println!("never met: {meeting}");
+    }
+    println!("{} meetings never came about", missing.len());
+    missing.is_empty()
 }
 
 /// Plays one run, with its trace unless that is not wanted.
