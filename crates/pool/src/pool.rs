@@ -416,6 +416,36 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_to_be_finished_is_next_in_line() {
+        let mut pool = pool(8);
+        let mut held: std::vec::Vec<_> = (0..8).map_while(|_| pool.promise(Rank::Send)).collect();
+        pool.wait(1, Rank::Client, Instant(1));
+        pool.wait_first(2, Rank::Client, Instant(2));
+        assert_eq!(pool.next_in_line(), None, "nothing is free");
+        for spare in [0, 0, 1, 2] {
+            pool.forgive(held.pop().unwrap());
+            assert_eq!((pool.spare(Rank::Client), pool.grantable(Rank::Client)), (spare, 0));
+        }
+        assert_eq!(pool.next_in_line(), Some((2, Rank::Client)));
+        assert!(pool.is_waiting(2), "it was only looked at");
+        pool.leave(2);
+        assert_eq!(pool.next_in_line(), Some((1, Rank::Client)));
+        pool.leave(1);
+        held.drain(..).for_each(|promise| pool.forgive(promise));
+        pool.assert_whole();
+    }
+
+    #[test]
+    fn the_fewest_buffers_that_were_free_are_remembered() {
+        let mut pool = pool(8);
+        let mut chain = Chain::new();
+        assert!(pool.extend(&mut chain, Rank::Send, 0) && pool.extend(&mut chain, Rank::Send, 0));
+        assert_eq!(pool.low_water(), 6);
+        pool.release(chain);
+        assert_eq!((pool.low_water(), pool.free()), (6, 8));
+    }
+
+    #[test]
     fn an_emptied_chain_becomes_a_promise_again() {
         let mut pool = pool(4);
         let promise = pool.promise(Rank::Upstream).unwrap();
