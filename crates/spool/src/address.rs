@@ -45,6 +45,11 @@ impl Addresses {
         self.held[place.0 as usize].fetch_update(Relaxed, Relaxed, more).is_ok()
     }
 
+    /// What all hold together.
+    pub(crate) fn sum(&self) -> u64 {
+        self.held.iter().map(|held| u64::from(held.load(Relaxed))).sum()
+    }
+
     pub(crate) fn give_back(&self, place: Place) {
         let held = self.held[place.0 as usize].fetch_sub(1, Relaxed);
         debug_assert!(held > 0, "an extent went back twice");

@@ -14,6 +14,7 @@ extern crate alloc;
 extern crate std;
 
 mod address;
+mod audit;
 mod reel;
 mod shared;
 mod store;

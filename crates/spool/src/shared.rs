@@ -111,8 +111,19 @@ impl Shared {
         self.held.load(Relaxed)
     }
 
+    /// Extents that all addresses hold, as they are counted for their bounds.
+    pub(crate) fn held_by_addresses(&self) -> u64 {
+        self.addresses.sum()
+    }
+
     pub(crate) const fn per_exchange(&self) -> u32 {
         self.per_exchange
+    }
+
+    /// Counts an extent that is not there.
+    #[cfg(test)]
+    pub(crate) fn count_only(&self, place: Place) -> bool {
+        self.addresses.take(place, self.per_address)
     }
 
     pub(crate) fn place(&self, address: Option<IpAddr>) -> Place {

@@ -6,6 +6,7 @@ use exchange::{Phase, Refusal};
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
 use super::book::{Fate, What};
+use super::duties;
 use super::house::House;
 use super::server::Session;
 use super::setting::{ServerSetting, Setting};
@@ -71,6 +72,7 @@ impl Checks {
     }
 
     fn audit(&self, stage: &Stage, house: &House, sessions: &[Option<Session>]) -> Verdict {
+        duties::spool(house)?;
         let mut held = vec![bus::Held::default(); self.servers.len()];
         for worker in 0..house.len() {
             for (sum, held) in held.iter_mut().zip(house.audit(worker)?) {

@@ -12,6 +12,7 @@ use worker::{
     AccessReader, Letter, Life, ListenerPlan, Office, Plan, Worker, WorkerCounters, access_ring,
 };
 
+use super::duties::Before;
 use super::setting::Setting;
 use super::stage::{Verdict, wrong};
 use crate::memory::{Detached, MemoryDriver};
@@ -72,11 +73,13 @@ impl House {
     /// over is dropped, as its thread ends.
     pub(super) fn turn(&mut self, number: usize, world: &World) -> Verdict {
         let Some(worker) = &mut self.workers[number] else { return Ok(()) };
+        let before = Before::of(&self.counters[number]);
         let mut life = Life::Over;
         let info = allocation_counter::measure(|| life = worker.turn());
         if life == Life::Over {
             self.met.add(worker.coverage());
             self.workers[number] = None;
+            before.settled(number, &self.counters[number])?;
         } else {
             // There its next turn would wait.
             world.set_deadline(number, worker.wakes_at());

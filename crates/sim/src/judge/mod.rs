@@ -12,7 +12,7 @@
 //! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
 //! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
 //!   everybody; `calm`: how a run ends;
-//! - `checks`: what must hold after each round, at rest, and at the end;
+//! - `checks`, `duties`: what must hold after each round, at rest, and at the end;
 //! - `shrink`: how a failing run is cut down.
 
 mod ask;
@@ -20,6 +20,7 @@ mod book;
 mod calm;
 mod checks;
 mod client;
+mod duties;
 mod happens;
 mod house;
 mod line;

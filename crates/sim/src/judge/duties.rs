@@ -1,0 +1,52 @@
+//! Duties that no table of a worker shows: what a stop owes, what the spool counts.
+
+use base::counter::Counter;
+use exchange::Phase;
+use worker::WorkerCounters;
+
+use super::house::House;
+use super::stage::{Verdict, wrong};
+
+/// The figures of a worker before a turn, to see what the turn owed if it is the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Before {
+    ready: u64,
+    ended: u64,
+}
+
+impl Before {
+    pub(super) fn of(counters: &WorkerCounters) -> Self {
+        let ready = counters.exchanges[Phase::Ready as usize].get();
+        Self { ready, ended: ended(counters) }
+    }
+
+    /// The worker is over: whoever waited for a lease was told so, unless it got one or left
+    /// meanwhile.
+    pub(super) fn settled(self, worker: usize, counters: &WorkerCounters) -> Verdict {
+        let ended = ended(counters) - self.ended;
+        if ended >= self.ready {
+            return Ok(());
+        }
+        let text = format!(
+            "worker {worker} stops: {} requests wait for a lease, and {ended} are told, leased or left",
+            self.ready
+        );
+        wrong("stop", text)
+    }
+}
+
+/// How many requests were refused, leased, or left by their clients so far.
+fn ended(counters: &WorkerCounters) -> u64 {
+    let refused: u64 = counters.refusals.iter().map(Counter::get).sum();
+    let leased: u64 = counters.queue_seconds.buckets().iter().sum();
+    let left = counters.clients_closed[worker::CloseReason::Aborted as usize].get();
+    refused + leased + left
+}
+
+/// What all addresses have in the spool is what is there.
+pub(super) fn spool(house: &House) -> Verdict {
+    match house.spool.as_ref().map_or(Ok(()), |spool| spool.audit()) {
+        Ok(()) => Ok(()),
+        Err(text) => wrong("spool", text),
+    }
+}
