@@ -113,10 +113,10 @@ impl<D: Driver> Worker<D> {
         let waiting = self.pipelined.len();
         for _ in 0..waiting {
             let Some(id) = self.pipelined.pop_front() else { break };
-            self.witness(Event::PipelinedTurn, id);
             // If its client left meanwhile, the number may name another exchange by now, to
             // which it does no harm to be shown that nothing new came.
             let phase = self.exchanges.get(id.0).and_then(Exchange::phase);
+            self.witness_turn(id, phase == Some(Phase::Arriving));
             if phase == Some(Phase::Arriving) && !self.pool.is_waiting(id.0) {
                 self.collect(id, 0, Rank::Client);
             }

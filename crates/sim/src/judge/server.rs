@@ -44,6 +44,8 @@ pub(super) struct Session {
     drops: Option<Instant>,
     /// In how many of 256 cases it ends a connection that it kept.
     fickle: u32,
+    /// It does not end a connection that we have ended.
+    stays: bool,
     /// A stream of events was begun on it.
     pub(super) streams: bool,
     pub(super) over: bool,
@@ -82,6 +84,7 @@ impl Server {
             closes: false,
             drops: None,
             fickle: setting.habits.drops,
+            stays: dice.chance(setting.habits.stays),
             streams: false,
             over: false,
         }
@@ -117,7 +120,8 @@ impl Session {
         if count > 0 {
             self.drops = None;
         }
-        if self.peer.is_reset() || self.peer.has_ended() {
+        let stays = self.stays && !calm && !self.peer.is_closed();
+        if self.peer.is_reset() || (self.peer.has_ended() && !stays) {
             self.leave(stage, Cut::Close);
             return Ok(None);
         }

@@ -169,6 +169,8 @@ habits! {
     silent,
     /// It ends a connection that it kept.
     drops,
+    /// It does not end a connection that we have ended.
+    stays,
     /// It answers in chunks.
     coded,
     /// It answers until the connection ends.

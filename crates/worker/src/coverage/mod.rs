@@ -433,6 +433,15 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// A pipelined request's turn has come; `here`: it is still there, as far as can be told.
+    #[inline]
+    pub(crate) fn witness_turn(&mut self, id: ExchangeId, here: bool) {
+        if LOOKS {
+            let state = if here { self.state_of_exchange(id) } else { State::Gone };
+            self.coverage.meets(Event::PipelinedTurn, state);
+        }
+    }
+
     /// An event concerns a client.
     #[inline]
     pub(crate) fn witness_client(&mut self, event: impl Into<Event>, id: ClientId) {

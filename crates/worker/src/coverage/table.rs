@@ -69,6 +69,8 @@ const fn client_tells(event: Event, state: State) -> Cell {
         (Exchange(P::Ready | P::Leased), E::ClientReadable) => Happens,
         (Exchange(_), E::ClientReadable) => Never("nobody listens once the request is whole"),
 
+        (Parked | Lingering, E::ClientFailed) => Never("whoever listens is told in receiving"),
+
         (Exchange(P::Draining), E::ClientEnded) => Happens,
         (_, E::ClientEnded) => Never("only an event stream awaits its client's end alone"),
 
@@ -131,6 +133,8 @@ const fn server_tells(event: Event, state: State) -> Cell {
         (Spent, E::HandedOver) => Happens,
         (_, E::HandedOver) => Never("only idle connections move"),
 
+        (Idle | Parting, E::ServerFailed) => Never("whoever listens is told in receiving"),
+
         (Exchange(P::Leased), E::ServerSent) => Happens,
         // What it was sent last is not taken yet, and not needed.
         (Exchange(P::Draining) | Spent, E::ServerSent) => Happens,
@@ -168,7 +172,9 @@ const fn exchange_meets(event: Event, state: State) -> Cell {
         (_, Parked | Lingering | Closing | Connecting | Idle | Spent | Parting | Leaving) => {
             Never(OF_AN_EXCHANGE)
         }
-        (E::PipelinedTurn, Exchange(_) | Gone) => Happens,
+        (E::PipelinedTurn, Exchange(P::Arriving) | Gone) => Happens,
+        // Its number may be another's by now: then it is gone itself.
+        (E::PipelinedTurn, _) => Never("its turn comes before anything else of it"),
 
         (E::BufferGranted, Exchange(P::Ready)) => Never("it waits for a lease alone"),
         (E::BufferGranted, Gone) => Never("who ends leaves the queue for buffers"),
@@ -192,6 +198,9 @@ const fn goes_wrong(mishap: Mishap, state: State) -> Cell {
     match (mishap, phase) {
         (Mishap::ClientEnded, P::Arriving | P::Collecting) => Happens,
         (Mishap::ClientEnded, _) => Never("nobody listens once the request is whole"),
+        (Mishap::SpoolFull, P::Draining | P::Delivering) => {
+            Never("a response stays in the pool then, and stalls")
+        }
         _ => match outcome(phase, mishap) {
             Outcome::Impossible => Never("the table of outcomes says so"),
             _ => Happens,
