@@ -22,6 +22,8 @@ usage: cargo xtask planted [NAME ...] [--seeds N] [--list]
 
 /// How many seeds a bug may take.
 const SEEDS: u64 = 10_000;
+/// How many characters of a checker's words are shown.
+const WORDS: usize = 110;
 /// How long the simulator may take for them.
 const LIMIT: Duration = Duration::from_mins(10);
 
@@ -192,7 +194,8 @@ fn verdict(done: &Done) -> Verdict {
         let last = done.output.lines().last().unwrap_or_default();
         return Verdict::Unclear(format!("the simulator ended without a verdict: {last}"));
     };
-    let text = lines.next().unwrap_or_default().trim();
+    // A checker may show everything it knows; its first words say what is wrong.
+    let text: String = lines.next().unwrap_or_default().trim().chars().take(WORDS).collect();
     Verdict::Violation { seed, said: format!("{checker}: {text}") }
 }
 

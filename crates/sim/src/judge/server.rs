@@ -98,8 +98,11 @@ impl Session {
 
     /// Whether it is open and nothing is under way on it: whoever leases it holds it too long.
     pub(super) fn is_idle(&self) -> bool {
-        !self.peer.is_closed()
-            && self.answers.is_none()
+        !self.peer.is_closed() && self.has_nothing_under_way()
+    }
+
+    fn has_nothing_under_way(&self) -> bool {
+        self.answers.is_none()
             && self.outbox.is_empty()
             && self.inbox.is_empty()
             && matches!(self.reading, Reading::Head(_))
@@ -120,6 +123,7 @@ impl Session {
         if count > 0 {
             self.drops = None;
         }
+        self.is_awaited(stage)?;
         let stays = self.stays && !calm && !self.peer.is_closed();
         if self.peer.is_reset() || (self.peer.has_ended() && !stays) {
             self.leave(stage, Cut::Close);
@@ -142,6 +146,23 @@ impl Session {
             Wrote::All => again = earlier(again, self.has_written(stage, dice)),
         }
         Ok(again)
+    }
+
+    /// A connection is closed in two steps after its last response, so that a server that counts its
+    /// connections never sees one too many: our direction ends, then the server's (law 6). Where
+    /// connections move, or the process ends, there are more reasons to close one.
+    fn is_awaited(&self, stage: &Stage) -> Verdict {
+        let causes = &stage.book.causes;
+        let plain = stage.setting.workers == 1 && causes.drained.is_none() && !causes.stopped;
+        if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
+            return Ok(());
+        }
+        let Some(number) = self.last.filter(|_| self.has_nothing_under_way()) else { return Ok(()) };
+        let reply = stage.book.get(number).reply();
+        if reply.is_none_or(|reply| reply.trouble != Trouble::None) {
+            return Ok(());
+        }
+        wrong("parting", format!("the server's end was not awaited after request {number}"))
     }
 
     /// Everything is written: the connection is kept, dropped, or dropped later.
