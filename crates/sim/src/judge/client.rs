@@ -133,7 +133,10 @@ impl Client {
         self.ask_more(stage);
         let Some(line) = &mut self.line else { return Ok(None) };
         let pace = if calm { Pace::FREE } else { self.temper.pace };
-        match line.write(stage, pace) {
+        line.looks(stage)?;
+        let wrote = line.write(stage, pace);
+        line.looks(stage)?;
+        match wrote {
             Wrote::Until(moment) => again = earlier(again, Some(moment)),
             Wrote::Cut(Cut::End) => line.end(),
             Wrote::Cut(cut) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Excuse, Fate, Record, What};
+use super::expecting::{Expecting, Sight};
 use super::malformed;
 use super::oracle::{Standing, may_cut};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
@@ -20,6 +21,7 @@ use crate::peer::Peer;
 pub(super) struct Line {
     pub(super) peer: Peer,
     pub(super) outbox: Outbox,
+    expecting: Expecting,
     /// Where each request begins and ends in what it says.
     places: VecDeque<(u64, u64, u32)>,
     /// Requests without an answer.
@@ -49,6 +51,7 @@ impl Line {
         Self {
             peer,
             outbox: Outbox::default(),
+            expecting: Expecting::default(),
             places: VecDeque::new(),
             awaits: VecDeque::new(),
             inbox: Vec::new(),
@@ -78,6 +81,7 @@ impl Line {
                 if ask.expects {
                     let wait = dice.length(stage.setting.pause);
                     self.outbox.pause(body, micros(wait));
+                    self.expecting.asks(number, body);
                 }
             }
             What::Malformed(malformed) => malformed.write(self.outbox.bytes()),
@@ -125,6 +129,13 @@ impl Line {
         wrote
     }
 
+    /// Looks whether it is told what it expects.
+    pub(super) fn looks(&mut self, stage: &Stage) -> Verdict {
+        let hears = self.peer.is_accepted() && self.stalls.is_none() && self.peer.unread() == 0;
+        let (written, front) = (self.outbox.written(), self.awaits.front().copied());
+        self.expecting.look(Sight { written, front, hears }, stage)
+    }
+
     /// Reads and compares. Returns when it reads on, if not when more comes.
     pub(super) fn read(&mut self, stage: &mut Stage, most: usize) -> Verdict<Option<Instant>> {
         let now = stage.now();
@@ -166,6 +177,7 @@ impl Line {
             at += came.bytes;
             if came.advised {
                 self.outbox.hurry();
+                self.expecting.is_told();
             }
             let Some(answer) = came.answer else { break };
             self.since = standing.now;

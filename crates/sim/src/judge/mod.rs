@@ -8,7 +8,7 @@
 //! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
-//! - `client` and its `line`, `server`, `operator`: the actors;
+//! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
 //! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
 //!   everybody; `calm`: how a run ends;
@@ -21,6 +21,7 @@ mod calm;
 mod checks;
 mod client;
 mod duties;
+mod expecting;
 mod happens;
 mod house;
 mod line;
