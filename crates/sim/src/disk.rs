@@ -36,9 +36,11 @@ struct Errand {
 }
 
 /// One disk for all workers of a world.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Disk {
     mode: DiskMode,
+    /// Errands of one worker that it has at one time.
+    room: usize,
     file: BTreeMap<u64, Vec<u8>>,
     errands: VecDeque<Errand>,
     /// What was read and not yet taken, by worker and place.
@@ -46,7 +48,30 @@ pub(crate) struct Disk {
     next_place: u32,
 }
 
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            mode: DiskMode::default(),
+            room: SPOOL_ERRANDS as usize,
+            file: BTreeMap::new(),
+            errands: VecDeque::new(),
+            read: BTreeMap::new(),
+            next_place: 0,
+        }
+    }
+}
+
 impl Disk {
+    pub(crate) fn set_room(&mut self, room: usize) {
+        self.room = room;
+    }
+
+    /// Errands of a worker that are not done, or whose bytes were not taken.
+    pub(crate) fn out(&self, worker: usize) -> usize {
+        self.errands.iter().filter(|errand| errand.worker == worker).count()
+            + self.read.keys().filter(|(of, _)| *of == worker).count()
+    }
+
     pub(crate) fn set(&mut self, mode: DiskMode) {
         self.mode = mode;
     }
@@ -60,9 +85,7 @@ impl Disk {
         bytes: Option<Vec<u8>>,
         now: Instant,
     ) -> bool {
-        let out = self.errands.iter().filter(|errand| errand.worker == worker).count()
-            + self.read.keys().filter(|(of, _)| *of == worker).count();
-        if out >= SPOOL_ERRANDS as usize {
+        if self.out(worker) >= self.room {
             return false;
         }
         let due = match self.mode {

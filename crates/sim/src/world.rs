@@ -124,6 +124,17 @@ impl World {
         self.0.borrow_mut().backlogs[listener.index()].fault = Some(fault);
     }
 
+    /// How many errands of one worker the spool's disk has at one time: as many as a real one, unless
+    /// told.
+    pub fn set_disk_room(&self, errands: usize) {
+        self.0.borrow_mut().disk.set_room(errands);
+    }
+
+    /// Errands of a worker that are not done, or whose bytes were not taken.
+    pub fn disk_errands(&self, worker: usize) -> usize {
+        self.0.borrow().disk.out(worker)
+    }
+
     /// How the spool's disk behaves from now on.
     pub fn set_disk(&self, mode: DiskMode) {
         self.0.borrow_mut().disk.set(mode);

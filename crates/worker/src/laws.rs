@@ -10,6 +10,7 @@ use pool::Chain;
 use crate::client::{Client, ClientState, Patience};
 use crate::orders::Life;
 use crate::pressure::may_yield;
+use crate::spool::Spool;
 use crate::turn::Worker;
 use crate::upstream::Ending;
 
@@ -35,6 +36,11 @@ impl<D: Driver> Worker<D> {
         self.bounds_hold()?;
         self.drain_goes_on()?;
         self.bus.audit_queues()
+    }
+
+    /// Exchanges that wait until the disk has done an errand.
+    pub fn waits_for_disk(&self) -> usize {
+        self.spool.as_ref().map_or(0, Spool::waiting)
     }
 
     /// A lease is never held while its client dawdles: the response is read until as much as may be

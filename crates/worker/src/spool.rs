@@ -65,6 +65,11 @@ impl Spool {
         self.store.held() == 0
     }
 
+    /// How many exchanges wait until the disk has done an errand.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// The longest body of a request for which there can be room.
     pub(crate) fn longest_body(&self) -> u64 {
         self.store.shared().longest_body()

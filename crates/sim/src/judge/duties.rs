@@ -6,6 +6,7 @@ use worker::WorkerCounters;
 
 use super::house::House;
 use super::stage::{Verdict, wrong};
+use crate::world::World;
 
 /// The figures of a worker before a turn, to see what the turn owed if it is the last.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,18 @@ fn ended(counters: &WorkerCounters) -> u64 {
     let leased: u64 = counters.queue_seconds.buckets().iter().sum();
     let left = counters.clients_closed[worker::CloseReason::Aborted as usize].get();
     refused + leased + left
+}
+
+/// Nobody waits for a disk that has nothing to do.
+pub(super) fn disk(house: &House, world: &World) -> Verdict {
+    for worker in 0..house.len() {
+        let waiting = house.waits_for_disk(worker);
+        if waiting > 0 && world.disk_errands(worker) == 0 {
+            let text = format!("worker {worker}: {waiting} exchanges wait for an idle disk");
+            return wrong("disk", text);
+        }
+    }
+    Ok(())
 }
 
 /// What all addresses have in the spool is what is there.

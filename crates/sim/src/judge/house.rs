@@ -97,6 +97,11 @@ impl House {
         worker.audit().or_else(|text| wrong("audit", format!("worker {number}: {text}")))
     }
 
+    /// Exchanges of a worker that wait until the disk has done an errand.
+    pub(super) fn waits_for_disk(&self, number: usize) -> usize {
+        self.workers[number].as_ref().map_or(0, Worker::waits_for_disk)
+    }
+
     /// What clients, exchanges and connections of all workers met.
     pub(super) fn what_met(&self) -> Coverage {
         let mut all = self.met.clone();

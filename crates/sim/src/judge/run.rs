@@ -358,6 +358,7 @@ fn world(setting: &Setting, dice: Dice) -> World {
         pipe_bytes: setting.pipe_bytes,
         segments: setting.segments,
     });
+    world.set_disk_room(setting.disk_room);
     world.set_weather(Some(Weather {
         dice,
         late: setting.late,

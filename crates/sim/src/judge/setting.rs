@@ -34,6 +34,8 @@ pub struct Setting {
     pub exchange_memory: u32,
     /// `spool`.
     pub spool: Option<Limits>,
+    /// Errands of one worker that the disk has at one time.
+    pub disk_room: usize,
     /// `max_head`.
     pub max_head: u32,
     /// `max_body`.
@@ -224,6 +226,7 @@ impl Setting {
             queue_length: dice.pick(&[64, 64, 8, 2, 1]),
             exchange_memory,
             spool: spool(dice),
+            disk_room: dice.pick(&[16, 16, 1, 3]) as usize,
             max_head,
             max_body: u64::from(dice.pick(&[1_u32 << 20, 100_000, 5000])),
             persistent: !dice.chance(40),
