@@ -322,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn one_receive_reaches_the_tail_and_as_many_fresh_buffers_as_it_may() {
+        let mut pool = pool(64);
+        let mut chain = Chain::new();
+        pool.append(&mut chain, b"ab", Rank::Send).unwrap();
+        let count = |spaces: &mut [&mut [u8]]| Err::<usize, usize>(spaces.len());
+        let plan = Fill { fresh: u16::MAX, ..PLAN };
+        let offered = pool.fill(&mut chain, plan, &mut None, count);
+        assert_eq!(offered, Err(FillError::Receive(usize::from(RECEIVE_BUFFERS) + 1)));
+        pool.release(chain);
+        pool.assert_whole();
+    }
+
+    #[test]
     fn a_promise_is_spent_first_and_restored_when_unused() {
         let mut pool = pool(2);
         let mut promise = pool.promise(Rank::Upstream);
