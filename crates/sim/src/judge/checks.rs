@@ -149,6 +149,7 @@ impl Checks {
         }
         self.tell(stage, house);
         self.figures(stage, house)?;
+        duties::bytes(stage, house)?;
         at_most_once(stage)
     }
 

@@ -4,8 +4,9 @@ use base::counter::Counter;
 use exchange::Phase;
 use worker::WorkerCounters;
 
+use super::book::Fate;
 use super::house::House;
-use super::stage::{Verdict, wrong};
+use super::stage::{Stage, Verdict, wrong};
 use crate::world::World;
 
 /// The figures of a worker before a turn, to see what the turn owed if it is the last.
@@ -42,6 +43,20 @@ fn ended(counters: &WorkerCounters) -> u64 {
     let leased: u64 = counters.queue_seconds.buckets().iter().sum();
     let left = counters.clients_closed[worker::CloseReason::Aborted as usize].get();
     refused + leased + left
+}
+
+/// What clients were answered was counted.
+pub(super) fn bytes(stage: &Stage, house: &House) -> Verdict {
+    let answered = stage.book.records.iter().filter(|it| it.fate == Some(Fate::Answered));
+    let lengths = answered.filter_map(|it| {
+        let (ask, reply) = (it.ask()?, it.reply()?);
+        reply.has_body(ask).then_some(u64::from(reply.length))
+    });
+    let (bodies, counted) = (lengths.sum::<u64>(), house.sum(|it| it.client_bytes_out.get()));
+    if counted >= bodies {
+        return Ok(());
+    }
+    wrong("figures", format!("{counted} bytes to clients are counted, {bodies} of bodies came"))
 }
 
 /// Nobody waits for a disk that has nothing to do.

@@ -7,8 +7,8 @@ use base::time::Instant;
 
 use super::stage::{Stage, Verdict, wrong};
 
-/// How long it may take until the client is told, whoever sleeps meanwhile.
-const PROMPT: Duration = Duration::from_secs(1);
+/// How long it may take until the client is told, though a worker sleeps and completions are late.
+const PROMPT: Duration = Duration::from_millis(400);
 
 /// A wait for `100 Continue`, if there is one.
 #[derive(Debug, Default)]
