@@ -201,17 +201,18 @@ impl<D: Driver> Worker<D> {
             request_ids: &mut self.request_ids,
             note: self.ledger.note(id),
         };
-        match self.proxy.collect(exchange, fresh, &mut room) {
+        let collected = self.proxy.collect(exchange, fresh, &mut room);
+        let collecting = matches!(exchange.state, State::Collecting { .. });
+        if was_arriving && collecting {
+            self.note_phase(id);
+        }
+        match collected {
             Collected::Incomplete { advise } => {
-                let collecting = matches!(exchange.state, State::Collecting { .. });
                 if advise && !self.advise(id) {
                     return;
                 }
                 if collecting {
                     self.clients.arm(client, Patience::Body, self.now);
-                }
-                if was_arriving && collecting {
-                    self.note_phase(id);
                 }
                 if self.has_room_for_more(id) {
                     self.driver.arm(socket);
@@ -220,13 +221,11 @@ impl<D: Driver> Worker<D> {
             Collected::Spool => self.spill_rest(id),
             Collected::Starved => self.wait_for_request_buffer(id, Rank::Client),
             Collected::Complete => {
-                let trailers = u64::from(exchange.facts.trailer_bytes);
-                self.counters.trailer_bytes_dropped.add(trailers);
+                self.count_trailers(id);
                 self.enqueue(id);
             }
             Collected::Answered => {
-                let trailers = u64::from(exchange.facts.trailer_bytes);
-                self.counters.trailer_bytes_dropped.add(trailers);
+                self.count_trailers(id);
                 self.clients.disarm(client);
                 self.unspool(id);
                 self.note_phase(id);
@@ -248,6 +247,12 @@ impl<D: Driver> Worker<D> {
             self.abandon(id, CloseReason::Aborted);
         }
         whole
+    }
+
+    fn count_trailers(&self, id: ExchangeId) {
+        let facts = self.exchanges.get(id.0).map(|exchange| exchange.facts);
+        let trailers = facts.map_or(0, |facts| u64::from(facts.trailer_bytes));
+        self.counters.trailer_bytes_dropped.add(trailers);
     }
 
     /// What had to go to the spool first did.

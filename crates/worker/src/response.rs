@@ -11,17 +11,28 @@ use wire::http1::CHUNK_HEAD_MAX;
 use crate::counters::CloseReason;
 use crate::orders::Life;
 use crate::turn::Worker;
-use crate::upstream::Progress;
+use crate::upstream::{Ending, Progress};
 
 impl<D: Driver> Worker<D> {
     /// Something can be received from a server.
     pub(crate) fn upstream_readable(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         match upstream.exchange {
+            _ if upstream.ending == Ending::Parted => self.has_parted(id),
             _ if upstream.ending.has_begun() => self.close_upstream(id),
             // An idle connection has nothing to say: it ended, or speaks unasked.
             None => self.bus.lost(id, self.now),
             Some(exchange) => self.receive_response(exchange),
+        }
+    }
+
+    /// The server's end was awaited: this is it, or words that answer nothing, or a false alarm.
+    fn has_parted(&mut self, id: ConnectionId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        let socket = upstream.socket;
+        match self.driver.discard(socket) {
+            Received::Nothing => self.driver.arm(socket),
+            _ => self.close_upstream(id),
         }
     }
 
@@ -123,8 +134,15 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let trailers = u64::from(exchange.facts.response_trailer_bytes);
         self.counters.response_trailer_bytes_dropped.add(trailers);
+        let client = exchange.client;
         if let Some(lease) = exchange.response_ends(&mut self.pool) {
             self.end_lease(&lease, true, reusable);
+            if lease.pinned
+                && let Some(record) = self.clients.get(client)
+            {
+                // Its end was awaited for the stream's sake.
+                self.driver.disarm(record.socket);
+            }
         }
         self.note_phase(id);
         self.deliver(id);

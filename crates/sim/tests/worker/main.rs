@@ -4,6 +4,7 @@ mod access;
 mod faults;
 mod house;
 mod http;
+mod judged;
 mod life;
 mod limits;
 mod servers;

@@ -1,0 +1,59 @@
+//! What the judge found, each as a small case of its own.
+
+use std::time::Duration;
+
+use base::id::ServerId;
+use base::limits::PARTING;
+use exchange::Phase;
+use sim::Weather;
+use sim::dice::{Dice, Origin};
+
+use crate::house::{GET, House, OK, Setting, status, text};
+
+/// A request whose head and body came together, and which then lacked a buffer, was counted as
+/// arriving until it was complete.
+#[test]
+fn a_body_that_lacks_a_buffer_is_counted_as_collected() {
+    let mut house = House::new(&Setting { buffers: 8, ..Setting::default() });
+    let poster = house.client();
+    house.exchange(&poster, "POST / HTTP/1.1\r\nHo");
+    let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(6000));
+    let crowd = [house.client(), house.client()];
+    for one in &crowd {
+        house.exchange(one, &long);
+    }
+    let rest = "st: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\nGET /next";
+    house.exchange(&poster, rest);
+    let counted = |phase| house.sum(|c| c.exchanges[phase as usize].get());
+    assert_eq!((counted(Phase::Arriving), counted(Phase::Collecting)), (2, 1));
+    crowd.into_iter().chain([poster]).for_each(|peer| peer.reset());
+    house.assert_quiet();
+}
+
+/// A connection whose server's end was awaited was closed at the first false alarm.
+#[test]
+fn a_servers_end_is_awaited_through_false_alarms() {
+    let mut house = House::new(&Setting { persistent: false, ..Setting::default() });
+    let client = house.client();
+    house.exchange(&client, GET);
+    let server = house.server();
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&client)), 200);
+    house.world.set_weather(Some(Weather {
+        dice: Dice::new(&Origin::Seed(1), 0, None),
+        late: 0,
+        shuffled: false,
+        in_vain: 256,
+        unwatched: 0,
+        accepts: 32,
+    }));
+    // Reading makes room, of which the driver hears, and takes it for more.
+    assert!(text(&server).contains("Connection: close"));
+    house.pass(PARTING / 2);
+    assert!(server.has_ended(), "our direction ends with the response");
+    assert_eq!(house.world.connections_to(ServerId(0)), 1, "the server has not ended its own");
+    house.world.set_weather(None);
+    house.pass(PARTING + Duration::from_millis(10));
+    assert_eq!(house.world.connections_to(ServerId(0)), 0);
+}
