@@ -195,11 +195,32 @@ habits! {
     ends,
 }
 
+impl Habits {
+    /// What rarely comes together by itself: large bodies from slow clients, and a disk that fails;
+    /// interim responses to clients that do not read; requests behind an event stream.
+    fn take_up(&mut self, theme: usize) {
+        match theme {
+            1 => {
+                (self.bodies, self.huge, self.disk, self.dribbles) = (200, 128, 64, 40);
+                (self.chunks, self.drops, self.deserts) = (80, 32, 8);
+            }
+            2 => {
+                (self.interim, self.stalls, self.early, self.bodies) = (100, 100, 32, 128);
+                (self.dribbles, self.half_closes, self.leaves) = (64, 32, 32);
+            }
+            3 => (self.events, self.pipelines, self.half_closes) = (100, 60, 20),
+            _ => {}
+        }
+    }
+}
+
 impl Setting {
     /// The settings of one run.
     pub fn draw(dice: &mut Dice) -> Self {
         let share = dice.pick(&[0, 10, 40, 90, 150]);
-        let habits = Habits::draw(dice, share);
+        let mut habits = Habits::draw(dice, share);
+        let theme = dice.weighted(&[10, 2, 2, 1]);
+        habits.take_up(theme);
         let workers = dice.pick(&[1, 2, 1, 3, 4]);
         let buffer_bytes = dice.pick(&[2048, 2048, 512, 4096]);
         let buffers = dice.pick(&[256, 64, 8, 9, 12, 16, 24, 40]);
