@@ -7,8 +7,7 @@ use crate::run::{Runner, cargo};
 use crate::tally::Tally;
 
 /// How its program is run: built with a profile of its own, every check on.
-const RUN: [&str; 9] =
-    ["run", "--quiet", "--profile", "sim", "--package", "sim", "--bin", "sim", "--"];
+const RUN: [&str; 8] = ["run", "--quiet", "--profile", "sim", "--package", "sim", "--bin", "sim"];
 
 /// For how many minutes fresh seeds are played in a test.
 const MINUTES: &str = "1";
@@ -16,7 +15,11 @@ const MINUTES: &str = "1";
 /// Hands these arguments to it.
 pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
     let mut command = cargo(&RUN);
-    let status = command.args(arguments).current_dir(runner.path(".")).status();
+    if arguments.iter().any(|argument| argument == "--coverage") {
+        // What meets what is counted in a build of its own.
+        command.args(["--features", "coverage"]);
+    }
+    let status = command.arg("--").args(arguments).current_dir(runner.path(".")).status();
     match status.ok().and_then(|status| status.code()) {
         Some(0) => ExitCode::SUCCESS,
         Some(2) => ExitCode::from(2),
@@ -30,7 +33,7 @@ pub(crate) fn check(runner: &Runner, tally: &mut Tally) {
     let built = runner.run(&mut cargo(&["build", "--profile", "sim", "--package", "sim"]), limit);
     let held = built.held && {
         let mut command = cargo(&RUN);
-        runner.run(command.args(["--minutes", MINUTES]), limit).held
+        runner.run(command.args(["--", "--minutes", MINUTES]), limit).held
     };
     tally.step("sim", held);
 }

@@ -12,7 +12,7 @@ use crate::dice::{Dice, Origin};
 /// Probes of each group at the end.
 const PROBES: u32 = 2;
 
-impl Run<'_> {
+impl Run {
     /// From here on everybody behaves.
     pub(super) fn calm_down(&mut self) {
         let now = self.stage.now();

@@ -9,7 +9,7 @@ use crate::disk::DiskMode;
 use crate::net::ServerMode;
 use base::id::ServerId;
 
-impl Run<'_> {
+impl Run {
     pub(super) fn happen(&mut self) {
         let now = self.stage.now();
         let begun = self.stage.book.len();

@@ -67,11 +67,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(
-        origin: &Origin,
-        recorder: Option<&Recorder>,
-        traced: bool,
-    ) -> Self {
+    pub(super) fn new(origin: &Origin, recorder: Option<&Recorder>, traced: bool) -> Self {
         let dice = |lane| Dice::new(origin, lane, recorder);
         let setting = Setting::draw(&mut dice(SETTING));
         let world = world(&setting, dice(WEATHER));

@@ -157,7 +157,9 @@ impl Session {
         if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
             return Ok(());
         }
-        let Some(number) = self.last.filter(|_| self.has_nothing_under_way()) else { return Ok(()) };
+        let Some(number) = self.last.filter(|_| self.has_nothing_under_way()) else {
+            return Ok(());
+        };
         let reply = stage.book.get(number).reply();
         if reply.is_none_or(|reply| reply.trouble != Trouble::None) {
             return Ok(());
