@@ -52,7 +52,7 @@ pub use stage::Violation;
 pub use tally::Tally;
 
 /// What is wanted beside the verdict.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Wishes<'w> {
     /// Everything that happens is written to standard output.
     pub trace: bool,

@@ -25,6 +25,7 @@ pub(super) struct Server {
 
 /// One connection, from the server's side.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Session {
     pub(super) server: ServerId,
     group: usize,

@@ -247,7 +247,7 @@ impl Setting {
             queue_length: dice.pick(&[64, 64, 8, 2, 1]),
             exchange_memory,
             spool: spool(dice),
-            disk_room: dice.pick(&[16, 16, 1, 3]) as usize,
+            disk_room: dice.pick(&[16, 16, 1, 3]),
             max_head,
             max_body: u64::from(dice.pick(&[1_u32 << 20, 100_000, 5000])),
             persistent: !dice.chance(40),

@@ -12,12 +12,12 @@ use clap::Parser;
 use sim::coverage;
 use sim::dice::Origin;
 use sim::judge::{Failure, Violation, Wishes, judge};
-
 use worker::coverage::Coverage;
 
 use search::{Found, Search, Until};
 
 /// Real workers in a simulated world, and checkers that forgive nothing.
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 #[derive(Debug, Parser)]
 #[command(name = "sim")]
 struct Arguments {
