@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::id::ConnectionId;
 use base::limits;
 use driver::Driver;
 use exchange::{Exchange, Lease, Phase, State};
@@ -31,6 +32,7 @@ impl<D: Driver> Worker<D> {
             can_finish(exchange).map_err(told)?;
             self.is_read_at_once(exchange).map_err(told)?;
         }
+        self.permits_are_used()?;
         self.attempts_end()?;
         self.somebody_yields()?;
         self.bounds_hold()?;
@@ -53,6 +55,16 @@ impl<D: Driver> Worker<D> {
         }
         let behind = exchange.deliverable(&self.pool).map_or(0, |unsent| unsent.left());
         if behind > self.response_memory / 2 { Ok(()) } else { Err("stalled without need (law 4)") }
+    }
+
+    /// Whatever holds a permit is a connection, or was one of which the last word is awaited (law 6).
+    fn permits_are_used(&self) -> Result<(), String> {
+        let there = |id| self.upstreams.iter().any(|(other, _)| other == id);
+        let mut held = (0..self.bus.capacity()).map(ConnectionId);
+        match held.find(|&id| self.bus.server_of(id).is_some() && !there(id)) {
+            Some(id) => Err(format!("connection {} is none, and holds a permit (law 6)", id.0)),
+            None => Ok(()),
+        }
     }
 
     /// An attempt to connect has an end (law 6).
