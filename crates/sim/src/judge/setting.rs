@@ -202,13 +202,17 @@ impl Habits {
         match theme {
             1 => {
                 (self.bodies, self.huge, self.disk, self.dribbles) = (200, 128, 64, 40);
-                (self.chunks, self.drops, self.deserts) = (80, 32, 8);
+                (self.chunks, self.drops, self.deserts, self.leaves) = (80, 32, 48, 32);
             }
             2 => {
                 (self.interim, self.stalls, self.early, self.bodies) = (100, 100, 32, 128);
                 (self.dribbles, self.half_closes, self.leaves) = (64, 32, 32);
+                (self.silent, self.breaks, self.slow) = (32, 16, 32);
             }
-            3 => (self.events, self.pipelines, self.half_closes) = (100, 60, 20),
+            3 => {
+                (self.events, self.pipelines) = (100, 120);
+                (self.half_closes, self.leaves) = (20, 64);
+            }
             _ => {}
         }
     }

@@ -52,6 +52,7 @@ pub const fn cell(event: Event, state: State) -> Cell {
 const OF_A_CLIENT: &str = "a client's event concerns no connection to a server";
 const OF_A_SERVER: &str = "a server's event concerns only its connection and who leased it";
 const OF_AN_EXCHANGE: &str = "it concerns exchanges only";
+const READ_BACK: &str = "the server has the request: all of it was written, and read back";
 const LAST_WORD: &str = "a record outlives every word about it but the last (law 9)";
 
 #[expect(clippy::match_same_arms, reason = "a table: one line per cause, in order")]
@@ -188,6 +189,7 @@ const fn exchange_meets(event: Event, state: State) -> Cell {
         (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Arriving)) => {
             Never("a head is never in the spool")
         }
+        (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Pending)) => Never(READ_BACK),
         (E::DiskRead, Exchange(P::Collecting)) => Never("what is collected is not read back"),
         (_, _) => Happens,
     }
@@ -196,6 +198,7 @@ const fn exchange_meets(event: Event, state: State) -> Cell {
 const fn goes_wrong(mishap: Mishap, state: State) -> Cell {
     let Exchange(phase) = state else { return Never(OF_AN_EXCHANGE) };
     match (mishap, phase) {
+        (Mishap::SpoolBroke, P::Pending) => Never(READ_BACK),
         (Mishap::ClientEnded, P::Arriving | P::Collecting) => Happens,
         (Mishap::ClientEnded, _) => Never("nobody listens once the request is whole"),
         (Mishap::SpoolFull, P::Draining | P::Delivering) => {
