@@ -151,4 +151,14 @@ mod tests {
         pool.release_shared(shared);
         pool.release_shared(again);
     }
+
+    #[cfg(debug_assertions)]
+    #[test]
+    #[should_panic(expected = "a share was dropped")]
+    fn a_share_dropped_is_found() {
+        let mut pool = pool(4);
+        let mut chain = Chain::new();
+        pool.append(&mut chain, b"ab", Rank::Send).unwrap();
+        drop(pool.share(chain));
+    }
 }
