@@ -347,6 +347,11 @@ impl Driver for MemoryDriver {
 
     fn next(&mut self) -> Option<Completion> {
         self.net(|net, worker| {
+            // Arrivals are told at once: they were let in for the places that were free.
+            let arrives = net.stations[worker].has_arrivals();
+            if !arrives && net.weather.as_mut().is_some_and(Weather::holds_back) {
+                return None;
+            }
             let completion = net.stations[worker].next()?;
             net.note(|| format!("worker {worker}: {completion:?}"));
             Some(completion)

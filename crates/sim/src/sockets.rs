@@ -237,6 +237,11 @@ impl Station {
         }
     }
 
+    /// Whether it has to tell of new clients.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        self.notes.iter().any(|note| matches!(note, Note::Accepted { .. }))
+    }
+
     /// The next completion.
     pub(crate) fn next(&mut self) -> Option<Completion> {
         loop {

@@ -9,7 +9,7 @@ pub struct Weather {
     /// What decides.
     pub dice: Dice,
     /// In how many of 256 cases something that happened is not noticed by a poll, but by a later
-    /// one.
+    /// one; or, four times less often, noticed and told after a later one.
     pub late: u32,
     /// Whether sockets are looked at in any order, not in that in which something happened there.
     pub shuffled: bool,
@@ -25,6 +25,11 @@ impl Weather {
     /// Whether what happened at a socket waits for a later poll.
     pub(crate) fn is_late(&mut self) -> bool {
         self.dice.chance(self.late)
+    }
+
+    /// Whether the next completion waits for a later poll, and those behind it.
+    pub(crate) fn holds_back(&mut self) -> bool {
+        self.late > 0 && self.dice.chance(self.late / 4)
     }
 
     /// Which of `count` sockets is looked at next.

@@ -42,6 +42,10 @@ pub(super) struct Session {
     last: Option<u32>,
     /// It closes when everything is written; or then, if nothing comes before.
     closes: bool,
+    /// Where a response begins of which more comes than it tells, and whether all of that was said
+    /// at once.
+    too_much: Option<u64>,
+    spent: bool,
     drops: Option<Instant>,
     /// In how many of 256 cases it ends a connection that it kept.
     fickle: u32,
@@ -83,6 +87,8 @@ impl Server {
             answers: None,
             last: None,
             closes: false,
+            too_much: None,
+            spent: false,
             drops: None,
             fickle: setting.habits.drops,
             stays: dice.chance(setting.habits.stays),
@@ -135,6 +141,13 @@ impl Session {
         let wrote = self.outbox.write(&self.peer, pace, now);
         if self.outbox.written() > before {
             self.touches(stage);
+        }
+        if let Some(start) = self.too_much
+            && before <= start
+            && wrote == Wrote::All
+        {
+            // It was all there when the response was: nobody can have missed it.
+            self.spent = true;
         }
         match wrote {
             Wrote::Until(moment) => again = earlier(again, Some(moment)),
@@ -295,6 +308,10 @@ impl Session {
         if self.closes {
             return wrong("request", format!("request {number} on a connection that is closed"));
         }
+        if self.spent {
+            let text = format!("request {number} where more was said than was asked for");
+            return wrong("request", text);
+        }
         let record = stage.book.get(number);
         if record.group != self.group {
             return wrong("request", format!("request {number} reaches another group"));
@@ -349,11 +366,13 @@ impl Session {
             .world
             .note(|| format!("session {}: answers {number}: {trouble:?}", self.peer.number()));
         self.answers = Some(number);
+        let start = self.outbox.end();
         self.closes |= reply.write(ask, number, attempt, &mut self.outbox);
         self.streams |= reply.is_stream();
         let fails = !matches!(trouble, Trouble::None | Trouble::TooMuch(_) | Trouble::Silent);
         let speaks_out_of_turn = matches!(trouble, Trouble::TooMuch(_));
         record.failed |= fails;
+        self.too_much = speaks_out_of_turn.then_some(start);
         if speaks_out_of_turn {
             stage.dropped[self.group] = Some(stage.now());
         }
