@@ -237,6 +237,11 @@ impl Station {
         }
     }
 
+    /// Whether the end of this socket's peer would be told.
+    pub(crate) fn awaits_end(&mut self, socket: Socket) -> bool {
+        self.get(socket).is_some_and(|(entry, _)| entry.awaits_end || entry.armed)
+    }
+
     /// Whether it has to tell of new clients.
     pub(crate) fn has_arrivals(&self) -> bool {
         self.notes.iter().any(|note| matches!(note, Note::Accepted { .. }))

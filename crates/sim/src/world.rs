@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base::id::{ListenerId, ServerId};
 use base::time::Instant;
-use driver::AcceptFault;
+use driver::{AcceptFault, Socket};
 
 use crate::disk::{Disk, DiskMode};
 use crate::memory::MemoryDriver;
@@ -128,6 +128,11 @@ impl World {
     /// told.
     pub fn set_disk_room(&self, errands: usize) {
         self.0.borrow_mut().disk.set_room(errands);
+    }
+
+    /// Whether the end of this socket's peer would be told.
+    pub fn awaits_end(&self, worker: usize, socket: Socket) -> bool {
+        self.0.borrow_mut().stations[worker].awaits_end(socket)
     }
 
     /// Errands of a worker that are not done, or whose bytes were not taken.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::id::ConnectionId;
 use base::limits;
-use driver::Driver;
+use driver::{Driver, Socket};
 use exchange::{Exchange, Lease, Phase, State};
 use pool::Chain;
 
@@ -43,6 +43,13 @@ impl<D: Driver> Worker<D> {
     /// Exchanges that wait until the disk has done an errand.
     pub fn waits_for_disk(&self) -> usize {
         self.spool.as_ref().map_or(0, Spool::waiting)
+    }
+
+    /// The sockets of clients whose event streams run: of each the end is awaited.
+    pub fn stream_clients(&self) -> impl Iterator<Item = Socket> {
+        let streams =
+            self.exchanges.iter().filter(|(_, it)| it.lease().is_some_and(|it| it.pinned));
+        streams.filter_map(|(_, exchange)| Some(self.clients.get(exchange.client)?.socket))
     }
 
     /// A lease is never held while its client dawdles: the response is read until as much as may be

@@ -74,6 +74,7 @@ impl Checks {
     fn audit(&self, stage: &Stage, house: &House, sessions: &[Option<Session>]) -> Verdict {
         duties::spool(house)?;
         duties::disk(house, &stage.world)?;
+        duties::streams(house, &stage.world)?;
         let mut held = vec![bus::Held::default(); self.servers.len()];
         for worker in 0..house.len() {
             for (sum, held) in held.iter_mut().zip(house.audit(worker)?) {

@@ -71,6 +71,17 @@ pub(super) fn disk(house: &House, world: &World) -> Verdict {
     Ok(())
 }
 
+/// Whoever leaves an event stream is noticed.
+pub(super) fn streams(house: &House, world: &World) -> Verdict {
+    for worker in 0..house.len() {
+        if house.stream_clients(worker).any(|socket| !world.awaits_end(worker, socket)) {
+            let text = format!("worker {worker}: nobody hears a stream's client leave");
+            return wrong("stream", text);
+        }
+    }
+    Ok(())
+}
+
 /// What all addresses have in the spool is what is there.
 pub(super) fn spool(house: &House) -> Verdict {
     match house.spool.as_ref().map_or(Ok(()), |spool| spool.audit()) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, ServerConfig, Shared};
-use driver::Driver;
+use driver::{Driver, Socket};
 use exchange::ErrorPages;
 use pool::PoolConfig;
 use worker::coverage::Coverage;
@@ -95,6 +95,11 @@ impl House {
     pub(super) fn audit(&self, number: usize) -> Verdict<Vec<bus::Held>> {
         let Some(worker) = &self.workers[number] else { return Ok(Vec::new()) };
         worker.audit().or_else(|text| wrong("audit", format!("worker {number}: {text}")))
+    }
+
+    /// The sockets of a worker's clients whose event streams run.
+    pub(super) fn stream_clients(&self, number: usize) -> impl Iterator<Item = Socket> {
+        self.workers[number].iter().flat_map(Worker::stream_clients)
     }
 
     /// Exchanges of a worker that wait until the disk has done an errand.
