@@ -152,7 +152,8 @@ fn holds_no_empty_buffer(exchange: &Exchange) -> Result<(), &'static str> {
     let empty = |chain: &Chain| matches!((chain.buffers(), chain.len()), (1.., 0));
     let holds = match &exchange.state {
         State::Leased { lease, request, reply, .. } => {
-            empty(&reply.early) || (!lease.kept && empty(request))
+            let arrives = exchange.upload.is_some();
+            empty(&reply.early) || (!lease.kept && !arrives && empty(request))
         }
         State::Pending { reply, .. } => empty(&reply.early),
         State::Draining { output, .. } | State::Delivering { output } => empty(output),

@@ -5,7 +5,7 @@ use base::id::ServerId;
 use exchange::{Phase, Refusal};
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
-use super::book::{Fate, What};
+use super::book::Fate;
 use super::duties;
 use super::house::House;
 use super::server::Session;
@@ -315,7 +315,7 @@ fn no_lease_too_long(
 /// What must not be sent twice was not.
 fn at_most_once(stage: &Stage) -> Verdict {
     let asked = stage.book.records.iter().filter(|record| {
-        let What::Asked(ask, _) = &record.what else { return false };
+        let Some(ask) = record.ask() else { return false };
         matches!(ask.method, super::ask::Method::Post | super::ask::Method::Patch)
             && record.began.is_some()
     });

@@ -207,7 +207,7 @@ impl Habits {
             2 => {
                 (self.interim, self.stalls, self.early, self.bodies) = (100, 100, 32, 128);
                 (self.dribbles, self.half_closes, self.leaves) = (64, 32, 32);
-                (self.silent, self.breaks, self.slow) = (32, 16, 32);
+                (self.silent, self.breaks, self.slow, self.stalls) = (32, 48, 32, 200);
             }
             3 => {
                 (self.events, self.pipelines) = (100, 120);
@@ -262,7 +262,8 @@ impl Setting {
             access: dice.pick(&[None, Some(64 << 10), Some(2048), Some(600)]),
             policy: policy(dice),
             mailbox: dice.pick(&[64, 8, 2, 1]),
-            pipe_bytes: dice.pick(&[64 << 10, 8192, 1500, 300]),
+            // Hints do not wait in large pipes.
+            pipe_bytes: if theme == 2 { 300 } else { dice.pick(&[64 << 10, 8192, 1500, 300]) },
             segments,
             late: dice.pick(&[0, 0, 20, 128]),
             shuffled: dice.chance(128),
