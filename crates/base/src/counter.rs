@@ -3,7 +3,7 @@
 //! A worker is the only writer of its counters, so adding is a plain load and store: no locked
 //! instruction on the data path. Components own their counters; the top floor collects them.
 
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 
 /// A figure that only grows, or, written with [`Counter::set`], a figure as it stands.
@@ -12,7 +12,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// Zero.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self(AtomicU64::new(0))
     }
 

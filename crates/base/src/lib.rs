@@ -2,12 +2,13 @@
 //!
 //! Bounds ([`limits`]), time that is passed in ([`time`]), handles ([`id`]), fixed tables
 //! ([`slab`]), queues threaded through those tables ([`fifo`]) and counters that one thread
-//! writes and others read ([`counter`]), numbers that nobody can foresee ([`mix`]).
+//! writes and others read ([`counter`]), numbers that nobody can foresee ([`mix`]), what threads
+//! share ([`sync`]).
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, loom, shuttle))]
 extern crate std;
 
 pub mod counter;
@@ -15,5 +16,8 @@ pub mod fifo;
 pub mod id;
 pub mod limits;
 pub mod mix;
+#[cfg(all(test, loom))]
+mod models;
 pub mod slab;
+pub mod sync;
 pub mod time;

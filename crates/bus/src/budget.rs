@@ -4,7 +4,7 @@
 //! failing. So the retries of all workers within a window may be a share of the requests in it,
 //! plus a few a second, so that quiet groups may retry at all.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use base::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
 use base::limits::{RETRY_FLOOR, RETRY_WINDOW_SECONDS};
 use base::time::Instant;
@@ -27,20 +27,20 @@ impl Window {
     }
 
     /// One more now; others may count at the same time.
-    fn count(&self, second: u64) {
+    pub(crate) fn count(&self, second: u64) {
         let more = |word| Some(one_more(word, second));
         // It never refuses.
         let _ = self.slot(second).fetch_update(SeqCst, SeqCst, more);
     }
 
     /// Takes back what was counted in that second, unless its slot is another's by now.
-    fn take_back(&self, second: u64) {
+    pub(crate) fn take_back(&self, second: u64) {
         let less = |word: u64| (word >> 32 == second && word & COUNT > 0).then_some(word - 1);
         let _ = self.slot(second).fetch_update(SeqCst, SeqCst, less);
     }
 
     /// All counts of the window that ends now.
-    fn sum(&self, second: u64) -> u64 {
+    pub(crate) fn sum(&self, second: u64) -> u64 {
         let young = |word: &u64| second.saturating_sub(word >> 32) < SLOTS as u64;
         self.0.iter().map(|slot| slot.load(SeqCst)).filter(young).map(|word| word & COUNT).sum()
     }

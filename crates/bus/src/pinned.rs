@@ -6,7 +6,7 @@
 
 use alloc::sync::Arc;
 use core::mem;
-use core::sync::atomic::Ordering::SeqCst;
+use base::sync::atomic::Ordering::SeqCst;
 
 use base::id::{ConnectionId, ServerId};
 
@@ -25,7 +25,7 @@ impl Shared {
     }
 
     /// Takes a permit for one pinned connection.
-    fn pinned_permit(self: &Arc<Self>, server: ServerId) -> Option<Permit> {
+    pub(crate) fn pinned_permit(self: &Arc<Self>, server: ServerId) -> Option<Permit> {
         let entry = self.server_entry(server);
         let more = |pinned| (pinned < entry.pinned_bound).then_some(pinned + 1);
         entry.pinned.fetch_update(SeqCst, SeqCst, more).ok()?;

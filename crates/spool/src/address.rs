@@ -2,7 +2,7 @@
 
 use alloc::boxed::Box;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use base::limits::SPOOL_ADDRESSES;
 use base::mix::mix;
@@ -11,6 +11,9 @@ use base::mix::mix;
 /// depends on a seed, so that nobody outside can tell who meets whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place(pub(crate) u32);
+
+/// How many places there are; a model makes each anew in every order of its threads.
+const PLACES: u32 = if cfg!(loom) { 4 } else { SPOOL_ADDRESSES };
 
 /// Extents held, by address.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub(crate) struct Addresses {
 
 impl Addresses {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { held: (0..SPOOL_ADDRESSES).map(|_| AtomicU32::new(0)).collect(), seed }
+        Self { held: (0..PLACES).map(|_| AtomicU32::new(0)).collect(), seed }
     }
 
     /// Where an address is counted; clients on Unix sockets are one address. Of an IPv6 address
@@ -36,7 +39,7 @@ impl Addresses {
             },
         };
         let spread = mix(mix(number ^ self.seed) ^ self.seed.rotate_left(32));
-        Place((spread % u64::from(SPOOL_ADDRESSES)).try_into().unwrap_or(0))
+        Place((spread % u64::from(PLACES)).try_into().unwrap_or(0))
     }
 
     /// Counts one extent more, unless that would be more than `most`.

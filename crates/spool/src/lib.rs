@@ -15,6 +15,8 @@ extern crate std;
 
 mod address;
 mod audit;
+#[cfg(all(test, loom))]
+mod models;
 mod reel;
 mod shared;
 mod store;

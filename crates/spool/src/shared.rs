@@ -3,10 +3,10 @@
 use alloc::sync::Arc;
 use core::fmt;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use base::limits::SPOOL_EXTENT;
-use crossbeam_queue::ArrayQueue;
+use base::sync::ArrayQueue;
 
 use crate::address::{Addresses, Place};
 

@@ -8,7 +8,7 @@
 //! before they look again, and whoever frees a place looks who waits after it counted: so a
 //! place is never free while a worker waits for one unwoken.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use base::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use base::id::WorkerId;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base::id::{ServerId, WorkerId};
 use bus::Travelling;
-use crossbeam_queue::ArrayQueue;
+use base::sync::ArrayQueue;
 use driver::Wake;
 
 use crate::crowd::Crowd;

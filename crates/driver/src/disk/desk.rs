@@ -1,10 +1,13 @@
 //! What a worker's driver has of the spool's disk.
 
 use std::sync::Arc;
+#[cfg(not(any(loom, shuttle)))]
 use std::thread::Thread;
 
+#[cfg(any(loom, shuttle))]
+use base::sync::thread::Thread;
 use base::limits::{RECEIVE_BUFFERS, SPOOL_ERRANDS, SPOOL_EXTENT};
-use crossbeam_queue::ArrayQueue;
+use base::sync::ArrayQueue;
 use pool::{Chain, Cursor, Fill, Pool, Promise, Rank};
 use spool::Piece;
 

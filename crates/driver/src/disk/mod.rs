@@ -15,6 +15,8 @@ mod desk;
 mod file;
 mod thread;
 
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(test)]
 mod tests;
 

@@ -4,11 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use base::sync::atomic::{AtomicBool, Ordering};
+#[cfg(not(any(loom, shuttle)))]
 use std::thread::{self, Thread};
 
 use base::limits::SPOOL_ERRANDS;
-use crossbeam_queue::ArrayQueue;
+#[cfg(any(loom, shuttle))]
+use base::sync::thread::{self, Thread};
+use base::sync::ArrayQueue;
 use spool::Piece;
 
 use super::file::SpoolFile;

@@ -45,6 +45,8 @@ use newcomers::Newcomers;
 use notes::{Note, Notes};
 
 pub(crate) use table::{Entry, Flags, SOCKETS_MAX, Table};
+#[cfg(all(test, loom))]
+pub(crate) use wake::Call;
 pub use wake::Waker;
 pub(crate) use watcher::{Told, Watcher};
 

@@ -1,7 +1,7 @@
 //! Waking a driver from other threads.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use base::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::write;
@@ -14,7 +14,7 @@ use crate::Wake;
 pub struct Waker {
     /// An event descriptor, written to at most once between two wakings.
     descriptor: OwnedFd,
-    pending: AtomicBool,
+    call: Call,
 }
 
 impl Waker {
@@ -24,7 +24,7 @@ impl Waker {
     /// When no descriptor is left, or no memory.
     pub fn new() -> std::io::Result<Self> {
         let descriptor = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { descriptor, pending: AtomicBool::new(false) })
+        Ok(Self { descriptor, call: Call::default() })
     }
 
     /// What epoll watches, edge-triggered: each write is an edge, so nobody has to read it, and
@@ -36,15 +36,31 @@ impl Waker {
 
     /// The driver woke. What others did before they called [`Wake::wake`] can be seen from here.
     pub(crate) fn woken(&self) {
-        self.pending.swap(false, Ordering::AcqRel);
+        self.call.answer();
     }
 }
 
 impl Wake for Waker {
     fn wake(&self) {
-        if !self.pending.swap(true, Ordering::AcqRel) {
+        if self.call.make() {
             let written = write(&self.descriptor, &1u64.to_ne_bytes());
             debug_assert_eq!(written, Ok(8));
         }
+    }
+}
+
+/// A call that was made and not answered, so that many at once ring once.
+#[derive(Debug, Default)]
+pub(crate) struct Call(AtomicBool);
+
+impl Call {
+    /// True for the first one since the last answer: it must ring.
+    pub(crate) fn make(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+
+    /// It is heard: the next one rings again. What was done before a call can be seen from here.
+    pub(crate) fn answer(&self) {
+        self.0.swap(false, Ordering::AcqRel);
     }
 }

@@ -1,0 +1,87 @@
+//! Letters: none is lost, and one that finds the mailbox full loses nothing, as its worker is
+//! woken and looks at everything anew.
+
+use std::sync::Arc;
+
+use base::id::WorkerId;
+use base::sync::atomic::{
+    AtomicBool, AtomicU32,
+    Ordering::{AcqRel, Relaxed},
+};
+use base::sync::explore::Explore;
+use base::sync::thread;
+use driver::Wake;
+
+use crate::office::{Letter, Office};
+
+/// As the drivers' wakers are: many calls ring once, until they are answered.
+#[derive(Default)]
+struct Bell {
+    called: AtomicBool,
+    rung: AtomicU32,
+}
+
+impl Wake for Bell {
+    fn wake(&self) {
+        if !self.called.swap(true, AcqRel) {
+            self.rung.fetch_add(1, AcqRel);
+        }
+    }
+}
+
+impl Bell {
+    /// Whether it rang since it was heard last.
+    fn is_heard(&self) -> bool {
+        let rang = self.rung.swap(0, AcqRel) > 0;
+        if rang {
+            self.called.swap(false, AcqRel);
+        }
+        rang
+    }
+}
+
+/// Two workers free something and tell a third, whose mailbox has room for one letter. `looks`:
+/// it looks at everything anew when it wakes, not just at its letters.
+fn tell(looks: bool) {
+    Explore { preemptions: Some(2) }.run(move || {
+        let bell = Arc::new(Bell::default());
+        let waker: Arc<dyn Wake> = bell.clone();
+        let office: Arc<Office<()>> = Office::new(vec![waker], 1, 1, 0);
+        let freed = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
+        let senders = [0, 1].map(|number: usize| {
+            let (office, freed) = (Arc::clone(&office), Arc::clone(&freed));
+            thread::spawn(move || {
+                freed[number].fetch_add(1, Relaxed);
+                let _ = office.post(WorkerId(0), Letter::Nudge);
+            })
+        });
+        let mut seen = 0;
+        let mut wake = || {
+            let mut letters = 0;
+            while office.collect(WorkerId(0)).is_some() {
+                letters += 1;
+            }
+            let free: u32 = freed.iter().map(|freed| freed.swap(0, Relaxed)).sum();
+            seen += if looks { free } else { letters };
+        };
+        if bell.is_heard() {
+            wake();
+        }
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        while bell.is_heard() {
+            wake();
+        }
+        assert_eq!(seen, 2, "something is free, and nobody is told");
+    });
+}
+
+#[test]
+fn what_was_freed_is_seen_even_if_the_mailbox_was_full() {
+    tell(true);
+}
+
+#[test]
+#[should_panic(expected = "nobody is told")]
+fn counting_letters_would_miss_some() {
+    tell(false);
+}
