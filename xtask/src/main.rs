@@ -7,9 +7,12 @@ mod deny;
 mod house;
 mod install;
 mod lint;
+mod models;
 mod planted;
 mod run;
+mod sanitize;
 mod sim;
+mod soak;
 mod tally;
 mod tests;
 
@@ -24,12 +27,14 @@ usage: cargo xtask test [--no-install] [--only FILTER]
        cargo xtask bench profile --row ROW
        cargo xtask sim [--seed S | --tape FILE | --seeds N | --minutes M] [--coverage] ...
        cargo xtask planted [NAME ...] [--seeds N] [--list]
+       cargo xtask sanitize
+       cargo xtask soak [--minutes N] [--seed S] [--io epoll|uring]
 
   test          install what the tests need, then lints, unit and property tests, the layering
                 test and the black-box tests of the release binary; ends in `N passed, N failed`
   --no-install  skip installing: what is missing makes its step fail
   --only FILTER run only the steps, and of the black-box tests only the files, whose name
-                contains FILTER (steps: fmt, clippy, deny, house, unit, sim, build,
+                contains FILTER (steps: fmt, clippy, deny, house, unit, models, sim, build,
                 blackbox)
 
   bench         measure anteroom beside nginx and HAProxy and write the table into
@@ -37,14 +42,20 @@ usage: cargo xtask test [--no-install] [--only FILTER]
   bench profile count the system calls and instructions of a request
 
   sim           the judge: real workers in a simulated world (docs/simulation.md, `sim --help`)
-  planted       plant known bugs one after another, and have the simulator find each";
+  planted       plant known bugs one after another, and have the simulator find each
+  sanitize      the tests of the crates with unsafe code, and the worker's on the simulated driver,
+                under AddressSanitizer; first shows that it stops a planted fault
+  soak          the release binary under random faults for N minutes (default 10) on each driver;
+                whatever it held must be back where it began";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first().map(|(first, rest)| (&**first, rest)) {
         Some(("bench", rest)) => return bench::run(&Runner::new(root()), rest),
         Some(("planted", rest)) => return planted::run(&Runner::new(root()), rest),
+        Some(("sanitize", _)) => return sanitize::run(&Runner::new(root())),
         Some(("sim", rest)) => return sim::run(&Runner::new(root()), rest),
+        Some(("soak", rest)) => return soak::run(&Runner::new(root()), rest),
         _ => {}
     }
     match Plan::parse(&arguments) {
@@ -105,6 +116,9 @@ impl Plan {
         }
         if self.wants("sim") {
             sim::check(&runner, &mut tally);
+        }
+        if self.wants("models") {
+            models::run(&runner, &mut tally);
         }
         let files = blackbox::files(&runner, self.only.as_deref());
         if !files.is_empty() || self.wants("build") || self.wants("blackbox") {

@@ -1,0 +1,185 @@
+//! What the process holds when nothing is under way, and whether its figures agree.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::time::{Duration, Instant};
+
+use blackbox::metrics::Metrics;
+
+use crate::stage::Stage;
+
+/// How much more memory the process may have, apart from buffers that were never used before:
+/// what the allocator keeps, a page here and there.
+const SLACK_KIB: u64 = 1024;
+/// How long it may take until nothing is under way.
+const REST: Duration = Duration::from_secs(60);
+
+/// What it holds.
+pub(crate) struct Holdings {
+    pss_kib: u64,
+    rss_kib: u64,
+    threads: u64,
+    /// Descriptors by kind, those of idle connections to servers left out.
+    descriptors: BTreeMap<String, u64>,
+    idle: u64,
+    /// Most buffers that were ever in use: so much of the pools was ever touched.
+    buffers_touched_kib: u64,
+}
+
+impl Holdings {
+    /// Waits until nothing is under way, and takes stock. What should be 0 and is not, or does
+    /// not agree, is a violation.
+    pub(crate) fn at_rest(stage: &Stage, violations: &mut Vec<String>) -> Self {
+        let deadline = Instant::now() + REST;
+        let metrics = loop {
+            let metrics = stage.anteroom.metrics();
+            let left = under_way(&metrics);
+            if left.is_empty() {
+                break metrics;
+            }
+            if Instant::now() > deadline {
+                violations.push(format!("never at rest: {}", left.join(", ")));
+                break metrics;
+            }
+            blackbox::wait::pause(100);
+        };
+        violations.extend(disagreements(&metrics));
+        // The scrape's own connection goes, and the kernel's last words come.
+        blackbox::wait::pause(1500);
+        let metrics = stage.anteroom.metrics();
+        let idle = figure(&metrics, "anteroom_upstream_connections", &[("state", "idle")]);
+        blackbox::wait::pause(500);
+        let mut holdings = Self::of(stage.process_id());
+        holdings.idle = idle;
+        let sockets = holdings.descriptors.entry("socket".to_owned()).or_default();
+        *sockets = sockets.saturating_sub(idle);
+        let all = figure(&metrics, "anteroom_buffers", &[]);
+        let least = figure(&metrics, "anteroom_buffers_free_min", &[]);
+        let bytes = figure(&metrics, "anteroom_buffer_bytes", &[]);
+        holdings.buffers_touched_kib = (all - least) * bytes / 1024;
+        holdings
+    }
+
+    fn of(id: u32) -> Self {
+        let sizes = fs::read_to_string(format!("/proc/{id}/smaps_rollup")).unwrap_or_default();
+        let kib = |name: &str| {
+            let line = sizes.lines().find_map(|line| line.strip_prefix(name));
+            let word = line.and_then(|line| line.split_whitespace().next());
+            word.and_then(|word| word.parse().ok()).unwrap_or(0)
+        };
+        let mut descriptors = BTreeMap::new();
+        for entry in fs::read_dir(format!("/proc/{id}/fd")).into_iter().flatten().flatten() {
+            let Ok(target) = fs::read_link(entry.path()) else { continue };
+            let target = target.display().to_string();
+            let kind = match target.split_once(':') {
+                Some((kind, _)) if !kind.contains('/') => kind.to_owned(),
+                _ if target.contains("access.log") => "access log".to_owned(),
+                _ => target.split(" (deleted)").next().unwrap_or_default().to_owned(),
+            };
+            *descriptors.entry(kind).or_default() += 1;
+        }
+        let threads = fs::read_dir(format!("/proc/{id}/task")).map_or(0, Iterator::count) as u64;
+        let (pss_kib, rss_kib) = (kib("Pss:"), kib("Rss:"));
+        Self { pss_kib, rss_kib, threads, descriptors, idle: 0, buffers_touched_kib: 0 }
+    }
+
+    /// What is more than before.
+    pub(crate) fn against(&self, before: &Self) -> Vec<String> {
+        let mut found = Vec::new();
+        let touched = self.buffers_touched_kib.saturating_sub(before.buffers_touched_kib);
+        let allowed = before.pss_kib + touched + SLACK_KIB;
+        if self.pss_kib == 0 || self.pss_kib > allowed {
+            let (now, then) = (self.pss_kib, before.pss_kib);
+            found.push(format!("memory: {now} KiB for {then} before ({touched} newly touched)"));
+        }
+        if self.descriptors != before.descriptors {
+            let (now, then) = (&self.descriptors, &before.descriptors);
+            found.push(format!("descriptors: {now:?} for {then:?} before"));
+        }
+        if self.threads != before.threads {
+            found.push(format!("threads: {} for {} before", self.threads, before.threads));
+        }
+        found
+    }
+}
+
+impl fmt::Display for Holdings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PSS {} KiB, RSS {} KiB, {} threads, buffers touched {} KiB, {} idle connections, \
+             other descriptors {:?}",
+            self.pss_kib,
+            self.rss_kib,
+            self.threads,
+            self.buffers_touched_kib,
+            self.idle,
+            self.descriptors
+        )
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures count things"
+)]
+fn figure(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
+    metrics.sum(name, labels) as u64
+}
+
+/// Figures that are 0 when nothing is under way, and are not.
+fn under_way(metrics: &Metrics) -> Vec<String> {
+    let zero: [(&str, &[(&str, &str)]); 8] = [
+        ("anteroom_clients", &[]),
+        ("anteroom_buffers", &[("state", "used")]),
+        ("anteroom_buffers_promised", &[]),
+        ("anteroom_exchanges", &[]),
+        ("anteroom_spool_bytes", &[]),
+        ("anteroom_upstream_connections", &[("state", "leased")]),
+        ("anteroom_upstream_connections", &[("state", "pinned")]),
+        ("anteroom_upstream_connections", &[("state", "connecting")]),
+    ];
+    let mut left = Vec::new();
+    for (name, labels) in zero {
+        assert!(metrics.has(name, labels), "no figure {name}");
+        let figure = figure(metrics, name, labels);
+        if figure != 0 {
+            left.push(format!("{name}{labels:?} {figure}"));
+        }
+    }
+    left
+}
+
+/// Sums that must be equal at rest.
+fn disagreements(metrics: &Metrics) -> Vec<String> {
+    let sum = |name: &str| figure(metrics, name, &[]);
+    let mut found = Vec::new();
+    let (came, gone) = (sum("anteroom_clients_accepted_total"), sum("anteroom_clients_closed_total"));
+    if came != gone {
+        found.push(format!("{came} clients were accepted, {gone} closed, none is here"));
+    }
+    let (answered, timed) =
+        (sum("anteroom_requests_total"), sum("anteroom_request_seconds_count"));
+    // Those that found no buffer for their refusal are answered without being timed.
+    if timed > answered {
+        found.push(format!("{timed} requests were timed, {answered} answered"));
+    }
+    let refused = sum("anteroom_refusals_total");
+    if refused > answered + gone {
+        found.push(format!("{refused} refusals, {answered} answers"));
+    }
+    let (idle, bound) = (
+        figure(metrics, "anteroom_upstream_connections", &[("state", "idle")]),
+        sum("anteroom_upstream_connections_max"),
+    );
+    if idle > bound {
+        found.push(format!("{idle} idle connections where {bound} may be"));
+    }
+    let restarts = sum("anteroom_worker_restarts_total");
+    if restarts > 0 {
+        found.push(format!("{restarts} workers were started anew"));
+    }
+    found
+}

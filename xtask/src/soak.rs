@@ -1,0 +1,34 @@
+//! `cargo xtask soak`: builds the release binary and the soak, and lets it run.
+
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use crate::run::{Runner, cargo};
+use crate::tally::Tally;
+
+/// Runs it on both drivers, or on the one that is named.
+pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
+    let limit = Duration::from_mins(20);
+    let builds = [
+        ["build", "--release", "--package", "anteroom"],
+        ["build", "--package", "blackbox", "--bin=soak"],
+    ];
+    if !builds.iter().all(|build| runner.run(&mut cargo(build), limit).held) {
+        return ExitCode::FAILURE;
+    }
+    let named = arguments.iter().any(|word| word == "--io");
+    let drivers: &[&str] = if named { &[""] } else { &["epoll", "uring"] };
+    let mut tally = Tally::default();
+    for io in drivers {
+        let mut soak = Command::new(runner.target().join("debug/soak"));
+        soak.args(arguments);
+        if !io.is_empty() {
+            soak.args(["--io", io]);
+        }
+        let path = std::env::var("PATH").unwrap_or_default();
+        soak.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+        // It ends by itself; what it is told wrong it says at once.
+        tally.step(&format!("soak {io}"), runner.run(&mut soak, Duration::from_hours(24)).held);
+    }
+    tally.close()
+}
