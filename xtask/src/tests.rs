@@ -11,7 +11,7 @@ pub(crate) fn unit(runner: &Runner, tally: &mut Tally) {
     let workspace = ["test", "--workspace", "--exclude", "blackbox", "--no-fail-fast"];
     let done = runner.run(&mut cargo(&workspace), limit);
     tally.tests("unit", done.held, &done.output);
-    let harness = ["test", "--package", "blackbox", "--lib"];
+    let harness = ["test", "--package", "blackbox", "--lib", "--bins"];
     let done = runner.run(&mut cargo(&harness), limit);
     tally.tests("unit", done.held, &done.output);
 }

@@ -5,8 +5,8 @@
 //! that of the pinned one when it is really closed, or idle again.
 
 use alloc::sync::Arc;
-use core::mem;
 use base::sync::atomic::Ordering::SeqCst;
+use core::mem;
 
 use base::id::{ConnectionId, ServerId};
 

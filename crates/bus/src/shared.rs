@@ -7,8 +7,8 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use core::fmt;
 use base::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use core::fmt;
 
 use base::counter::Counter;
 use base::id::{GroupId, ServerId, WorkerId};

@@ -1,8 +1,8 @@
 //! How much of the spool each client address holds, over all workers.
 
 use alloc::boxed::Box;
-use core::net::IpAddr;
 use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use core::net::IpAddr;
 
 use base::limits::SPOOL_ADDRESSES;
 use base::mix::mix;

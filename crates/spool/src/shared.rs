@@ -1,9 +1,9 @@
 //! What the workers of a process share of the spool: the free extents, and the bounds.
 
 use alloc::sync::Arc;
+use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use core::fmt;
 use core::net::IpAddr;
-use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use base::limits::SPOOL_EXTENT;
 use base::sync::ArrayQueue;

@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::id::{ServerId, WorkerId};
-use bus::Travelling;
 use base::sync::ArrayQueue;
+use bus::Travelling;
 use driver::Wake;
 
 use crate::crowd::Crowd;

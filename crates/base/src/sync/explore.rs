@@ -60,6 +60,9 @@ impl Explore {
         shuttle::Runner::new(RandomScheduler::new(runs), config.clone()).run(model.clone());
         shuttle::Runner::new(PctScheduler::new(3, runs), config).run(model);
         let thread = std::thread::current();
-        std::eprintln!("model {}: {runs} random orders, {runs} of PCT", thread.name().unwrap_or("?"));
+        std::eprintln!(
+            "model {}: {runs} random orders, {runs} of PCT",
+            thread.name().unwrap_or("?")
+        );
     }
 }

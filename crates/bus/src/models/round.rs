@@ -64,10 +64,8 @@ fn correspond(mut workers: [After; 2], letters_arrive: bool) -> bool {
         // Who is told nothing sleeps.
         let [one, other] = workers;
         let again = |After { bus, leased, .. }| decide(bus, leased);
-        workers = [
-            if told[0] { again(one) } else { one },
-            if told[1] { again(other) } else { other },
-        ];
+        workers =
+            [if told[0] { again(one) } else { one }, if told[1] { again(other) } else { other }];
     }
     workers.iter().any(|worker| worker.leased)
 }

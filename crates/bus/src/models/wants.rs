@@ -25,10 +25,7 @@ fn want(since: u64, stuck: bool) -> Option<Want> {
 }
 
 /// Runs what two workers do at the same time; one of them must have seen the other.
-fn meet(
-    one: impl FnOnce() -> bool,
-    other: impl FnOnce() -> bool + Send + 'static,
-) {
+fn meet(one: impl FnOnce() -> bool, other: impl FnOnce() -> bool + Send + 'static) {
     let other = thread::spawn(other);
     let one = one();
     let other = other.join().unwrap();

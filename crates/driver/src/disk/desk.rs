@@ -4,10 +4,10 @@ use std::sync::Arc;
 #[cfg(not(any(loom, shuttle)))]
 use std::thread::Thread;
 
-#[cfg(any(loom, shuttle))]
-use base::sync::thread::Thread;
 use base::limits::{RECEIVE_BUFFERS, SPOOL_ERRANDS, SPOOL_EXTENT};
 use base::sync::ArrayQueue;
+#[cfg(any(loom, shuttle))]
+use base::sync::thread::Thread;
 use pool::{Chain, Cursor, Fill, Pool, Promise, Rank};
 use spool::Piece;
 

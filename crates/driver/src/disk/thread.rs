@@ -1,17 +1,17 @@
 //! The thread beside the data path that reads and writes the spool.
 
+use base::sync::atomic::{AtomicBool, Ordering};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use base::sync::atomic::{AtomicBool, Ordering};
 #[cfg(not(any(loom, shuttle)))]
 use std::thread::{self, Thread};
 
 use base::limits::SPOOL_ERRANDS;
+use base::sync::ArrayQueue;
 #[cfg(any(loom, shuttle))]
 use base::sync::thread::{self, Thread};
-use base::sync::ArrayQueue;
 use spool::Piece;
 
 use super::file::SpoolFile;

@@ -1,7 +1,7 @@
 //! Waking a driver from other threads.
 
-use std::os::fd::OwnedFd;
 use base::sync::atomic::{AtomicBool, Ordering};
+use std::os::fd::OwnedFd;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::write;

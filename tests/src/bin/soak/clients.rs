@@ -267,7 +267,7 @@ fn aborting(scene: &Scene, random: &mut Random) -> io::Result<()> {
     let cut = if random.once_in(2) { ask.bytes.len() } else { random.below(ask.bytes.len()) };
     client.try_send(&ask.bytes[..cut])?;
     if cut == ask.bytes.len() && random.once_in(2) {
-        let _ = client.reader().skip(random.below(200_000));
+        let _ = client.reader().skip(random.below(ask.body.len() / 2 + 1));
     }
     scene.right[Kind::Aborting as usize].fetch_add(1, Relaxed);
     if random.once_in(4) {
@@ -440,5 +440,56 @@ impl Crowd {
         }
         wrong.append(&mut self.scene.wrong.lock().unwrap_or_else(PoisonError::into_inner));
         (told, wrong)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blackbox::message::{Framing, Head};
+
+    fn scene(calm: bool) -> Scene {
+        let counts = || [const { AtomicU64::new(0) }; Kind::ALL.len()];
+        Scene {
+            own: String::new(),
+            python: String::new(),
+            stop: AtomicBool::new(false),
+            calm: Mutex::new(Arc::new(AtomicBool::new(calm))),
+            marks: AtomicU64::new(0),
+            right: counts(),
+            refused: counts(),
+            broken: counts(),
+            wrong: Mutex::default(),
+        }
+    }
+
+    fn answer(status: u16, mark: &str, body: &[u8]) -> Response {
+        let fields = vec![("x-mark".to_owned(), mark.to_owned())];
+        let head = Head { start: String::new(), fields };
+        Response { head, status, body: body.to_vec(), interim: vec![], framing: Framing::Length }
+    }
+
+    fn complaints(calm: bool, answered: impl Fn(&Ask) -> io::Result<Response>) -> usize {
+        let scene = scene(calm);
+        let ask = scene.get(100, &mut Random::new(1));
+        let _ = scene.check(&ask, answered(&ask));
+        scene.wrong.into_inner().unwrap().len()
+    }
+
+    #[test]
+    fn the_right_answer_is_right_and_every_other_is_found() {
+        assert_eq!(complaints(true, |ask| Ok(answer(200, &ask.mark, &ask.body))), 0);
+        assert_eq!(complaints(false, |ask| Ok(answer(200, "m9", &ask.body))), 1, "another's");
+        assert_eq!(complaints(false, |ask| Ok(answer(200, &ask.mark, &ask.body[1..]))), 1);
+        assert_eq!(complaints(false, |ask| Ok(answer(502, &ask.mark, b""))), 0);
+        assert_eq!(complaints(true, |ask| Ok(answer(502, &ask.mark, b""))), 1);
+        for (calm, kind, found) in [
+            (false, io::ErrorKind::UnexpectedEof, 0),
+            (true, io::ErrorKind::UnexpectedEof, 1),
+            (false, io::ErrorKind::WouldBlock, 1),
+            (false, io::ErrorKind::InvalidData, 1),
+        ] {
+            assert_eq!(complaints(calm, |_| Err(kind.into())), found, "{kind:?}");
+        }
     }
 }

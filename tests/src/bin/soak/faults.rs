@@ -107,8 +107,7 @@ impl Fault {
 /// A few hundred at once; each asks for something, some stay for the answer.
 fn rush(stage: &Stage, random: &mut Random) {
     let [address, _] = stage.addresses();
-    let mut all: Vec<Client> =
-        (0..300).filter_map(|_| Client::try_new(&address).ok()).collect();
+    let mut all: Vec<Client> = (0..300).filter_map(|_| Client::try_new(&address).ok()).collect();
     for client in &mut all {
         let length = random.length(20_000);
         let request = format!("GET /bytes/{length}/1 HTTP/1.1\r\nHost: soak\r\n\r\n");

@@ -120,11 +120,7 @@ impl fmt::Display for Holdings {
     }
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "figures count things"
-)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "figures count things")]
 fn figure(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.sum(name, labels) as u64
 }
@@ -156,12 +152,12 @@ fn under_way(metrics: &Metrics) -> Vec<String> {
 fn disagreements(metrics: &Metrics) -> Vec<String> {
     let sum = |name: &str| figure(metrics, name, &[]);
     let mut found = Vec::new();
-    let (came, gone) = (sum("anteroom_clients_accepted_total"), sum("anteroom_clients_closed_total"));
+    let (came, gone) =
+        (sum("anteroom_clients_accepted_total"), sum("anteroom_clients_closed_total"));
     if came != gone {
         found.push(format!("{came} clients were accepted, {gone} closed, none is here"));
     }
-    let (answered, timed) =
-        (sum("anteroom_requests_total"), sum("anteroom_request_seconds_count"));
+    let (answered, timed) = (sum("anteroom_requests_total"), sum("anteroom_request_seconds_count"));
     // Those that found no buffer for their refusal are answered without being timed.
     if timed > answered {
         found.push(format!("{timed} requests were timed, {answered} answered"));
@@ -182,4 +178,51 @@ fn disagreements(metrics: &Metrics) -> Vec<String> {
         found.push(format!("{restarts} workers were started anew"));
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holdings(pss_kib: u64, sockets: u64) -> Holdings {
+        let descriptors = BTreeMap::from([("socket".to_owned(), sockets)]);
+        let (rss_kib, threads, idle, buffers_touched_kib) = (pss_kib, 6, 0, 100);
+        Holdings { pss_kib, rss_kib, threads, descriptors, idle, buffers_touched_kib }
+    }
+
+    #[test]
+    fn what_is_more_than_before_is_found() {
+        let before = holdings(5000, 7);
+        assert!(holdings(5000 + SLACK_KIB, 7).against(&before).is_empty());
+        assert_eq!(holdings(5001 + SLACK_KIB, 7).against(&before).len(), 1);
+        assert_eq!(holdings(5000, 8).against(&before).len(), 1);
+        assert_eq!(holdings(0, 7).against(&before).len(), 1, "nothing was measured");
+        let more = Holdings { buffers_touched_kib: 612, ..holdings(5512 + SLACK_KIB, 7) };
+        assert!(more.against(&before).is_empty(), "buffers that were never used before");
+        assert_eq!(Holdings { threads: 7, ..holdings(5000, 7) }.against(&before).len(), 1);
+    }
+
+    #[test]
+    fn a_process_has_what_it_opens() {
+        let before = Holdings::of(std::process::id());
+        let _sockets = std::os::unix::net::UnixStream::pair().unwrap();
+        let now = Holdings::of(std::process::id());
+        let count = |of: &Holdings| of.descriptors.get("socket").copied().unwrap_or(0);
+        assert!(now.pss_kib > 0 && count(&now) >= count(&before) + 2);
+    }
+
+    #[test]
+    fn what_is_left_over_and_what_disagrees_is_found() {
+        let text = "anteroom_clients{state=\"parked\"} 1\nanteroom_buffers{state=\"used\"} 2\n\
+                    anteroom_buffers_promised 0\nanteroom_exchanges{state=\"ready\"} 0\n\
+                    anteroom_spool_bytes 65536\n\
+                    anteroom_upstream_connections{state=\"leased\"} 0\n\
+                    anteroom_upstream_connections{state=\"pinned\"} 0\n\
+                    anteroom_upstream_connections{state=\"connecting\"} 0\n";
+        assert_eq!(under_way(&Metrics::parse(text)).len(), 3);
+        let text = "anteroom_clients_accepted_total 5\nanteroom_clients_closed_total 4\n\
+                    anteroom_requests_total 3\nanteroom_request_seconds_count 4\n\
+                    anteroom_worker_restarts_total 1\n";
+        assert_eq!(disagreements(&Metrics::parse(text)).len(), 3);
+    }
 }

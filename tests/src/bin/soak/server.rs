@@ -72,7 +72,9 @@ fn converse(stream: std::net::TcpStream, mood: &Mood) -> io::Result<()> {
     stream.set_timeout(Duration::from_secs(3600))?;
     let writing = stream.try_clone()?;
     let born = mood.resets.load(SeqCst);
-    let mut random = Random::new(rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_nsec.unsigned_abs());
+    let mut random = Random::new(
+        rustix::time::clock_gettime(rustix::time::ClockId::Monotonic).tv_nsec.unsigned_abs(),
+    );
     let mut reader = Reader::new(stream.try_clone()?);
     while let Some(request) = reader.request()? {
         let fault_in = mood.fault_in.load(SeqCst) as usize;
@@ -94,7 +96,8 @@ fn answer(request: &Request, random: &mut Random, stream: &mut Stream) -> io::Re
     let body = body_of(request.target()).unwrap_or_else(|| request.body.clone());
     let mark = request.head.get("x-mark").unwrap_or_default();
     if random.once_in(3) {
-        let head = format!("HTTP/1.1 200 OK\r\nX-Mark: {mark}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let head =
+            format!("HTTP/1.1 200 OK\r\nX-Mark: {mark}\r\nTransfer-Encoding: chunked\r\n\r\n");
         stream.write_all(head.as_bytes())?;
         for piece in random.cut(&body, 5) {
             stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes())?;
@@ -134,6 +137,8 @@ fn misbehave(request: &Request, random: &mut Random, stream: &mut Stream) -> io:
             std::thread::sleep(Duration::from_millis(100 * random.below(60) as u64));
             Ok(())
         }
-        _ => stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+        _ => {
+            stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        }
     }
 }
