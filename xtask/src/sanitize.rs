@@ -1,5 +1,5 @@
-//! `cargo xtask sanitize`: the rooms with unsafe code under AddressSanitizer, whose runtime comes
-//! with the toolchain.
+//! `cargo xtask sanitize`: the rooms with unsafe code under an address sanitizer, whose runtime
+//! comes with the toolchain.
 
 use std::process::{Command, ExitCode};
 use std::time::Duration;

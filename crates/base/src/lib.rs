@@ -16,7 +16,8 @@ pub mod fifo;
 pub mod id;
 pub mod limits;
 pub mod mix;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 pub mod slab;
 pub mod sync;

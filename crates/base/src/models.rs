@@ -61,7 +61,9 @@ fn pass(written_before: bool) {
             Some(number)
         };
         let early = take();
-        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        for sender in senders {
+            sender.join().unwrap();
+        }
         let mut all: alloc::vec::Vec<usize> =
             early.into_iter().chain(core::iter::from_fn(take)).collect();
         all.sort_unstable();

@@ -39,7 +39,8 @@ mod handover;
 mod health;
 #[cfg(test)]
 mod model;
-#[cfg(all(test, any(loom, shuttle)))]
+#[cfg(test)]
+#[cfg(any(loom, shuttle))]
 mod models;
 mod others;
 mod pinned;

@@ -18,7 +18,7 @@ pub const MAX_SPACES: usize = RECEIVE_BUFFERS as usize + 1;
 /// Writable pieces of different buffers, in the order they are filled.
 pub(crate) type Spaces<'a> = ArrayVec<&'a mut [u8], MAX_SPACES>;
 
-/// Under AddressSanitizer (`cargo xtask sanitize`) as many bytes as a buffer has follow each one,
+/// Under the address sanitizer (`cargo xtask sanitize`) as many bytes as a buffer has follow each one,
 /// and whoever touches them is stopped.
 const GAP: u32 = if cfg!(asan) { 1 } else { 0 };
 

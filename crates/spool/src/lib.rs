@@ -15,7 +15,8 @@ extern crate std;
 
 mod address;
 mod audit;
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 mod reel;
 mod shared;

@@ -28,7 +28,8 @@ mod deliver;
 mod ending;
 mod laws;
 mod lease;
-#[cfg(all(test, any(loom, shuttle)))]
+#[cfg(test)]
+#[cfg(any(loom, shuttle))]
 mod models;
 mod office;
 mod orders;

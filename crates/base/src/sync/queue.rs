@@ -1,5 +1,6 @@
 //! The bounded queue of `crossbeam-queue`, step by step, on the tool's atomics: the same places
 //! and stamps, the same orders of memory.
+#![expect(clippy::disallowed_types, reason = "a cell that is checked: its lock is always free")]
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -24,7 +25,6 @@ struct Slot<T> {
     stamp: AtomicUsize,
     /// Whoever moved head or tail past it has it alone until the stamp says so: this lock is
     /// never waited for.
-    #[expect(clippy::disallowed_types, reason = "a cell that is checked: it is always free")]
     value: Mutex<Option<T>>,
 }
 

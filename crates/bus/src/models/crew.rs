@@ -225,7 +225,9 @@ fn crew(workers: u32, connections: &'static [u32], persistent: bool, silent: boo
             })
         })
         .collect();
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(world.now(), Instant(BEGIN), "somebody was told too late");
     // The letters that nobody read hold permits.
     drop(world);

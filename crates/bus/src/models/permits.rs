@@ -36,7 +36,9 @@ fn take_and_give_back<P: 'static>(
     };
     let rest: alloc::vec::Vec<_> = (1..threads).map(|_| thread::spawn(once.clone())).collect();
     once();
-    rest.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in rest {
+        thread.join().unwrap();
+    }
 }
 
 #[test]

@@ -20,8 +20,8 @@ const GROUP: GroupId = GroupId(0);
 const ONE: WorkerId = WorkerId(0);
 const OTHER: WorkerId = WorkerId(1);
 
-fn want(since: u64, stuck: bool) -> Option<Want> {
-    Some(Want { since: Instant(since), stuck })
+const fn want(since: u64, stuck: bool) -> Want {
+    Want { since: Instant(since), stuck }
 }
 
 /// Runs what two workers do at the same time; one of them must have seen the other.
@@ -39,7 +39,7 @@ fn a_permit_that_goes_back_meets_who_wants_one() {
         let last = shared.permit(SERVER);
         let theirs = Arc::clone(&shared);
         let wants = || {
-            shared.publish(GROUP, ONE, want(1, false));
+            shared.publish(GROUP, ONE, Some(want(1, false)));
             shared.permit(SERVER).is_some()
         };
         meet(wants, move || {
@@ -55,7 +55,7 @@ fn a_connection_that_idles_meets_who_wants_one() {
         let shared = Shared::new(2, &[group(0, &[1])]);
         let theirs = Arc::clone(&shared);
         let wants = || {
-            shared.publish(GROUP, ONE, want(1, true));
+            shared.publish(GROUP, ONE, Some(want(1, true)));
             shared.idle_elsewhere(SERVER, ONE) == Some(OTHER)
         };
         meet(wants, move || {
@@ -130,19 +130,20 @@ fn read_while_written(one_word: bool) {
     Explore::default().run(move || {
         let shared = Shared::new(2, &[group(0, &[1])]);
         let parts = Arc::new([AtomicU64::new(1), AtomicU64::new(0)]);
-        shared.publish(GROUP, ONE, want(1, false));
+        shared.publish(GROUP, ONE, Some(want(1, false)));
         let (theirs, their_parts) = (Arc::clone(&shared), Arc::clone(&parts));
         let writer = thread::spawn(move || {
-            theirs.publish(GROUP, ONE, want(2, true));
+            theirs.publish(GROUP, ONE, Some(want(2, true)));
             their_parts[0].store(2, Relaxed);
             their_parts[1].store(1, Relaxed);
         });
         let seen = if one_word {
             shared.wants(GROUP, OTHER).next().map(|(_, want)| want)
         } else {
-            want(parts[0].load(Relaxed), parts[1].load(Relaxed) == 1)
+            Some(want(parts[0].load(Relaxed), parts[1].load(Relaxed) == 1))
         };
-        assert!([want(1, false), want(2, true)].contains(&seen), "half of each: {seen:?}");
+        let whole = [want(1, false), want(2, true)];
+        assert!(seen.is_some_and(|seen| whole.contains(&seen)), "half of each: {seen:?}");
         writer.join().unwrap();
     });
 }

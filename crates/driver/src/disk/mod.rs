@@ -15,7 +15,8 @@ mod desk;
 mod file;
 mod thread;
 
-#[cfg(all(test, loom))]
+#[cfg(test)]
+#[cfg(loom)]
 mod models;
 #[cfg(test)]
 mod tests;

@@ -50,7 +50,9 @@ fn call(answers_first: bool) {
             true
         };
         hear();
-        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        for sender in senders {
+            sender.join().unwrap();
+        }
         while hear() {}
         assert_eq!(read, 3, "a letter lies there, and nobody is called");
     });

@@ -115,7 +115,9 @@ fn crowd(workers: u32, clients: u32, careless: bool) {
         assert!(place.push(Arc::clone(&office)).is_ok());
         thread.thread().unpark();
     }
-    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    for thread in threads {
+        thread.join().unwrap();
+    }
     assert_eq!(office.crowd.places(), MAX);
 }
 

@@ -67,7 +67,9 @@ fn tell(looks: bool) {
         if bell.is_heard() {
             wake();
         }
-        senders.into_iter().for_each(|sender| sender.join().unwrap());
+        for sender in senders {
+            sender.join().unwrap();
+        }
         while bell.is_heard() {
             wake();
         }

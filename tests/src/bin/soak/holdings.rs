@@ -13,7 +13,7 @@ use crate::stage::Stage;
 /// what the allocator keeps, a page here and there.
 const SLACK_KIB: u64 = 1024;
 /// How long it may take until nothing is under way.
-const REST: Duration = Duration::from_secs(60);
+const REST: Duration = Duration::from_mins(1);
 
 /// What it holds.
 pub(crate) struct Holdings {

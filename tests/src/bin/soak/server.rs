@@ -69,7 +69,7 @@ pub(crate) fn serve(address: &str) -> ExitCode {
 
 fn converse(stream: std::net::TcpStream, mood: &Mood) -> io::Result<()> {
     let mut stream = Stream::Tcp(stream).ready()?;
-    stream.set_timeout(Duration::from_secs(3600))?;
+    stream.set_timeout(Duration::from_hours(1))?;
     let writing = stream.try_clone()?;
     let born = mood.resets.load(SeqCst);
     let mut random = Random::new(

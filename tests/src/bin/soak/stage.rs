@@ -33,7 +33,7 @@ impl Own {
             .spawn()
             .expect("this program starts itself");
         let orders = child.stdin.take().expect("a pipe");
-        within(Duration::from_secs(60), "a server to listen", || Stream::connect(address).ok());
+        within(Duration::from_mins(1), "a server to listen", || Stream::connect(address).ok());
         Self { address: address.to_owned(), child, orders }
     }
 
@@ -186,7 +186,7 @@ impl Stage {
     pub(crate) fn finish(mut self) -> Vec<String> {
         let mut wrong = Vec::new();
         self.anteroom.terminate();
-        let status = self.anteroom.wait(Duration::from_secs(60));
+        let status = self.anteroom.wait(Duration::from_mins(1));
         if status.code() != Some(0) {
             wrong.push(format!("anteroom ended with {status}"));
         }
