@@ -40,7 +40,7 @@ fn a_counter_with_two_owners_loses() {
 
 /// Two push, one takes; beside what they push lies something that is written before.
 fn pass(written_before: bool) {
-    Explore { preemptions: Some(3) }.run(move || {
+    Explore { preemptions: Some(2) }.run(move || {
         let queue = Arc::new(ArrayQueue::new(2));
         let beside = Arc::new([AtomicU32::new(0), AtomicU32::new(0)]);
         let senders = [0, 1].map(|number: usize| {

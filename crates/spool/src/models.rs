@@ -36,7 +36,7 @@ fn is_whole(shared: &Shared) {
 /// what they got, and one claims once more.
 #[test]
 fn an_extent_has_one_owner() {
-    Explore { preemptions: Some(2) }.run(|| {
+    Explore { preemptions: Some(1) }.run(|| {
         let shared = shared(2, 2);
         let place = shared.place(None);
         let used = shared.claim(place).unwrap();

@@ -2,26 +2,42 @@
 //!
 //! loom takes a sequentially consistent access for one that acquires and releases, and would see
 //! both of two threads miss each other that publish and then look. Its fences are exact, so each
-//! such access is made of one: as a compiler does it for a machine that knows only fences. That
-//! orders more than the language promises about *relaxed* accesses beside: a model of those must
-//! not rest on a `SeqCst` access.
+//! such access gets one, as a compiler does it for a machine that knows only fences: before each,
+//! or behind each. Both are right, and each hides what the other shows (a store that should have
+//! been `SeqCst` and is followed by such a load; a load that should have been), so a model is run
+//! in both ways.
 //!
 //! loom looks for orders worth trying from the last access to a cell alone, so that who reads and
 //! then exchanges hides from it who read before. Here each access takes a turn first, an exchange
 //! that orders nothing, so that no order of two accesses to one cell is left out.
 
+use core::cell::Cell;
 use core::fmt;
 
 pub use loom::sync::atomic::{Ordering, fence};
 
-/// What comes before an access and after it.
+std::thread_local! {
+    static BEHIND: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the fences of what runs on this thread from now on stand behind accesses.
+pub(super) fn fences_behind(behind: bool) {
+    BEHIND.set(behind);
+}
+
+/// An access with its fence, if it gets one.
 fn around<R>(order: Ordering, access: impl FnOnce(Ordering) -> R) -> R {
     if order != Ordering::SeqCst {
         return access(order);
     }
-    fence(Ordering::SeqCst);
+    let behind = BEHIND.get();
+    if !behind {
+        fence(Ordering::SeqCst);
+    }
     let result = access(Ordering::AcqRel);
-    fence(Ordering::SeqCst);
+    if behind {
+        fence(Ordering::SeqCst);
+    }
     result
 }
 
@@ -120,7 +136,7 @@ macro_rules! atomic {
     };
 }
 
-/// The order of a failure that happens between the fences of a success.
+/// The order of a failure that shares the fence of a success.
 fn weaker(order: Ordering) -> Ordering {
     if order == Ordering::SeqCst { Ordering::Acquire } else { order }
 }

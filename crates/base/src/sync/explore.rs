@@ -21,11 +21,16 @@ impl Explore {
         loom.preemption_bound = loom.preemption_bound.or(self.preemptions);
         loom.max_branches = 20_000;
         let runs = alloc::sync::Arc::new(AtomicU64::new(0));
-        let counted = alloc::sync::Arc::clone(&runs);
-        loom.check(move || {
-            counted.fetch_add(1, Relaxed);
-            model();
-        });
+        let model = alloc::sync::Arc::new(model);
+        for behind in [false, true] {
+            super::atomic::fences_behind(behind);
+            let (counted, model) =
+                (alloc::sync::Arc::clone(&runs), alloc::sync::Arc::clone(&model));
+            loom.check(move || {
+                counted.fetch_add(1, Relaxed);
+                model();
+            });
+        }
         let thread = std::thread::current();
         let bound = loom.preemption_bound.map_or("all".into(), |n| std::format!("<= {n}"));
         std::eprintln!(

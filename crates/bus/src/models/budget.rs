@@ -18,7 +18,7 @@ const FLOOR: u32 = RETRY_FLOOR * RETRY_WINDOW_SECONDS;
 
 /// Two workers ask for the last retry there is.
 fn last_one(ask: impl Fn(&Window) -> bool + Copy + Send + Sync + 'static) {
-    Explore { preemptions: Some(4) }.run(move || {
+    Explore { preemptions: Some(3) }.run(move || {
         let retries = Arc::new(Window::default());
         // The owner's way of counting: nobody else is there yet.
         (1..FLOOR).for_each(|_| retries.count_own(NOW));
@@ -49,7 +49,7 @@ fn counting_after_looking_would_grant_it_twice() {
 /// A second whose slot is another's by now: what is taken back there is not missing here.
 #[test]
 fn a_second_that_ends_takes_nothing_from_the_next() {
-    Explore { preemptions: Some(4) }.run(|| {
+    Explore { preemptions: Some(3) }.run(|| {
         let retries = Arc::new(Window::default());
         retries.count(5);
         let theirs = Arc::clone(&retries);

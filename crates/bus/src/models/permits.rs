@@ -44,7 +44,7 @@ fn take_and_give_back<P: 'static>(
 #[test]
 fn permits_never_exceed_the_bound() {
     for bound in [1, 2] {
-        Explore { preemptions: Some(3) }.run(move || {
+        Explore { preemptions: Some(2) }.run(move || {
             let shared = shared(bound, 0);
             let theirs = Arc::clone(&shared);
             take_and_give_back(3, bound, move || theirs.permit(SERVER));
@@ -55,7 +55,7 @@ fn permits_never_exceed_the_bound() {
 
 #[test]
 fn pinned_permits_have_a_bound_of_their_own() {
-    Explore { preemptions: Some(3) }.run(|| {
+    Explore { preemptions: Some(2) }.run(|| {
         let shared = shared(1, 1);
         let theirs = Arc::clone(&shared);
         // As a worker pins: the permit of the lease goes back when there is one for the pinned.

@@ -72,7 +72,7 @@ fn correspond(mut workers: [After; 2], letters_arrive: bool) -> bool {
 
 /// The first worker's request arrives while the second does `what` to the only connection.
 fn request_meets(what: Round, persistent: bool, letters_arrive: bool) {
-    Explore { preemptions: Some(5) }.run(move || {
+    Explore { preemptions: Some(4) }.run(move || {
         let config = GroupConfig { persistent, ..group(0, &[1]) };
         let [mut bus, mut other] = crew(&[config]);
         bus.look_again = core::time::Duration::MAX;
@@ -113,7 +113,7 @@ fn a_request_meets_a_permit_that_goes_back() {
 /// The other worker ends instead, with what it held.
 #[test]
 fn a_request_meets_a_worker_that_is_lost() {
-    Explore { preemptions: Some(5) }.run(|| {
+    Explore { preemptions: Some(4) }.run(|| {
         let configs = [group(0, &[1])];
         let [mut bus, mut other] = crew(&configs);
         other.is_served(9, at(0));
@@ -141,7 +141,7 @@ fn without_letters_it_would_wait_for_ever() {
 #[test]
 #[should_panic(expected = "nobody serves the request")]
 fn a_worker_that_is_lost_unsaid_would_leave_it_waiting() {
-    Explore { preemptions: Some(5) }.run(|| {
+    Explore { preemptions: Some(4) }.run(|| {
         let [mut bus, mut other] = crew(&[group(0, &[1])]);
         other.is_served(9, at(0));
         let there = thread::spawn(move || drop(other));
@@ -155,7 +155,7 @@ fn a_worker_that_is_lost_unsaid_would_leave_it_waiting() {
 /// Requests of both for the only connection that idles: one is served, the other is next.
 #[test]
 fn one_connection_serves_two_requests_in_turn() {
-    Explore { preemptions: Some(5) }.run(|| {
+    Explore { preemptions: Some(4) }.run(|| {
         let [mut bus, mut other] = crew(&[group(0, &[1])]);
         let connection = other.is_served(9, at(0));
         other.release(connection, true, at(0));

@@ -21,7 +21,7 @@ use crate::{Completion, SpoolDone, Ticket};
 /// Two threads leave a letter and call; a third hears and reads. `answers_first`: it answers the
 /// call before it reads, not after.
 fn call(answers_first: bool) {
-    Explore { preemptions: Some(3) }.run(move || {
+    Explore { preemptions: Some(2) }.run(move || {
         let call = Arc::new(Call::default());
         let rung = Arc::new(AtomicU32::new(0));
         let letters = Arc::new(ArrayQueue::new(2));

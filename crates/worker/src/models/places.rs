@@ -28,7 +28,7 @@ fn waits(crowd: &Crowd, worker: WorkerId) -> bool {
 
 /// Workers that wait, and one that loses its only client: they go on, or are told.
 fn meet(waiting: u32) {
-    let bound = if waiting == 1 { None } else { Some(3) };
+    let bound = if waiting == 1 { None } else { Some(2) };
     Explore { preemptions: bound }.run(move || {
         let crowd = Arc::new(Crowd::new(1 + waiting as usize, 1, 0));
         crowd.set(WorkerId(0), 1);
