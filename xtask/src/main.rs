@@ -4,6 +4,7 @@
 mod bench;
 mod blackbox;
 mod deny;
+mod fuzz;
 mod house;
 mod install;
 mod lint;
@@ -29,12 +30,13 @@ usage: cargo xtask test [--no-install] [--only FILTER]
        cargo xtask planted [NAME ...] [--seeds N] [--list]
        cargo xtask sanitize
        cargo xtask soak [--minutes N] [--seed S] [--io epoll|uring]
+       cargo xtask fuzz [TARGET ...] [--minutes M | --runs N | --smoke | --replay FILE | --merge]
 
   test          install what the tests need, then lints, unit and property tests, the layering
                 test and the black-box tests of the release binary; ends in `N passed, N failed`
   --no-install  skip installing: what is missing makes its step fail
   --only FILTER run only the steps, and of the black-box tests only the files, whose name
-                contains FILTER (steps: fmt, clippy, deny, house, unit, models, sim, build,
+                contains FILTER (steps: fmt, clippy, deny, house, unit, models, sim, fuzz, build,
                 blackbox)
 
   bench         measure anteroom beside nginx and HAProxy and write the table into
@@ -46,12 +48,14 @@ usage: cargo xtask test [--no-install] [--only FILTER]
   sanitize      the tests of the crates with unsafe code, and the worker's on the simulated driver,
                 under AddressSanitizer; first shows that it stops a planted fault
   soak          the release binary under random faults for N minutes (default 10) on each driver;
-                whatever it held must be back where it began";
+                whatever it held must be back where it began
+  fuzz          run the checks of fuzz/ on inputs that libFuzzer looks for (docs/fuzzing.md)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first().map(|(first, rest)| (&**first, rest)) {
         Some(("bench", rest)) => return bench::run(&Runner::new(root()), rest),
+        Some(("fuzz", rest)) => return fuzz::run(&Runner::new(root()), rest),
         Some(("planted", rest)) => return planted::run(&Runner::new(root()), rest),
         Some(("sanitize", _)) => return sanitize::run(&Runner::new(root())),
         Some(("sim", rest)) => return sim::run(&Runner::new(root()), rest),
@@ -119,6 +123,9 @@ impl Plan {
         }
         if self.wants("models") {
             models::run(&runner, &mut tally);
+        }
+        if self.wants("fuzz") {
+            fuzz::smoke(&runner, &mut tally);
         }
         let files = blackbox::files(&runner, self.only.as_deref());
         if !files.is_empty() || self.wants("build") || self.wants("blackbox") {

@@ -50,7 +50,7 @@ pub(crate) fn read(runner: &Runner) -> Vec<Source> {
     for entry in fs::read_dir(runner.path("crates")).into_iter().flatten().flatten() {
         gather(&entry.file_name().to_string_lossy(), &entry.path(), &entry.path(), &mut all);
     }
-    for name in ["xtask", "tests"] {
+    for name in ["xtask", "tests", "fuzz"] {
         gather(name, &runner.path(name), &runner.path(name), &mut all);
     }
     all.sort_by(|one, two| (&one.name, &one.path).cmp(&(&two.name, &two.path)));

@@ -1,0 +1,4 @@
+//! Answers of our own.
+#![cfg_attr(feature = "libfuzzer", no_main)]
+
+fuzz::target!(fuzz::wire::page::check);

@@ -1,0 +1,4 @@
+//! Trailer sections.
+#![cfg_attr(feature = "libfuzzer", no_main)]
+
+fuzz::target!(fuzz::wire::trailers::check);
