@@ -106,10 +106,9 @@ impl HeadScanner {
         self.skipped as u32
     }
 
-    /// Length of the start-line, without its CRLF, once that was seen.
+    /// Length of the start-line, without its CRLF, once its CR was seen.
     pub fn first_line(&self) -> Option<u32> {
-        let ended = !matches!(self.awaits, Awaits::StartLf);
-        self.first_line.filter(|_| ended).map(NonZeroU32::get)
+        self.first_line.map(NonZeroU32::get)
     }
 
     fn next(&mut self, byte: u8) -> Result<Awaits, Fault> {
@@ -249,8 +248,10 @@ mod tests {
     #[test]
     fn skipped_and_first_line_are_told() {
         let mut scanner = HeadScanner::request();
-        assert_eq!(scanner.scan(b"\r\n\r\nGET / HTTP/1.1\r"), Ok(None));
+        assert_eq!(scanner.scan(b"\r\n\r\nGET / HTTP/1.1"), Ok(None));
         assert_eq!((scanner.skipped(), scanner.first_line()), (4, None));
+        assert_eq!(scanner.scan(b"\r"), Ok(None));
+        assert_eq!((scanner.skipped(), scanner.first_line()), (4, Some(14)));
         assert_eq!(scanner.scan(b"\n"), Ok(None));
         assert_eq!((scanner.skipped(), scanner.first_line()), (4, Some(14)));
         assert_eq!(scanner.scan(b"\r\nmore"), Ok(Some(2)));

@@ -176,3 +176,23 @@ fn a_refusal_lives_on_what_the_request_gives_back() {
     assert!(refused);
     desk.end(exchange);
 }
+
+/// A request line may have as many bytes as the bound says, be it cut before its last byte.
+#[test]
+fn how_long_a_request_line_may_be_does_not_depend_on_cuts() {
+    for (length, held) in [(104, true), (105, false)] {
+        let method = "M".repeat(length - 40 - " / HTTP/1.1".len() + 1);
+        let target = format!("/{}", "a".repeat(39));
+        let sent = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        assert_eq!(sent.find('\r'), Some(length));
+        for piece in 1..sent.len() {
+            let mut desk = Desk::roomy();
+            desk.rules.max_target = 40;
+            let mut exchange = Desk::begin(Chain::new());
+            let came =
+                desk.take_request(&mut exchange, &mut Source::pieces(sent.as_bytes(), piece));
+            assert_eq!(came == Came::Complete, held, "{length} by {piece}: {came:?}");
+            desk.end(exchange);
+        }
+    }
+}
