@@ -7,10 +7,12 @@
 //!
 //! - [`cuts`]: the pieces in which bytes arrive;
 //! - [`reference`]: HTTP/1.1 read a second time, by other means;
-//! - [`wire`]: the codec.
+//! - [`wire`]: the codec;
+//! - [`proxy`]: the HTTP proxy over chains.
 #![forbid(unsafe_code)]
 
 pub mod cuts;
+pub mod proxy;
 pub mod reference;
 pub mod wire;
 

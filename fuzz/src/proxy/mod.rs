@@ -1,0 +1,6 @@
+//! The HTTP proxy over chains: whole messages, in any pieces, on pools that are short.
+
+mod desk;
+mod peer;
+pub mod requests;
+pub mod responses;
