@@ -8,12 +8,14 @@
 //! - [`cuts`]: the pieces in which bytes arrive;
 //! - [`reference`]: HTTP/1.1 read a second time, by other means;
 //! - [`wire`]: the codec;
-//! - [`proxy`]: the HTTP proxy over chains.
+//! - [`proxy`]: the HTTP proxy over chains;
+//! - [`stage`]: the whole worker between a client and a server.
 #![forbid(unsafe_code)]
 
 pub mod cuts;
 pub mod proxy;
 pub mod reference;
+pub mod stage;
 pub mod wire;
 
 use std::path::Path;

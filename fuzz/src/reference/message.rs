@@ -77,6 +77,9 @@ pub fn request(bytes: &[u8]) -> Reading<Request> {
     }
     let Some((head, head_length)) = front(&bytes[skipped..]) else { return Reading::Bad };
     let [method, target, version] = head.line;
+    if !is_version(version) {
+        return Reading::Bad;
+    }
     let Some((target, authority)) = target_of(method, target) else { return Reading::Bad };
     let framing = match told(&head) {
         Some(Framing::UntilClose) => Framing::None,
@@ -162,9 +165,12 @@ pub fn response(bytes: &[u8], to_head: bool, ended: bool) -> Reading<Response> {
 
 fn status_of(head: &Head<'_>) -> Option<u16> {
     let [version, digits, _] = head.line;
-    let known = matches!(version, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9']);
     let number = str::from_utf8(digits).ok().filter(|text| text.len() == 3)?;
-    number.parse().ok().filter(|status| known && *status >= 100)
+    number.parse().ok().filter(|status| is_version(version) && *status >= 100)
+}
+
+fn is_version(text: &[u8]) -> bool {
+    matches!(text, [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9'])
 }
 
 /// What the fields say of the body's end; `None` where readers might differ.

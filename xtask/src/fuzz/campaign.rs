@@ -13,8 +13,8 @@ use crate::run::{Runner, shown};
 
 /// Longest input, bytes.
 const INPUT_MOST: &str = "-max_len=4096";
-/// Longest that one input may take, seconds.
-const INPUT_PATIENCE: &str = "-timeout=20";
+/// Longest that one input may take, seconds: a machine may be busy with other things.
+const INPUT_PATIENCE: &str = "-timeout=120";
 
 /// Targets that were built.
 pub(super) struct Campaign<'r> {

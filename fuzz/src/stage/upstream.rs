@@ -1,0 +1,196 @@
+//! A server that says anything: a polite client gets a whole response, the one that the server
+//! said, or an answer of ours, or a clear cut.
+
+use std::time::Duration;
+
+use base::id::ServerId;
+use sim::{Peer, ServerMode};
+
+use super::house::{Circumstances, House};
+use super::script::{Act, acts};
+use super::visitor::{Asked, PATIENCE, Visitor};
+use crate::reference::{self, Reading, Response};
+
+/// Clients at one time, and what each asks.
+const CLIENTS: usize = 2;
+const REQUESTS: usize = 8;
+
+/// A connection to the server.
+struct Link {
+    peer: Option<Peer>,
+    heard: Vec<u8>,
+    said: Vec<u8>,
+    /// Whether all was read of what was said, and nothing more comes.
+    ended: bool,
+}
+
+struct Stage {
+    house: House,
+    visitors: Vec<Visitor>,
+    links: Vec<Link>,
+}
+
+/// The first bytes say under which circumstances the server says the others.
+pub fn check(bytes: &[u8]) {
+    let Some((circumstances, bytes)) = Circumstances::read(bytes) else { return };
+    let house = House::new(&circumstances);
+    let visitors = (0..CLIENTS).map(|name| Visitor::new(name, REQUESTS, &house.world)).collect();
+    let mut stage = Stage { house, visitors, links: Vec::new() };
+    stage.settle();
+    let mut turn = 0;
+    for act in acts(bytes) {
+        stage.act(&act, &mut turn);
+    }
+    stage.end();
+}
+
+impl Stage {
+    fn act(&mut self, act: &Act, turn: &mut usize) {
+        match act {
+            Act::Settle => return self.settle(),
+            Act::Pass(length) => return self.pass(*length),
+            Act::Turn(number) => {
+                *turn = *number;
+                return;
+            }
+            _ => {}
+        }
+        let open: Vec<usize> =
+            (0..self.links.len()).filter(|&at| self.links[at].peer.is_some()).collect();
+        let Some(&at) = open.get(*turn % open.len().max(1)) else { return };
+        self.links[at].act(act);
+    }
+
+    /// Until nobody has anything more to do.
+    fn settle(&mut self) {
+        loop {
+            self.house.settle();
+            while let Some(peer) = self.house.world.accept(ServerId(0)) {
+                self.links.push(Link::new(peer));
+            }
+            self.links.iter_mut().for_each(Link::hear);
+            let mut acted = false;
+            for visitor in &mut self.visitors {
+                acted |= visitor.act(&self.house.world);
+            }
+            if !acted && self.house.world.is_still() {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, length: Duration) {
+        let mut left = length;
+        while left > Duration::ZERO {
+            self.settle();
+            left = self.house.step(left);
+        }
+        self.settle();
+    }
+
+    /// The server goes; everybody has been answered then, or was cut off.
+    fn end(mut self) {
+        self.settle();
+        self.house
+            .world
+            .set_server(ServerId(0), ServerMode::FailsAtOnce(driver::ConnectFault::Refused));
+        for link in &mut self.links {
+            link.act(&Act::Reset);
+        }
+        self.pass(PATIENCE);
+        let Self { house, visitors, links } = self;
+        for visitor in &visitors {
+            assert!(visitor.is_done(), "a client waits for ever: {:?}", visitor.asked.last());
+            visitor.asked.iter().for_each(|asked| judge(asked, &links));
+        }
+        drop((visitors, links));
+        house.close();
+    }
+}
+
+impl Link {
+    const fn new(peer: Peer) -> Self {
+        Self { peer: Some(peer), heard: Vec::new(), said: Vec::new(), ended: false }
+    }
+
+    fn hear(&mut self) {
+        if let Some(peer) = &self.peer {
+            self.heard.extend(peer.read());
+            if peer.is_closed() {
+                self.peer = None;
+            }
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        let Some(peer) = &self.peer else { return };
+        match act {
+            Act::Say(bytes) if !self.ended => {
+                let written = peer.write(bytes);
+                self.said.extend_from_slice(&bytes[..written]);
+            }
+            Act::End => {
+                peer.end();
+                self.ended = true;
+            }
+            Act::Reset => {
+                peer.reset();
+                self.peer = None;
+            }
+            Act::Window(bytes) => peer.set_window(*bytes),
+            Act::Take(bytes) => {
+                let heard = peer.read_some(*bytes);
+                self.heard.extend(heard);
+            }
+            Act::Say(_) | Act::Settle | Act::Pass(_) | Act::Turn(_) => {}
+        }
+    }
+
+    /// What the server said to the request for `target`: `None` if it never saw it, or all of it.
+    fn said_to(&self, target: &str) -> Option<Reading<Response>> {
+        let mut heard = &self.heard[..];
+        let mut said = &self.said[..];
+        loop {
+            let (request, length) = match reference::request(heard) {
+                Reading::Whole(request, length) => (request, length),
+                Reading::Partial => {
+                    // A part of a request can be answered, too.
+                    let words: Vec<&[u8]> = heard.splitn(3, |byte| *byte == b' ').collect();
+                    let shown = words.len() == 3 && words[1] == target.as_bytes();
+                    let to_head = words.first() == Some(&&b"HEAD"[..]);
+                    return shown.then(|| reference::response(said, to_head, self.ended));
+                }
+                Reading::Bad => panic!("no request: {}", heard.escape_ascii()),
+            };
+            heard = &heard[length..];
+            let answer = reference::response(said, request.method == b"HEAD", self.ended);
+            if request.target == target.as_bytes() {
+                return Some(answer);
+            }
+            match answer {
+                Reading::Whole(_, length) => said = &said[length..],
+                _ => return None,
+            }
+        }
+    }
+}
+
+/// A client's answer is what some connection said, or ours.
+fn judge(asked: &Asked, links: &[Link]) {
+    let Some(answer) = &asked.answer else { return };
+    let said: Vec<_> = links.iter().filter_map(|link| link.said_to(&asked.target)).collect();
+    let same = |said: &Reading<Response>| match said {
+        Reading::Whole(said, _) => {
+            (said.status, &said.body, &said.content_type)
+                == (answer.status, &answer.body, &answer.content_type)
+        }
+        Reading::Partial | Reading::Bad => false,
+    };
+    assert!(said.iter().any(same) || ours(answer), "{asked:?} is not what was said: {said:?}");
+}
+
+/// A refusal of ours.
+fn ours(answer: &Response) -> bool {
+    matches!(answer.status, 408 | 502 | 503 | 504)
+        && answer.content_type.as_deref() == Some(b"text/plain; charset=utf-8")
+}
