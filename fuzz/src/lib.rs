@@ -9,13 +9,17 @@
 //! - [`reference`]: HTTP/1.1 read a second time, by other means;
 //! - [`wire`]: the codec;
 //! - [`proxy`]: the HTTP proxy over chains;
-//! - [`stage`]: the whole worker between a client and a server.
+//! - [`stage`]: the whole worker between a client and a server;
+//! - [`store`]: the pool and the spool;
+//! - [`text`]: configurations, quantities, the access log, orders.
 #![forbid(unsafe_code)]
 
 pub mod cuts;
 pub mod proxy;
 pub mod reference;
 pub mod stage;
+pub mod store;
+pub mod text;
 pub mod wire;
 
 use std::path::Path;

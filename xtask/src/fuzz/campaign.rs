@@ -66,7 +66,7 @@ impl<'r> Campaign<'r> {
         };
         let mut command = self.program(target);
         command.args([INPUT_MOST, INPUT_PATIENCE, &span, "-print_final_stats=1"]);
-        command.arg(format!("-dict={}", self.runner.path("fuzz/http.dict").display()));
+        command.arg(format!("-dict={}", self.dictionary(target).display()));
         command.arg(format!("-artifact_prefix={}/", crashes.display()));
         command.args([found, seeds]);
         let (ended_well, output) = self.logged(target, &mut command)?;
@@ -94,6 +94,13 @@ impl<'r> Campaign<'r> {
 
     fn file(&self, target: &str, ending: &str) -> PathBuf {
         self.runner.path("fuzz/corpus").join(format!("{target}.{ending}"))
+    }
+
+    /// A target's own, or the words of HTTP.
+    fn dictionary(&self, target: &str) -> PathBuf {
+        let folder = self.runner.path("fuzz/dict");
+        let own = folder.join(format!("{target}.dict"));
+        if own.exists() { own } else { folder.join("http.dict") }
     }
 
     fn crashes(&self, target: &str) -> io::Result<PathBuf> {

@@ -27,7 +27,10 @@ pub(super) async fn check(
 }
 
 /// Figures may be read under any name this machine is known by; orders are judged.
-fn judge(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
+///
+/// # Errors
+/// Why not.
+pub(crate) fn judge(method: &Method, headers: &HeaderMap) -> Result<(), &'static str> {
     if method == Method::GET || method == Method::HEAD {
         return Ok(());
     }

@@ -24,6 +24,8 @@ use crate::metrics::{self, Metrics};
 use crate::settings::Settings;
 use crate::status::{Frame, Status};
 
+pub(crate) use guard::judge;
+
 /// Most admin connections at one time: they, too, are descriptors.
 const CONNECTIONS: usize = 32;
 

@@ -39,6 +39,14 @@ pub(crate) fn load(path: &Path, machine: Machine) -> Result<Configured, Failure>
     check(&text, machine).map_err(Failure::Configuration)
 }
 
+/// Checks what a file of this name would say.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn check_text(name: &str, text: &str, machine: Machine) -> Result<Configured, String> {
+    check(&Text::new(name.to_owned(), text.to_owned()), machine)
+}
+
 /// Checks a file's text.
 fn check(text: &Text, machine: Machine) -> Result<Configured, String> {
     let (draft, mut complaints) = file::read(text.content());

@@ -25,8 +25,7 @@ use base::limits;
 pub(crate) use access::AccessLog;
 pub(crate) use choice::{Destination, Format, LogSettings, destination};
 use events::{Event, Herald, Letter};
-pub(crate) use line::Names;
-use line::Scribe;
+pub(crate) use line::{Names, Scribe};
 use sink::{Sink, remedy};
 
 use crate::failure::Failure;

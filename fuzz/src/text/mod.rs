@@ -1,0 +1,7 @@
+//! Text from outside: configurations, quantities, addresses; and what is written down of what
+//! clients say.
+
+pub mod access_line;
+pub mod configuration;
+pub mod order;
+pub mod quantity;

@@ -1,0 +1,4 @@
+//! Sizes, durations, shares and addresses.
+#![cfg_attr(feature = "libfuzzer", no_main)]
+
+fuzz::target!(fuzz::text::quantity::check);
