@@ -52,6 +52,9 @@ usage: cargo xtask test [--no-install] [--only FILTER]
   fuzz          run the checks of fuzz/ on inputs that libFuzzer looks for (docs/fuzzing.md)";
 
 fn main() -> ExitCode {
+    if std::env::var_os(fuzz::wrapper::ASKED).is_some() {
+        return fuzz::wrapper::run();
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.split_first().map(|(first, rest)| (&**first, rest)) {
         Some(("bench", rest)) => return bench::run(&Runner::new(root()), rest),

@@ -159,6 +159,16 @@ mod tests {
     }
 
     #[test]
+    fn shares_are_read_strictly() {
+        for (text, share) in [("0%", 0), ("20%", 20), ("100%", 100)] {
+            assert_eq!(parse_percent(text), Ok(share), "{text}");
+        }
+        for text in ["", "%", "20", "101%", "-1%", "+20%", " 20%", "20 %"] {
+            assert!(parse_percent(text).is_err(), "{text} was read");
+        }
+    }
+
+    #[test]
     fn durations_are_read_strictly() {
         for (text, millis) in [("300ms", 300), ("30s", 30_000), ("5m", 300_000), ("1h", 3_600_000)]
         {

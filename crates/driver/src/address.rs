@@ -89,7 +89,9 @@ mod tests {
             ("8080", "IP:PORT"),
             ("localhost:80", "IP:PORT"),
             (":99999", "0 to 65535"),
+            (":+80", "0 to 65535"),
             ("unix:", "name a path"),
+            ("unix:/a\0b", "NUL"),
             (long.as_str(), "107 bytes"),
         ] {
             let error = text.parse::<Address>().expect_err(text).to_string();

@@ -1,12 +1,13 @@
 //! Fuzzing: each check of `fuzz/` made a program with libFuzzer inside, and run for a while.
 //!
-//! Nothing but the stable toolchain is needed: the coverage is LLVM's own pass over each crate of
-//! ours and those below it, called by name.
+//! Nothing but the stable toolchain is needed: the coverage is LLVM's own pass, called by name
+//! (`wrapper`).
 
 mod campaign;
 mod plan;
 mod seeds;
 mod stats;
+pub(crate) mod wrapper;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -18,14 +19,6 @@ use plan::{Plan, Span};
 
 /// How long each target is looked at by `cargo xtask test`, beside what it has in its corpus.
 const SMOKE: Duration = Duration::from_secs(3);
-
-/// What libFuzzer needs to see where an input leads: counters at every edge, and comparisons.
-/// Other checks than a debug build's come from the profile.
-const FLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module \
-    -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
-    -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares";
 
 /// `cargo xtask fuzz ...`
 pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
@@ -66,25 +59,16 @@ fn targets(runner: &Runner) -> Vec<String> {
     all
 }
 
-/// Builds the targets, in a directory of their own: what is instrumented is of no other use.
+/// Builds the targets: our own crates once more, with a wrapper around the compiler; what others
+/// keep is shared with every other build.
 fn build<'r>(runner: &'r Runner, targets: &[String]) -> Option<Campaign<'r>> {
-    let host = host()?;
-    let folder = runner.target().join("fuzz");
-    // With a target named, what runs while building is left as it is.
+    let wrapper = std::env::current_exe().ok()?;
     let mut command = cargo(&["build", "--package", "fuzz", "--features", "libfuzzer"]);
-    command.args(["--profile", "fuzz", "--target", &host]);
     for target in targets {
         command.args(["--bin", target]);
     }
-    command.env("CARGO_TARGET_DIR", &folder).env("RUSTFLAGS", FLAGS);
+    command.env(wrapper::ASKED, "1").env("RUSTC_WORKSPACE_WRAPPER", wrapper);
     let built = runner.run(&mut command, Duration::from_mins(30)).held;
-    built.then(|| Campaign::new(runner, folder.join(host).join("fuzz"), folder))
-}
-
-/// The triple that this toolchain builds for.
-fn host() -> Option<String> {
-    let version = std::process::Command::new("rustc").arg("-vV").output().ok()?;
-    let text = String::from_utf8(version.stdout).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("host: "))?;
-    Some(line.to_owned())
+    let folder = runner.target();
+    built.then(|| Campaign::new(runner, folder.join("debug"), folder.join("fuzz")))
 }
