@@ -39,13 +39,16 @@ impl FromStr for Address {
         let wrong = |remedy| AddressError { text: text.to_owned(), remedy };
         if let Some(path) = text.strip_prefix("unix:") {
             return match path.len() {
+                _ if path.contains('\0') => Err(wrong("a path holds no NUL")),
                 0 => Err(wrong("name a path after `unix:`, as in unix:/run/app.sock")),
                 1..=UNIX_PATH_MAX => Ok(Self::Unix(PathBuf::from(path))),
                 _ => Err(wrong("the path of a Unix socket has at most 107 bytes")),
             };
         }
         if let Some(port) = text.strip_prefix(':') {
-            let port = port.parse().map_err(|_| wrong("a port is a number from 0 to 65535"))?;
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            let port = port.parse().ok().filter(|_| digits);
+            let port = port.ok_or_else(|| wrong("a port is a number from 0 to 65535"))?;
             return Ok(Self::Ip(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)));
         }
         text.parse().map(Self::Ip).map_err(|_| {
