@@ -54,7 +54,8 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 /// # Errors
 /// When the text is no such share.
 pub(crate) fn parse_percent(text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
+    let digits = |number: &&str| number.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.strip_suffix('%').filter(digits).and_then(|number| number.parse().ok());
     let remedy = || "write a whole number of percent from 0 to 100, as in 20%".to_owned();
     number.filter(|share| *share <= 100).ok_or_else(remedy)
 }
