@@ -61,7 +61,8 @@ impl Text {
     pub(crate) fn show(&self, complaint: &Complaint) -> String {
         let span = complaint.span.clone().unwrap_or(0..0);
         let place = self.place(span);
-        let (kind, text) = (complaint.severity.label(), &complaint.text);
+        let kind = complaint.severity.label();
+        let text: String = complaint.text.chars().map(printable).collect();
         let mut shown = format!("{}:{}:{}: {kind}: {text}\n", self.name, place.line, place.column);
         if complaint.span.is_some() {
             let number = place.line.to_string();
@@ -117,10 +118,10 @@ impl Place<'_> {
 }
 
 /// One column wide, whatever it was: the mark below must stand where it belongs.
-const fn printable(c: char) -> char {
+fn printable(c: char) -> char {
     match c {
         '\t' => ' ',
-        c if (c as u32) < 0x20 || c as u32 == 0x7f => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
         c => c,
     }
 }
@@ -185,6 +186,17 @@ mod tests {
         assert!(end.starts_with("a.toml:2:1: "), "{end}");
         let several_lines = shown("a = [\n1]\n", Some(4..8));
         assert!(several_lines.ends_with("   |     ^\n"), "{several_lines}");
+    }
+
+    /// A value may hold anything once it is unescaped.
+    #[test]
+    fn what_a_complaint_repeats_stays_in_its_line_and_steers_no_terminal() {
+        let mut complaints = Complaints::default();
+        complaints.error(Some(0..1), "`a` = \"b\tc\nd\u{1b}[2J\u{9b}\": wrong");
+        let shown = Text::new("a.toml".to_owned(), "a".to_owned()).show_all(complaints);
+        let first = shown.lines().next().unwrap();
+        assert!(first.contains("b c\u{fffd}d\u{fffd}[2J\u{fffd}"), "{first:?}");
+        assert!(first.ends_with(": wrong") && !first.contains(char::is_control), "{first:?}");
     }
 
     #[test]
