@@ -69,8 +69,9 @@ impl Reel {
     }
 
     /// From now on, what is read stays until the reel is released: a request that may have to be
-    /// sent again. Or, with `false`, goes back as it is read.
+    /// sent again, of which nothing was read yet. Or, with `false`, goes back as it is read.
     pub const fn keep(&mut self, kept: bool) {
+        debug_assert!(!kept || self.kept || self.read_before == 0, "what was read is gone");
         self.kept = kept;
     }
 
