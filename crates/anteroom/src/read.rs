@@ -77,16 +77,13 @@ pub fn access_line(record: &AccessRecord<'_>, json: bool) -> Vec<u8> {
     line
 }
 
-/// Whether the admin endpoints take an order with these fields, on a TCP address. Those that are
-/// no fields are left out.
+/// Whether the admin endpoints take an order with these fields, on a TCP address.
 pub fn may_order(fields: &[(&[u8], &[u8])]) -> bool {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
-        if let (Ok(name), Ok(value)) =
-            (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        {
-            headers.append(name, value);
-        }
+        let read = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value));
+        let (Ok(name), Ok(value)) = read else { return false };
+        headers.append(name, value);
     }
     admin::judge(&Method::POST, &headers).is_ok()
 }

@@ -19,6 +19,8 @@ struct Entry {
     written: Vec<Piece>,
     /// How many bytes of that were read.
     read: u64,
+    /// Whether something was read since it was empty: then it is too late to keep it.
+    begun: bool,
     kept: bool,
 }
 
@@ -58,7 +60,7 @@ impl Model {
             3 | 4 => self.read(which, amount),
             5 => {
                 if let Some(entry) = &mut self.entries[which]
-                    && entry.read == 0
+                    && !entry.begun
                 {
                     entry.reel.keep(true);
                     entry.kept = true;
@@ -84,7 +86,7 @@ impl Model {
             let (worker, address) = (feed.below(2), feed.below(3));
             let ip = IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(address).unwrap_or(0)));
             let reel = self.stores[worker].begin(Some(ip));
-            Entry { reel, worker, address, written: Vec::new(), read: 0, kept: false }
+            Entry { reel, worker, address, written: Vec::new(), read: 0, begun: false, kept: false }
         });
         let (worker, address) = (entry.worker, entry.address);
         let mut left = amount.max(1);
@@ -137,6 +139,7 @@ impl Model {
         let bytes = amount.min(next.len);
         self.stores[entry.worker].read(&mut entry.reel, bytes);
         entry.read += u64::from(bytes);
+        entry.begun = true;
         if !entry.kept {
             forget(entry);
         }
@@ -211,7 +214,7 @@ fn place(entry: &Entry) -> (u64, u64) {
 fn forget(entry: &mut Entry) {
     if entry.read == total(entry) {
         entry.written.clear();
-        entry.read = 0;
+        (entry.read, entry.begun) = (0, false);
         return;
     }
     let current = place(entry).0 / u64::from(SPOOL_EXTENT);

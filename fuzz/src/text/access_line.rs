@@ -50,7 +50,7 @@ fn record<'r>(
         request_time: length,
         queue_time: Duration::ZERO,
         upstream_time: length / 2,
-        server: (server % 3 > 0).then_some(ServerId(u32::from(server % 3) - 1)),
+        server: u32::from(server % 3).checked_sub(1).map(ServerId),
         reused: server & 4 == 4,
         retries,
         refusal: Refusal::ALL.get(usize::from(refusal)).copied(),
