@@ -4,7 +4,7 @@
 //! Such a page can send requests here. Its `Origin` gives it away, and, when it made its own
 //! name point here (DNS rebinding), the `Host` it was loaded from does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
@@ -46,17 +46,23 @@ pub(crate) fn judge(method: &Method, headers: &HeaderMap) -> Result<(), &'static
 fn is_trusted_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).into_iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    let Ok(host) = host.to_str() else { return false };
-    let name = without_port(host);
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
+    host.to_str().is_ok_and(is_local)
 }
 
-/// `[::1]:9900` → `::1`, `localhost:9900` → `localhost`.
-fn without_port(host: &str) -> &str {
+/// `localhost`, `127.0.0.1` or `[::1]`, with a port or without.
+fn is_local(host: &str) -> bool {
     if let Some(bracketed) = host.strip_prefix('[') {
-        return bracketed.split_once(']').map_or("", |(address, _)| address);
+        let Some((address, port)) = bracketed.split_once(']') else { return false };
+        return address.parse::<Ipv6Addr>().is_ok() && is_port(port);
     }
-    host.rsplit_once(':').map_or(host, |(name, _)| name)
+    let (name, port) = host.split_at(host.find(':').unwrap_or(host.len()));
+    (name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok()) && is_port(port)
+}
+
+/// Nothing, or a colon and digits.
+fn is_port(text: &str) -> bool {
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    text.is_empty() || text.strip_prefix(':').is_some_and(digits)
 }
 
 /// Whether a browser says that another origin's page sent this.
@@ -98,9 +104,18 @@ mod tests {
 
     #[test]
     fn rebound_names_give_no_orders() {
-        for host in
-            ["evil.example", "evil.example:9900", "127.0.0.1.evil.example", "", "[::1", ":9900"]
-        {
+        for host in [
+            "evil.example",
+            "evil.example:9900",
+            "127.0.0.1.evil.example",
+            "",
+            "[::1",
+            ":9900",
+            "[::1].evil.example",
+            "localhost:evil.example",
+            "127.0.0.1:9900.evil.example",
+            "a:::[]1",
+        ] {
             assert!(!verdict(&Method::POST, &[("host", host)]), "{host}");
         }
         assert!(!verdict(&Method::POST, &[]));
