@@ -52,16 +52,26 @@ fn kind(name: &[u8], nominated: bool) -> FieldKind {
         | b"proxy-authenticate"
         | b"proxy-authorization"
         | b"proxy-authentication-info" => FieldKind::HopByHop,
-        _ if nominated => FieldKind::Nominated,
         _ => FieldKind::EndToEnd,
     };
-    match kind {
-        FieldKind::Forwarding
-        | FieldKind::RequestId
-        | FieldKind::Nominated
-        | FieldKind::EndToEnd => kind,
+    let kind = match kind {
+        FieldKind::Forwarding | FieldKind::RequestId => kind,
         // A twin with underscores means nothing to us, and must not reach who would obey it.
-        _ if lower != variable => FieldKind::HopByHop,
+        _ if kind != FieldKind::EndToEnd && lower != variable => FieldKind::HopByHop,
+        _ => kind,
+    };
+    match kind {
+        FieldKind::EndToEnd
+        | FieldKind::Via
+        | FieldKind::Date
+        | FieldKind::Trailer
+        | FieldKind::RequestId
+        | FieldKind::AccelBuffering
+        | FieldKind::Forwarding
+            if nominated =>
+        {
+            FieldKind::Nominated
+        }
         _ => kind,
     }
 }

@@ -72,13 +72,11 @@ fn written(bytes: &[u8], head: &ResponseHead<'_>, to_head: bool, body: Sent) {
         (other, _) => other,
     };
     assert_eq!(again.framing, framing, "{}", text.escape_ascii());
-    for gone in [
-        FieldKind::Upgrade,
-        FieldKind::HopByHop,
-        FieldKind::Nominated,
-        FieldKind::Trailer,
-        FieldKind::AccelBuffering,
-    ] {
+    let upgrades = head.status == 426 && head.fields.has(FieldKind::Upgrade);
+    assert_eq!(again.fields.has(FieldKind::Upgrade), upgrades);
+    for gone in
+        [FieldKind::HopByHop, FieldKind::Nominated, FieldKind::Trailer, FieldKind::AccelBuffering]
+    {
         assert!(!again.fields.has(gone), "{gone:?} is passed on");
     }
     let passed = |head: &ResponseHead<'_>| {
