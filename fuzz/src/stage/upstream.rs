@@ -13,7 +13,7 @@ use crate::reference::{self, Reading, Response};
 
 /// Clients at one time, and what each asks.
 const CLIENTS: usize = 2;
-const REQUESTS: usize = 8;
+const REQUESTS: usize = 6;
 
 /// A connection to the server.
 struct Link {
