@@ -81,7 +81,7 @@ pub(super) const ALL: [Malformed; 34] = [
         400,
         "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ),
-    is("unknown coding", 501, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n"),
+    is("unknown coding", 400, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n"),
     is(
         "unknown coding first",
         501,

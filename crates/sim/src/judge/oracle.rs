@@ -130,7 +130,7 @@ pub(super) fn response_head(
             b"Date" => (1, date(text, reply.dated)),
             b"Content-Type" => (2, reply.is_stream() && text == "text/event-stream"),
             b"X-Filler" => (3, value.len() == reply.filler as usize && all(value, b'g')),
-            b"Trailer" => (4, reply.rich && coded && reply.is_chunked()),
+            b"Trailer" => (4, coded && reply.has_trailers()),
             b"X-Request-ID" => (5, record.id.as_deref() == Some(value) && setting.request_ids),
             b"Connection" => {
                 keeps = text == "keep-alive";

@@ -171,7 +171,9 @@ impl Reading {
         let right = if status == 100 {
             advises && !self.advised && fields.next().is_none()
         } else {
-            hints && fields.next().is_some_and(own) && fields.next().is_none()
+            let dated = |(name, value): (&[u8], &[u8])| name == b"Date" && value.len() == 29;
+            let first = fields.next().is_some_and(own);
+            hints && first && fields.next().is_some_and(dated) && fields.next().is_none()
         };
         if old || !right {
             return wrong("response", format!("{status} before the response to {number}"));
@@ -263,7 +265,7 @@ fn is_all(body: &Body, number: u32, stage: &Stage) -> Verdict {
     if body.came != length && !shorter {
         return wrong("response", format!("{} of {length} bytes to {number}", body.came));
     }
-    let trailers = match (reply.is_chunked() && reply.rich, body.trailers.is_empty()) {
+    let trailers = match (reply.has_trailers(), body.trailers.is_empty()) {
         (_, true) => b"",
         (true, false) => &b"X-Checksum: 9\r\n\r\n"[..],
         (false, false) => b"\r\n",

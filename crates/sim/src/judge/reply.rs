@@ -25,6 +25,8 @@ pub(super) struct Reply {
     pub(super) dated: bool,
     /// It has fields for the next hop, and trailers where there may be any.
     pub(super) rich: bool,
+    /// `Connection` names a field of its own: then trailers are not passed on.
+    pub(super) names: bool,
     /// Bytes of a field that means nothing.
     pub(super) filler: u32,
     /// It begins when so many bytes of the request's body came.
@@ -119,6 +121,7 @@ impl Reply {
             parts: dice.chance(habits.parts),
             dated: dice.chance(60),
             rich: dice.chance(habits.upgrades),
+            names: dice.chance(habits.upgrades),
             filler: if dice.chance(habits.fields) {
                 dice.length(setting.max_head - 900)
             } else {
@@ -141,6 +144,7 @@ impl Reply {
             parts: false,
             dated: false,
             rich: false,
+            names: false,
             filler: 0,
             early: None,
             pauses: Vec::new(),
@@ -152,6 +156,11 @@ impl Reply {
     /// What is wrong with it when the request arrives for the `attempt`th time, the first being 0.
     pub(super) fn trouble_at(&self, attempt: u32) -> Trouble {
         if self.once && attempt > 0 { Trouble::None } else { self.trouble }
+    }
+
+    /// Whether its trailers reach its client.
+    pub(super) const fn has_trailers(&self) -> bool {
+        self.rich && self.is_chunked() && !self.names
     }
 
     pub(super) const fn is_stream(&self) -> bool {
@@ -226,14 +235,14 @@ impl Reply {
         }
         if self.rich {
             w.extend_from_slice(
-                b"keep-alive: timeout=5\r\nX-Hop: 1\r\nX-Accel-Buffering: no\r\nUpgrade: h2c\r\n\
+                b"keep-alive: timeout=5\r\nX-Accel-Buffering: no\r\nUpgrade: h2c\r\n\
                 Trailer: X-Checksum\r\n",
             );
         }
-        match (self.parts, self.rich) {
-            (true, true) => w.extend_from_slice(b"Connection: X-Hop, close\r\n"),
+        match (self.parts, self.names) {
+            (true, true) => w.extend_from_slice(b"Connection: X-Hop, close\r\nX-Hop: 1\r\n"),
             (true, false) => w.extend_from_slice(b"connection:close\r\n"),
-            (false, true) => w.extend_from_slice(b"Connection: x-hop\r\n"),
+            (false, true) => w.extend_from_slice(b"X-Hop: 1\r\nConnection: x-hop\r\n"),
             (false, false) => {}
         }
         if self.filler > 0 {

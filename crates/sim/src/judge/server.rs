@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::id::ServerId;
 use base::time::Instant;
 
+use super::book::What;
 use super::client::earlier;
 use super::message::{Body, Content, Head};
 use super::oracle::{is_unsafe, may_arrive, request_head};
@@ -329,7 +330,12 @@ impl Session {
         record.reached = Some(now);
         (record.arrivals, record.id) = (record.arrivals + 1, id);
         self.last = None;
-        let body = Body::new(framing, Content::Known(Key::Request(number)));
+        let content = match record.what {
+            // What of it is in order may come.
+            What::BadBody(_) => Content::Text(Vec::new()),
+            _ => Content::Known(Key::Request(number)),
+        };
+        let body = Body::new(framing, content);
         self.reading = Reading::Body { number, body };
         Ok(())
     }
@@ -350,7 +356,7 @@ impl Session {
             }
         }
         let attempt = record.arrivals - 1;
-        let super::book::What::Asked(ask, reply) = &record.what else {
+        let What::Asked(ask, reply) = &record.what else {
             if whole {
                 return wrong("request", format!("request {number} is malformed and complete"));
             }

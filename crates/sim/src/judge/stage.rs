@@ -67,7 +67,9 @@ impl Stage {
         // Whoever sleeps serves nobody.
         let [often, most] = setting.sleepy;
         let asleep = if often > 0 { micros(most) } else { Duration::ZERO };
-        let each = self.longest + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
+        // One that is slow may be at its first request still.
+        let slow = if habits.slow > 0 { 6 * micros(setting.pause) } else { Duration::ZERO };
+        let each = self.longest + slow + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
         each * setting.clients * 2 >= length
     }
 
