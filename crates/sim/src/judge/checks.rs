@@ -5,6 +5,7 @@ use base::id::ServerId;
 use exchange::{Phase, Refusal};
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
+use super::ask::Method;
 use super::book::Fate;
 use super::duties;
 use super::house::House;
@@ -315,9 +316,8 @@ fn no_lease_too_long(
 /// What must not be sent twice was not.
 fn at_most_once(stage: &Stage) -> Verdict {
     let asked = stage.book.records.iter().filter(|record| {
-        let Some(ask) = record.ask() else { return false };
-        matches!(ask.method, super::ask::Method::Post | super::ask::Method::Patch)
-            && record.began.is_some()
+        let method = record.ask().map(|ask| ask.method);
+        matches!(method, Some(Method::Post | Method::Patch)) && record.began.is_some()
     });
     let (mut asks, mut arrivals) = (0, 0);
     asked.for_each(|record| {

@@ -276,14 +276,15 @@ impl Line {
             lost.push(number);
             let Some(excuse) = may_cut(begun, record, stage, at) else {
                 if reset && record.arrivals > 0 && !self.awaits.is_empty() {
-                    begun = true;
+                    begun = false;
                     continue;
                 }
-                return wrong("cut", format!("request {number}: {record:?} {at:?}"));
+                let came = self.inbox.escape_ascii();
+                return wrong("cut", format!("request {number}, {came}: {record:?} {at:?}"));
             };
             lost.drain(..).for_each(|number| stage.settle(number, Fate::Cut(excuse)));
             if reset && record_is_served_behind(stage, &self.awaits) {
-                begun = true;
+                begun = false;
                 continue;
             }
             break;
