@@ -185,13 +185,13 @@ fn spool(earlier: &Figures, now: &Figures) -> Option<String> {
     ))
 }
 
-/// More event streams than may be pinned.
+/// More event streams and tunnels than may be pinned.
 fn pinned(earlier: &Figures, now: &Figures) -> Option<String> {
     let full = |figures: &Figures| figures.refusals[Refusal::PinnedFull as usize];
     let refused = grown(full(earlier), full(now), 1)?;
     Some(format!(
-        "event streams were refused with 503 {}, because as many are open as are allowed: raise \
-         `pinned`",
+        "event streams and tunnels were refused with 503 {}, because as many are open as are allowed: \
+         raise `pinned`",
         times(refused)
     ))
 }

@@ -93,13 +93,14 @@ impl Budget {
             .spool
             .as_ref()
             .map_or(0, |spool| spool.limits.size.div_ceil(u64::from(limits::SPOOL_EXTENT)));
-        // And one event stream for each of its clients.
+        // And one event stream or tunnel for each of its clients.
         let pinned = workers * u64::from(settings.plan(WorkerId(0)).pinned());
         let letter = size_of::<Letter<Detached>>() + size_of::<usize>();
         let row = |what, each: usize, count| Row { what, each: each as u64, count };
         let line = settings.log.line;
         let logged = [
             row("notes for the access log", worker::account_bytes(line), records),
+            row("notes of tunnels for the access log", worker::account_bytes(line), pinned),
             row("rings for the access log", settings.log.buffer as usize, workers),
         ];
         let logged = logged.into_iter().filter(|_| settings.log.access.is_some());
@@ -110,9 +111,14 @@ impl Budget {
                 row("clients", record.client + socket, records),
                 row("exchanges", record.exchange, records),
                 row("places in the ready queues", bus::WAITER_BYTES, records),
-                Row { what: "places in the queues for buffers", each: WAIT_BYTES, count: records },
+                Row {
+                    what: "places in the queues for buffers",
+                    each: WAIT_BYTES,
+                    count: records + pinned,
+                },
                 row("upstream connections", upstream, connections),
                 row("pinned upstream connections", upstream, pinned),
+                row("tunnels", record.tunnel, pinned),
                 row("letters between workers", letter, workers * mailbox_capacity(settings) as u64),
                 Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
                 row("memory for the spool's disk", Desk::BYTES, spools),
@@ -180,8 +186,8 @@ impl fmt::Display for Budget {
         }
         writeln!(
             f,
-            "event streams: each takes one more descriptor; beside all clients there are {}, and \
-             each stream beyond takes the place of a client",
+            "event streams and tunnels: each takes one more descriptor; beside all clients there \
+             are {}, and each beyond takes the place of a client",
             Count(free)
         )
     }
@@ -221,7 +227,10 @@ mod tests {
     #[test]
     fn streams_that_take_the_places_of_clients_are_explained() {
         let shown = |flags: &str| Budget::of(&settings(flags).unwrap()).to_string();
-        assert!(!shown(FLAGS).contains("event streams:"), "all of them fit beside 1,000 clients");
+        assert!(
+            !shown(FLAGS).contains("event streams and tunnels:"),
+            "all of them fit beside 1,000 clients"
+        );
         let many = shown("--listen :0 --upstream :9 --max-clients 18000");
         assert!(many.contains("place of a client") && many.contains("pinned"), "{many}");
     }

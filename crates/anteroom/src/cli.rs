@@ -72,7 +72,7 @@ pub(crate) struct ProxyArgs {
     /// Most connections that work for a client at one time, to each server
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS, value_parser = RangedU64ValueParser::<u32>::new().range(1..=65_536))]
     pub(crate) connections: u32,
-    /// Most event streams at one time, from each server
+    /// Most event streams and tunnels at one time, to each server
     #[arg(long, value_name = "N", default_value_t = limits::PINNED, value_parser = RangedU64ValueParser::<u32>::new().range(..=1_048_576))]
     pub(crate) pinned: u32,
     /// When the server meets a request: complete, or as it arrives
@@ -249,12 +249,13 @@ pub(crate) enum Timeout {
     Connect,
     Response,
     Queue,
+    Tunnel,
     Drain,
 }
 
 impl Timeout {
     /// Their names.
-    pub(crate) const NAMED: [(&'static str, Self); 9] = [
+    pub(crate) const NAMED: [(&'static str, Self); 10] = [
         ("head", Self::Head),
         ("body_progress", Self::BodyProgress),
         ("idle", Self::Idle),
@@ -263,6 +264,7 @@ impl Timeout {
         ("connect", Self::Connect),
         ("response", Self::Response),
         ("queue", Self::Queue),
+        ("tunnel", Self::Tunnel),
         ("drain", Self::Drain),
     ];
 }

@@ -200,6 +200,8 @@ pub(crate) struct Exchanges {
     pub(crate) pending: u64,
     pub(crate) draining: u64,
     pub(crate) delivering: u64,
+    #[serde(default)]
+    pub(crate) tunnel: u64,
 }
 
 impl Exchanges {
@@ -213,6 +215,7 @@ impl Exchanges {
             pending: now(Phase::Pending),
             draining: now(Phase::Draining),
             delivering: now(Phase::Delivering),
+            tunnel: now(Phase::Tunnel),
         }
     }
 }
@@ -295,7 +298,7 @@ pub(crate) struct Server {
     /// Most leases at one time.
     pub(crate) connections: u64,
     pub(crate) leased: u64,
-    /// By event streams; they count against no lease.
+    /// By event streams and tunnels; they count against no lease.
     pub(crate) pinned: u64,
     pub(crate) idle: u64,
     pub(crate) connecting: u64,
@@ -365,11 +368,12 @@ fn add_exchanges(rows: &mut Rows, now: &Exchanges) {
     rows.add(
         "exchanges",
         format_args!(
-            "{} arriving, {} ready, {} with the server, {} delivering",
+            "{} arriving, {} ready, {} with the server, {} delivering; {}",
             Count(now.arriving + now.collecting),
             Count(now.ready),
             Count(now.leased + now.pending + now.draining),
-            Count(now.delivering)
+            Count(now.delivering),
+            counted(now.tunnel, "tunnel")
         ),
     );
 }

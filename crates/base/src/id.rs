@@ -30,6 +30,8 @@ typed_ids! {
     ClientId;
     /// A record in a worker's table of exchanges.
     ExchangeId;
+    /// A record in a worker's table of tunnels.
+    TunnelId;
     /// A record in a worker's table of upstream connections.
     ConnectionId;
 }

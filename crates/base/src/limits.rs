@@ -108,7 +108,11 @@ pub const SPOOL_ERRANDS: u32 = 16;
 pub const DISK_PATIENCE: Duration = Duration::from_secs(2);
 /// For how long nothing is put into a spool on which a read or write failed.
 pub const SPOOL_REST: Duration = Duration::from_secs(10);
-/// How long an event stream may be silent in a drain before it ends.
+/// Buffers that one direction of a tunnel may hold: what its receiver is behind.
+pub const TUNNEL_BUFFERS: u16 = RECEIVE_BUFFERS;
+/// The same while all tunnels together hold half of the pool.
+pub const TUNNEL_BUFFERS_SHORT: u16 = 1;
+/// How long an event stream or a tunnel may be silent in a drain before it ends.
 pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 
 /// First pause before a failed server is tried again; doubles up to `health.fail_timeout`.

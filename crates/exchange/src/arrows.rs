@@ -3,6 +3,7 @@
 //! ```text
 //! Arriving → Collecting → Ready → Leased → Pending → Draining → Delivering → Over
 //!     └──────────────────────┘      └─ goes_again ─→ Ready   (answers_itself → Delivering)
+//!                                               └─ switches ─→ a tunnel
 //! ```
 
 use core::mem;
@@ -16,6 +17,7 @@ use crate::facts::{Facts, Then};
 use crate::request_id::RequestId;
 use crate::spooled::Next;
 use crate::state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
+use crate::tunnel::Tunnel;
 
 impl Exchange {
     /// The first byte of a request is there (the invention's step from "idle" to a connection
@@ -186,6 +188,31 @@ impl Exchange {
                 None
             }
         }
+    }
+
+    /// Both sides go on in a protocol of their own: what came of the client behind its request
+    /// goes up, and what came of the server, its 101 first, goes down. The exchange is over, and
+    /// the tunnel owns what is under way. `None`, and nothing changes, without a lease.
+    pub fn switches(&mut self, pool: &mut Pool) -> Option<(Lease, Tunnel)> {
+        let (mut lease, up, reply) = match mem::replace(&mut self.state, State::Over) {
+            // Nothing is said in a protocol that we know: what came of the client is for the server.
+            State::Leased { lease, request, reply, .. } => (lease, request, reply),
+            State::Pending { lease, request, reply } => {
+                pool.release(request);
+                (lease, self.rest.take(), reply)
+            }
+            other => {
+                self.state = other;
+                return None;
+            }
+        };
+        settle(&mut lease.promise, pool);
+        settle(&mut self.granted, pool);
+        let mut down = reply.early;
+        pool.join(&mut down, reply.input);
+        let mut tunnel = Tunnel::new(self.client, lease.connection, up, down);
+        tunnel.down.sending = self.sending;
+        Some((lease, tunnel))
     }
 
     /// The client's transport accepted `bytes` of the response; empty buffers go back at once.

@@ -1,5 +1,7 @@
 //! What is remembered of a request after its head was rewritten.
 
+use wire::http1::Protocol;
+
 use crate::phase::Phase;
 
 /// The facts about a request that outlive its head. Filled by the proxy.
@@ -27,6 +29,8 @@ pub struct Facts {
     /// We are the request's final recipient and answer it once it is complete: OPTIONS that may
     /// go no further (RFC 9110 §7.6.2).
     pub final_recipient: bool,
+    /// The protocol that the server is asked to go on with (RFC 9110 §7.8).
+    pub upgrade: Option<Protocol>,
     /// Bytes of request trailers that were dropped.
     pub trailer_bytes: u32,
     /// Bytes of response trailers that were dropped.

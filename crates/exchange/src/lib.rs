@@ -23,6 +23,7 @@ mod request_id;
 mod room;
 mod spooled;
 mod state;
+mod tunnel;
 mod upload;
 
 pub use facts::{Facts, Then};
@@ -36,4 +37,5 @@ pub use request_id::{REQUEST_ID_MAX, RequestId, RequestIds};
 pub use room::{Room, Rules, Scratch};
 pub use spooled::{Next, Reading, Spooled};
 pub use state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
+pub use tunnel::{Flow, Tunnel, Way};
 pub use upload::Upload;

@@ -87,7 +87,8 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
     match (phase, mishap) {
         // A request that will never be complete concerns nobody else.
         (P::Arriving | P::Collecting, M::ClientEnded) => Close,
-        // After a complete request we do not listen to the client until it is answered.
+        // After a complete request we do not listen to the client until it is answered; in a
+        // tunnel its end is passed on.
         (_, M::ClientEnded) => GoOn,
         (_, M::ClientBroke) => Close,
 
@@ -99,7 +100,7 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
 
         (P::Arriving | P::Collecting, M::ClientSlow) => Answer(Refusal::Slow),
         // While the server is awaited, it can be behind with interim responses only.
-        (P::Leased | P::Pending | P::Draining | P::Delivering, M::ClientSlow) => Close,
+        (P::Leased | P::Pending | P::Draining | P::Delivering | P::Tunnel, M::ClientSlow) => Close,
         // It waits for us, not we for it; its deadline is not set.
         (P::Ready, M::ClientSlow) => Impossible,
 
@@ -111,9 +112,9 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         (P::Leased | P::Pending, M::ServerLeft) => GoAgain,
         (P::Leased | P::Pending, M::ServerBroke) => Answer(Refusal::BadResponse),
         (P::Leased | P::Pending, M::ServerSilent) => Answer(Refusal::Silent),
-        (P::Draining, M::ServerBroke | M::ServerSilent) => Close,
-        // Draining began with the response's first byte.
-        (P::Draining, M::ServerLeft) => Impossible,
+        (P::Draining | P::Tunnel, M::ServerBroke | M::ServerSilent) => Close,
+        // Draining began with the response's first byte; in a tunnel its end is passed on.
+        (P::Draining | P::Tunnel, M::ServerLeft) => Impossible,
         // Without a lease no server can fail us.
         (
             P::Arriving | P::Collecting | P::Ready | P::Delivering,
@@ -121,8 +122,9 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         ) => Impossible,
 
         (P::Arriving | P::Collecting, M::PoolShort) => Answer(Refusal::Pressure),
-        // Its client takes nothing; that a lease is held is one more reason.
-        (P::Draining | P::Delivering, M::PoolShort) => Close,
+        // Its client takes nothing; that a lease is held is one more reason. In a tunnel it may be
+        // the server.
+        (P::Draining | P::Delivering | P::Tunnel, M::PoolShort) => Close,
         // What waits for a lease will free its buffers; what awaits a response is served first.
         (P::Ready | P::Leased | P::Pending, M::PoolShort) => Impossible,
 
@@ -134,8 +136,8 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
             Answer(Refusal::Storage)
         }
         (P::Draining | P::Delivering, M::SpoolBroke) => Close,
-        // A head is never in the spool.
-        (P::Arriving, M::SpoolBroke) => Impossible,
+        // A head is never in the spool; what a tunnel carries neither.
+        (P::Arriving | P::Tunnel, M::SpoolBroke) | (P::Tunnel, M::SpoolFull) => Impossible,
 
         (P::Ready, M::StopNow) => Answer(Refusal::Stopping),
         (_, M::StopNow) => Close,
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn a_begun_response_is_never_answered_over() {
         for mishap in Mishap::ALL {
-            for phase in [Phase::Draining, Phase::Delivering] {
+            for phase in [Phase::Draining, Phase::Delivering, Phase::Tunnel] {
                 assert!(
                     !matches!(outcome(phase, mishap), Outcome::Answer(_) | Outcome::GoAgain),
                     "{phase:?} {mishap:?}"

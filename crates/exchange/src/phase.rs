@@ -17,11 +17,14 @@ pub enum Phase {
     Draining,
     /// That the client takes the rest of the response. No lease is held any more.
     Delivering,
+    /// What either side sends next, in a protocol of their own: the exchange's record is free, and
+    /// a [`Tunnel`](crate::Tunnel) stands for it.
+    Tunnel,
 }
 
 impl Phase {
     /// Every phase, in the order of their counters.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Arriving,
         Self::Collecting,
         Self::Ready,
@@ -29,6 +32,7 @@ impl Phase {
         Self::Pending,
         Self::Draining,
         Self::Delivering,
+        Self::Tunnel,
     ];
 
     /// The label in `anteroom_exchanges{state}`.
@@ -41,6 +45,7 @@ impl Phase {
             Self::Pending => "pending",
             Self::Draining => "draining",
             Self::Delivering => "delivering",
+            Self::Tunnel => "tunnel",
         }
     }
 

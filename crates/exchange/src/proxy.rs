@@ -75,6 +75,9 @@ pub enum Responded {
         /// The server keeps the connection and sent not a byte too many.
         reusable: bool,
     },
+    /// The server switched protocols as it was asked to: the head of its 101 and what stands
+    /// behind it wait in [`Reply::input`](crate::Reply), and the exchange becomes a tunnel.
+    Switched,
     /// What came is no response; see [`crate::Mishap::ServerBroke`].
     Broken(Fault),
 }

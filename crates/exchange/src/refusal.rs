@@ -39,7 +39,8 @@ pub enum Refusal {
     Silent,
     /// 507: the request does not fit into memory, and the spool is full or fails.
     Storage,
-    /// 503: the response is an event stream, and as many as may be run already.
+    /// 503: the response is an event stream or switches protocols, and as many of those as may be
+    /// run already.
     PinnedFull,
 }
 
@@ -132,7 +133,7 @@ impl Refusal {
             Self::Stopping => "the proxy is stopping",
             Self::Silent => "the server did not answer in time",
             Self::Storage => "there is no room to store the request",
-            Self::PinnedFull => "too many event streams are running",
+            Self::PinnedFull => "too many event streams and tunnels are running",
         }
     }
 

@@ -30,6 +30,8 @@ pub struct Rules {
     /// Whether each request has an ID (`X-Request-ID`): the client's if that is sane, else one
     /// of ours. Otherwise the field is of no concern.
     pub request_ids: bool,
+    /// Whether the server may be asked to switch protocols (RFC 9110 §7.8).
+    pub upgrade: bool,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
 }

@@ -12,6 +12,7 @@ const LEASED: State = State::Exchange(Phase::Leased);
 const PENDING: State = State::Exchange(Phase::Pending);
 const DRAINING: State = State::Exchange(Phase::Draining);
 const DELIVERING: State = State::Exchange(Phase::Delivering);
+const TUNNEL: State = State::Exchange(Phase::Tunnel);
 
 /// One part of the table: whom events concern, and the states that one of those can be in.
 type Part = (&'static str, &'static [State], fn(Event) -> bool);
@@ -28,6 +29,7 @@ const PARTS: [Part; 3] = [
             PENDING,
             DRAINING,
             DELIVERING,
+            TUNNEL,
             State::Lingering,
             State::Closing,
         ],
@@ -41,6 +43,7 @@ const PARTS: [Part; 3] = [
             LEASED,
             PENDING,
             DRAINING,
+            TUNNEL,
             State::Spent,
             State::Parting,
             State::Leaving,
@@ -49,7 +52,17 @@ const PARTS: [Part; 3] = [
     ),
     (
         "exchanges",
-        &[ARRIVING, COLLECTING, READY, LEASED, PENDING, DRAINING, DELIVERING, State::Gone],
+        &[
+            ARRIVING,
+            COLLECTING,
+            READY,
+            LEASED,
+            PENDING,
+            DRAINING,
+            DELIVERING,
+            TUNNEL,
+            State::Gone,
+        ],
         |event| !event.is_of_client() && !event.is_of_server(),
     ),
 ];

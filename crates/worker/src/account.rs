@@ -1,12 +1,13 @@
 //! What is kept of an exchange for its line in the access log: a small account beside its
 //! record, and a note of its head. Without a log there is neither.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
-use base::id::{ExchangeId, ServerId};
+use base::id::{ClientId, ExchangeId, ListenerId, ServerId, TunnelId};
 use base::time::Instant;
 use driver::Driver;
-use exchange::{Exchange, Note, Phase, Pieces, Refusal};
+use exchange::{Exchange, Note, Phase, Pieces, Refusal, RequestId};
 use wire::http1::Fault;
 
 use crate::access::{AccessRecord, AccessWriter, detail};
@@ -27,12 +28,55 @@ const CLIENT_LEFT: u16 = 499;
 pub(crate) struct Ledger(Option<Books>);
 
 struct Books {
+    exchanges: Shelf,
+    tunnels: Shelf,
+    writer: AccessWriter,
+}
+
+/// The accounts of one kind of record.
+struct Shelf {
     accounts: Vec<Account>,
-    /// The notes of all exchanges, one behind the other. Set aside zeroed, so that what is not
-    /// used is not touched.
+    /// Their notes, one behind the other. Set aside zeroed, so that what is not used is not
+    /// touched.
     notes: Box<[u8]>,
     line: usize,
-    writer: AccessWriter,
+}
+
+impl Shelf {
+    /// Room for so many accounts, with `line` bytes for each note.
+    fn new(records: u32, line: usize) -> Self {
+        let records = records as usize;
+        Self {
+            accounts: Vec::with_capacity(records),
+            notes: vec![0; records * line].into_boxed_slice(),
+            line,
+        }
+    }
+
+    /// Begins an account.
+    fn open(&mut self, index: usize, account: Account) {
+        // Numbers are given from 0 on: the room set aside is filled as they are.
+        while self.accounts.len() <= index && self.accounts.len() < self.accounts.capacity() {
+            self.accounts.push(Account::default());
+        }
+        if let Some(place) = self.accounts.get_mut(index) {
+            *place = account;
+        }
+    }
+
+    fn account(&mut self, index: usize) -> Option<&mut Account> {
+        self.accounts.get_mut(index)
+    }
+
+    fn note(&self, index: usize) -> &[u8] {
+        let length = self.accounts.get(index).map_or(0, |account| account.pieces.len());
+        self.notes.get(index * self.line..).and_then(|rest| rest.get(..length)).unwrap_or_default()
+    }
+
+    fn space(&mut self, index: usize) -> Option<(&mut [u8], &mut Pieces)> {
+        let space = self.notes.get_mut(index * self.line..)?.get_mut(..self.line)?;
+        Some((space, &mut self.accounts.get_mut(index)?.pieces))
+    }
 }
 
 /// What is kept of one exchange.
@@ -41,7 +85,8 @@ struct Account {
     pieces: Pieces,
     received: u64,
     sent: u64,
-    /// When the present wait for a lease, or the present lease, began.
+    /// When the present wait for a lease, or the present lease, began; of a tunnel, when its
+    /// request's first byte came.
     since: Instant,
     queued: Duration,
     leased: Duration,
@@ -53,6 +98,10 @@ struct Account {
     closed: Option<CloseReason>,
     /// Its answer was taken whole.
     whole: bool,
+    /// Of a tunnel, the status it began with.
+    tunnel: u16,
+    /// Of a tunnel, by what name logs know its request.
+    request_id: RequestId,
 }
 
 impl Account {
@@ -84,28 +133,24 @@ impl Ledger {
     }
 
     fn account(&mut self, id: ExchangeId) -> Option<&mut Account> {
-        self.0.as_mut()?.accounts.get_mut(id.index())
+        self.0.as_mut()?.exchanges.account(id.index())
+    }
+
+    fn tunnel(&mut self, id: TunnelId) -> Option<&mut Account> {
+        self.0.as_mut()?.tunnels.account(id.index())
     }
 
     /// An exchange begins, with `early` bytes that came before.
     pub(crate) fn open(&mut self, id: ExchangeId, early: u32) {
         let Some(books) = &mut self.0 else { return };
-        // Numbers are given from 0 on: the room set aside is filled as they are.
-        while books.accounts.len() <= id.index() && books.accounts.len() < books.accounts.capacity()
-        {
-            books.accounts.push(Account::default());
-        }
-        if let Some(account) = books.accounts.get_mut(id.index()) {
-            *account = Account { received: u64::from(early), ..Account::default() };
-        }
+        let account = Account { received: u64::from(early), ..Account::default() };
+        books.exchanges.open(id.index(), account);
     }
 
     /// Where the exchange's head is noted.
     pub(crate) fn note(&mut self, id: ExchangeId) -> Option<Note<'_>> {
-        let books = self.0.as_mut()?;
-        let account = books.accounts.get_mut(id.index())?;
-        let space = books.notes.get_mut(id.index() * books.line..)?.get_mut(..books.line)?;
-        Some(Note::new(space, &mut account.pieces))
+        let (space, pieces) = self.0.as_mut()?.exchanges.space(id.index())?;
+        Some(Note::new(space, pieces))
     }
 
     /// Bytes came from the client.
@@ -136,6 +181,20 @@ impl Ledger {
         }
     }
 
+    /// Bytes came from the client of a tunnel.
+    pub(crate) fn tunnel_received(&mut self, id: TunnelId, bytes: u32) {
+        if let Some(account) = self.tunnel(id) {
+            account.received += u64::from(bytes);
+        }
+    }
+
+    /// The client of a tunnel was given bytes.
+    pub(crate) fn tunnel_sent(&mut self, id: TunnelId, bytes: u32) {
+        if let Some(account) = self.tunnel(id) {
+            account.sent += u64::from(bytes);
+        }
+    }
+
     /// The answer was taken whole; `rest` bytes of what came are for the next exchange.
     pub(crate) fn served(&mut self, id: ExchangeId, rest: u32) {
         if let Some(account) = self.account(id) {
@@ -149,11 +208,10 @@ impl<D: Driver> Worker<D> {
     /// Has a record written of each exchange, with `line` bytes for the note of its head. To be
     /// called before the worker runs.
     pub fn log_access(&mut self, writer: AccessWriter, line: u32) {
-        let (records, line) = (self.exchanges.capacity() as usize, line as usize);
+        let line = line as usize;
         self.ledger = Ledger(Some(Books {
-            accounts: Vec::with_capacity(records),
-            notes: vec![0; records * line].into_boxed_slice(),
-            line,
+            exchanges: Shelf::new(self.exchanges.capacity(), line),
+            tunnels: Shelf::new(self.tunnels.capacity(), line),
             writer,
         }));
     }
@@ -177,21 +235,96 @@ impl<D: Driver> Worker<D> {
 
     /// The exchange is over: what is told of it goes out, unless not a byte of it ever came.
     pub(crate) fn account_end(&mut self, id: ExchangeId, exchange: &Exchange) {
-        let Some(books) = &mut self.ledger.0 else { return };
-        let Some(account) = books.accounts.get_mut(id.index()) else { return };
+        let Some(Books { exchanges, writer, .. }) = &mut self.ledger.0 else { return };
+        let Some(account) = exchanges.account(id.index()) else { return };
         account.leave(exchange.counted, self.now);
         if account.received == 0 {
             return;
         }
-        let text = books.notes.get(id.index() * books.line..).unwrap_or_default();
-        let record = AccessRecord {
-            time: self.date.wall(),
+        let end = End {
+            wall: self.date.wall(),
+            now: self.now,
+            began: exchange.began,
             listener: exchange.listener,
             peer: self.clients.get(exchange.client).and_then(Client::peer),
-            status: account.status(exchange.facts.status),
+            status: exchange.facts.status,
+            request_id: exchange.request_id,
+        };
+        let account = *account;
+        if !writer.write(&end.record(&account, exchanges.note(id.index()))) {
+            self.counters.access_dropped.increment();
+        }
+    }
+
+    /// The exchange became a tunnel: its account goes on as that one's.
+    pub(crate) fn account_tunnel(&mut self, id: ExchangeId, tunnel: TunnelId) {
+        let Some(Books { exchanges, tunnels, .. }) = &mut self.ledger.0 else { return };
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        let Some(account) = exchanges.account(id.index()) else { return };
+        account.leave(exchange.counted, self.now);
+        account.since = exchange.began;
+        account.request_id = exchange.request_id;
+        account.tunnel = exchange.facts.status;
+        tunnels.open(tunnel.index(), *account);
+        let note = exchanges.note(id.index());
+        if let Some((space, _)) = tunnels.space(tunnel.index())
+            && let Some(place) = space.get_mut(..note.len())
+        {
+            place.copy_from_slice(note);
+        }
+        // Of the exchange nothing is told.
+        exchanges.open(id.index(), Account::default());
+    }
+
+    /// The tunnel is over.
+    pub(crate) fn account_tunnel_end(
+        &mut self,
+        id: TunnelId,
+        client: ClientId,
+        reason: CloseReason,
+    ) {
+        let Some(Books { tunnels, writer, .. }) = &mut self.ledger.0 else { return };
+        let Some(account) = tunnels.account(id.index()) else { return };
+        account.closed = Some(reason);
+        account.whole = reason == CloseReason::Done;
+        let account = *account;
+        let Some(client) = self.clients.get(client) else { return };
+        let end = End {
+            wall: self.date.wall(),
+            now: self.now,
+            began: account.since,
+            listener: client.listener(),
+            peer: client.peer(),
+            status: account.tunnel,
+            request_id: account.request_id,
+        };
+        if !writer.write(&end.record(&account, tunnels.note(id.index()))) {
+            self.counters.access_dropped.increment();
+        }
+    }
+}
+
+/// What is known at the end, beside the account.
+struct End {
+    wall: SystemTime,
+    now: Instant,
+    began: Instant,
+    listener: ListenerId,
+    peer: Option<IpAddr>,
+    status: u16,
+    request_id: RequestId,
+}
+
+impl End {
+    fn record<'r>(&'r self, account: &Account, text: &'r [u8]) -> AccessRecord<'r> {
+        AccessRecord {
+            time: self.wall,
+            listener: self.listener,
+            peer: self.peer,
+            status: account.status(self.status),
             received: account.received,
             sent: account.sent,
-            request_time: self.now.since(exchange.began),
+            request_time: self.now.since(self.began),
             queue_time: account.queued,
             upstream_time: account.leased,
             server: account.server,
@@ -199,13 +332,10 @@ impl<D: Driver> Worker<D> {
             retries: account.retries,
             refusal: account.refusal,
             closed: account.closed.filter(|_| !account.whole),
-            request_id: exchange.request_id.get().unwrap_or_default(),
+            request_id: self.request_id.get().unwrap_or_default(),
             detail: detail(account.fault),
             pieces: account.pieces,
-            text: text.get(..account.pieces.len()).unwrap_or_default(),
-        };
-        if !books.writer.write(&record) {
-            self.counters.access_dropped.increment();
+            text,
         }
     }
 }

@@ -1,15 +1,15 @@
 //! What must hold between two turns, whatever happened: for simulators, tests and debug
 //! assertions. Nothing of it is on the data path.
 
-use base::id::{ConnectionId, ExchangeId};
+use base::id::{ConnectionId, ExchangeId, TunnelId};
 use bus::Held;
 use driver::Driver;
-use exchange::{Exchange, Phase, Reading, ResponseBody, State};
+use exchange::{Exchange, Phase, Reading, ResponseBody, State, Tunnel};
 use pool::{Audit, Flaw};
 
 use crate::client::{Client, ClientState};
 use crate::turn::Worker;
-use crate::upstream::{Ending, Upstream};
+use crate::upstream::{Ending, Upstream, User};
 
 impl<D: Driver> Worker<D> {
     /// Walks through the tables: every buffer lent is in exactly one chain of one exchange, every
@@ -24,6 +24,9 @@ impl<D: Driver> Worker<D> {
         for (index, exchange) in self.exchanges.iter() {
             self.audit_exchange(ExchangeId(index), exchange)?;
         }
+        for (index, tunnel) in self.tunnels.iter() {
+            self.audit_tunnel(TunnelId(index), tunnel)?;
+        }
         for (id, upstream) in self.upstreams.iter() {
             self.audit_upstream(id, upstream)?;
         }
@@ -37,6 +40,10 @@ impl<D: Driver> Worker<D> {
         for (_, exchange) in self.exchanges.iter() {
             show(&mut audit, exchange)?;
         }
+        for (_, tunnel) in self.tunnels.iter() {
+            audit.chain(&tunnel.up.chain)?;
+            audit.chain(&tunnel.down.chain)?;
+        }
         audit.close()
     }
 
@@ -46,6 +53,9 @@ impl<D: Driver> Worker<D> {
                 ClientState::Parked | ClientState::Lingering { .. } => client.has_deadline(),
                 ClientState::Active(id) => {
                     self.exchanges.get(id.0).is_some_and(|exchange| exchange.client.0 == index)
+                }
+                ClientState::Tunnel(id) => {
+                    self.tunnels.get(id.0).is_some_and(|tunnel| tunnel.client.0 == index)
                 }
                 ClientState::Closing => !client.has_deadline(),
             };
@@ -73,7 +83,7 @@ impl<D: Driver> Worker<D> {
         }
         let lease = exchange.lease().map(|lease| lease.connection);
         if let Some(connection) = lease
-            && self.find(connection).is_none_or(|upstream| upstream.exchange != Some(id))
+            && self.find(connection).is_none_or(|upstream| upstream.exchange() != Some(id))
         {
             return complain("its connection is not its own");
         }
@@ -81,6 +91,26 @@ impl<D: Driver> Worker<D> {
             return complain("it is in a spool that does not exist");
         }
         if self.has_a_moment(id, exchange) { Ok(()) } else { complain("nothing ends its wait") }
+    }
+
+    fn audit_tunnel(&self, id: TunnelId, tunnel: &Tunnel) -> Result<(), String> {
+        let complain = |what: &str| Err(format!("tunnel {}: {what}", id.0));
+        let client = self.clients.get(tunnel.client);
+        if client.is_none_or(|client| client.state != ClientState::Tunnel(id)) {
+            return complain("its client knows nothing of it");
+        }
+        let upstream = self.find(tunnel.connection);
+        if upstream.is_none_or(|upstream| upstream.user != Some(User::Tunnel(id))) {
+            return complain("its connection is not its own");
+        }
+        if !upstream.is_some_and(Upstream::has_deadline) {
+            return complain("nothing ends its silence");
+        }
+        let waits = self.pool.is_waiting(self.exchanges.capacity() + id.0);
+        if waits != tunnel.starved().is_some() {
+            return complain("its place in the queue for buffers");
+        }
+        Ok(())
     }
 
     /// Whether something will certainly happen to the exchange: a deadline of its client or of its
@@ -104,7 +134,7 @@ impl<D: Driver> Worker<D> {
             let lease = self.exchanges.get(exchange.0).and_then(Exchange::lease);
             lease.is_some_and(|lease| lease.connection == id)
         };
-        if upstream.exchange.is_some_and(|exchange| !leases(exchange)) {
+        if upstream.exchange().is_some_and(|exchange| !leases(exchange)) {
             return Err(format!("connection {}: its exchange has another", id.0));
         }
         if upstream.ending == Ending::Parted && !upstream.has_deadline() {
@@ -127,7 +157,7 @@ impl<D: Driver> Worker<D> {
             (
                 "active clients",
                 counters.clients_active.get(),
-                count(|state| matches!(state, ClientState::Active(_))),
+                count(|state| matches!(state, ClientState::Active(_) | ClientState::Tunnel(_))),
             ),
             ("lingering clients", counters.clients_lingering.get(), lingering),
             ("closing clients", counters.clients_closing.get(), closing),
@@ -136,13 +166,18 @@ impl<D: Driver> Worker<D> {
             ("promises", counters.buffers_promised.get(), u64::from(self.pool.promised())),
         ];
         for phase in Phase::ALL {
-            let there = self.exchanges.iter().filter(|(_, it)| it.phase() == Some(phase)).count();
+            let there = match phase {
+                Phase::Tunnel => self.tunnels.iter().count(),
+                _ => self.exchanges.iter().filter(|(_, it)| it.phase() == Some(phase)).count(),
+            };
             let counted = counters.exchanges[phase as usize].get();
             figures.push((phase.label(), counted, there as u64));
         }
         let pinned = |(_, it): &(u32, &Exchange)| it.lease().is_some_and(|lease| lease.pinned);
         let streams = self.exchanges.iter().filter(pinned).count() as u64;
         figures.push(("streams", u64::from(self.streams), streams));
+        let held: u32 = self.tunnels.iter().map(|(_, tunnel)| tunnel.buffers()).sum();
+        figures.push(("buffers of tunnels", u64::from(self.tunnelled), u64::from(held)));
         match figures.into_iter().find(|(_, counted, there)| counted != there) {
             Some((what, counted, there)) => {
                 Err(format!("{what}: {counted} counted, {there} there"))

@@ -4,7 +4,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use base::fifo::{Linked, Links};
-use base::id::{ClientId, ExchangeId, ListenerId};
+use base::id::{ClientId, ExchangeId, ListenerId, TunnelId};
 use base::slab::{HasLinks, Slab};
 use base::time::Instant;
 use driver::{Owner, Socket};
@@ -35,6 +35,8 @@ pub(crate) enum ClientState {
     Parked,
     /// What its exchange awaits.
     Active(ExchangeId),
+    /// What either end of its tunnel sends.
+    Tunnel(TunnelId),
     /// The end of what it still sends, so that our answer is not destroyed by a reset.
     Lingering {
         /// Bytes discarded so far.
@@ -78,6 +80,13 @@ impl Client {
     pub(crate) const fn exchange(&self) -> Option<ExchangeId> {
         match self.state {
             ClientState::Active(exchange) => Some(exchange),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn tunnel(&self) -> Option<TunnelId> {
+        match self.state {
+            ClientState::Tunnel(tunnel) => Some(tunnel),
             _ => None,
         }
     }

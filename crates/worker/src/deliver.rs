@@ -2,7 +2,7 @@
 
 use base::id::{ClientId, ExchangeId};
 use driver::{Driver, Sent};
-use exchange::{Next, State, Then};
+use exchange::{Next, State, Then, Way};
 
 use crate::client::{Client, ClientState, Patience};
 use crate::counters::CloseReason;
@@ -46,6 +46,9 @@ impl<D: Driver> Worker<D> {
 
     /// The client's transport took some of what it was sent, or has room again.
     pub(crate) fn client_took(&mut self, id: ClientId, bytes: u32) {
+        if let Some(tunnel) = self.clients.get(id).and_then(Client::tunnel) {
+            return self.tunnel_took(tunnel, Way::Down, bytes);
+        }
         let Some(exchange) = self.clients.get(id).and_then(Client::exchange) else {
             return;
         };

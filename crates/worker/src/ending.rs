@@ -158,6 +158,9 @@ impl<D: Driver> Worker<D> {
             Some(ClientState::Active(exchange)) => {
                 self.mishap(exchange, Mishap::ClientBroke, CloseReason::Aborted);
             }
+            Some(ClientState::Tunnel(tunnel)) => {
+                self.tunnel_mishap(tunnel, Mishap::ClientBroke, CloseReason::Aborted);
+            }
             Some(ClientState::Parked) => self.close_client(id, CloseReason::Client),
             Some(ClientState::Lingering { .. }) => self.close_lingering(id),
             Some(ClientState::Closing) | None => {}
@@ -178,6 +181,9 @@ impl<D: Driver> Worker<D> {
             }
             (_, Some(ClientState::Active(exchange))) => {
                 self.mishap(exchange, Mishap::ClientSlow, CloseReason::Timeout);
+            }
+            (_, Some(ClientState::Tunnel(tunnel))) => {
+                self.tunnel_mishap(tunnel, Mishap::ClientSlow, CloseReason::Timeout);
             }
             _ => debug_assert!(false, "{patience:?} of a client without an exchange"),
         }
@@ -204,7 +210,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Closes a client in a way that tells it that something is missing.
-    fn reset_client(&mut self, id: ClientId, reason: CloseReason) {
+    pub(crate) fn reset_client(&mut self, id: ClientId, reason: CloseReason) {
         if let Some(socket) = self.begin_closing(id, reason) {
             self.driver.reset(socket);
         }
@@ -226,7 +232,9 @@ impl<D: Driver> Worker<D> {
         self.clients.disarm(id);
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Parked) => {}
-            Some(ClientState::Active(_)) => self.counters.clients_active.sub(1),
+            Some(ClientState::Active(_) | ClientState::Tunnel(_)) => {
+                self.counters.clients_active.sub(1);
+            }
             Some(ClientState::Lingering { .. } | ClientState::Closing) | None => return false,
         }
         true

@@ -32,6 +32,13 @@ impl<D: Driver> Worker<D> {
             can_finish(exchange).map_err(told)?;
             self.is_read_at_once(exchange).map_err(told)?;
         }
+        for (index, tunnel) in self.tunnels.iter() {
+            for flow in [&tunnel.up, &tunnel.down] {
+                if flow.chain.len() == 0 && !flow.chain.is_empty() {
+                    return Err(format!("tunnel {index}: an empty buffer is held (law 2)"));
+                }
+            }
+        }
         self.permits_are_used()?;
         self.attempts_end()?;
         self.somebody_yields()?;

@@ -3,7 +3,7 @@
 use base::id::{ConnectionId, ExchangeId, ServerId, WorkerId};
 use bus::{Decision, Failure};
 use driver::{ConnectFault, Driver, Sent};
-use exchange::{Lease, Mishap, Next, Phase};
+use exchange::{Lease, Mishap, Next, Phase, Way};
 use pool::Rank;
 
 use crate::client::Party;
@@ -11,7 +11,7 @@ use crate::counters::CloseReason;
 use crate::coverage::Event;
 use crate::office::Letter;
 use crate::turn::Worker;
-use crate::upstream::{Ending, Progress};
+use crate::upstream::{Ending, Progress, User};
 
 impl<D: Driver> Worker<D> {
     /// Does what the bus decides until it has nothing more to say.
@@ -98,6 +98,18 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Ends a connection in a way that tells the server that something is missing.
+    pub(crate) fn reset_upstream(&mut self, id: ConnectionId) {
+        let Some(upstream) = self.upstreams.get(id) else { return };
+        if upstream.ending == Ending::Closing {
+            return;
+        }
+        upstream.ending = Ending::Closing;
+        let socket = upstream.socket;
+        self.upstreams.disarm(id);
+        self.driver.reset(socket);
+    }
+
     pub(crate) fn upstream_closed(&mut self, id: ConnectionId) {
         let pinned = self.bus.pinned_here();
         self.upstreams.remove(id);
@@ -140,7 +152,7 @@ impl<D: Driver> Worker<D> {
         let client = exchange.client;
         self.clients.disarm(client);
         if let Some(upstream) = self.upstreams.get(connection) {
-            upstream.exchange = Some(id);
+            upstream.user = Some(User::Exchange(id));
             upstream.ending = Ending::No;
             upstream.stalled = false;
         }
@@ -191,7 +203,10 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn upstream_took(&mut self, id: ConnectionId, bytes: u32) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         upstream.sending = false;
-        let (Some(exchange), false) = (upstream.exchange, upstream.ending.has_begun()) else {
+        if let Some(User::Tunnel(tunnel)) = upstream.user {
+            return self.tunnel_took(tunnel, Way::Up, bytes);
+        }
+        let (Some(exchange), false) = (upstream.exchange(), upstream.ending.has_begun()) else {
             return;
         };
         let stalled = upstream.stalled;
@@ -217,7 +232,7 @@ impl<D: Driver> Worker<D> {
             self.counters.upstream_seconds.observe(self.now.since(lease.since));
         }
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
-        upstream.exchange = None;
+        upstream.user = None;
         let socket = upstream.socket;
         let reusable = reusable && !upstream.sending && !upstream.outdated;
         if whole && !upstream.sending {

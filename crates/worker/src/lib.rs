@@ -8,7 +8,8 @@
 //! Where to look: `turn.rs` for the loop, `admit.rs` for new clients, `request.rs` up to the
 //! complete request, `lease.rs` for the way to the server, `response.rs` for the way back,
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
-//! `upload.rs` and `pinned.rs` for what is streamed, there and back, `spool.rs` for what goes to
+//! `upload.rs` and `pinned.rs` for what is streamed, there and back, `tunnel.rs` for what is joined
+//! and not read, `spool.rs` for what goes to
 //! disk, `readdress.rs` for names that lead elsewhere, `pressure.rs` for a pool that runs short,
 //! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` and
 //! `laws.rs` for what must hold between two turns, `coverage/` for which event can meet which state.
@@ -40,6 +41,7 @@ mod readdress;
 mod request;
 mod response;
 mod spool;
+mod tunnel;
 mod turn;
 mod upload;
 mod upstream;

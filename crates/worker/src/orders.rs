@@ -1,6 +1,6 @@
 //! What the master orders, and the orderly end.
 
-use base::id::{ExchangeId, ListenerId};
+use base::id::{ExchangeId, ListenerId, TunnelId};
 use base::limits;
 use base::time::Instant;
 use driver::Driver;
@@ -99,6 +99,11 @@ impl<D: Driver> Worker<D> {
                 self.end_lease(&lease, false, false);
             }
             self.end_exchange(ExchangeId(index));
+        }
+        let tunnels: Vec<TunnelId> =
+            self.tunnels.iter().map(|(index, _)| TunnelId(index)).collect();
+        for id in tunnels {
+            self.tunnel_mishap(id, Mishap::StopNow, CloseReason::Drain);
         }
         debug_assert_eq!(self.pool.used(), 0, "every buffer is given back");
         debug_assert!(

@@ -11,6 +11,7 @@ use exchange::{Exchange, Mishap, Refusal, State};
 
 use crate::client::{Client, Patience};
 use crate::counters::CloseReason;
+use crate::plan::Timeouts;
 use crate::turn::Worker;
 use crate::upstream::Progress;
 
@@ -19,8 +20,27 @@ impl<D: Driver> Worker<D> {
     /// that may not be: the response is not begun then. `begun`: the client was given part of an
     /// interim one, so that it cannot be told.
     pub(crate) fn pin(&mut self, id: ExchangeId, begun: bool) -> bool {
+        if !self.take_pin(id, begun) {
+            return false;
+        }
+        self.streams += 1;
+        self.keep_no_promise(id);
+        let Some(exchange) = self.exchanges.get(id.0) else { return false };
+        let (client, lease) = (exchange.client, exchange.lease());
+        if let Some(connection) = lease.map(|lease| lease.connection) {
+            self.upstreams.arm(connection, Progress::Event, self.now);
+        }
+        if let Some(record) = self.clients.get(client) {
+            let socket = record.socket;
+            self.driver.await_end(socket);
+        }
+        true
+    }
+
+    /// The exchange's connection leaves the leases for the pinned ones. If that may not be, the
+    /// client is told so, or closed if it cannot be told.
+    pub(crate) fn take_pin(&mut self, id: ExchangeId, begun: bool) -> bool {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return false };
-        let client = exchange.client;
         let Some(lease) = exchange.lease_mut() else { return false };
         let (connection, since) = (lease.connection, lease.since);
         if !self.office.crowd.may_pin() && self.plan.reclaim_parked {
@@ -38,18 +58,11 @@ impl<D: Driver> Worker<D> {
         if let Some(lease) = self.exchanges.get_mut(id.0).and_then(Exchange::lease_mut) {
             lease.pinned = true;
         }
-        self.streams += 1;
         // As a lease it has ended.
         self.counters.upstream_seconds.observe(self.now.since(since));
-        self.keep_no_promise(id);
         self.count_pinned();
         // It may have taken the last place of a client.
         self.pause_at_limit();
-        self.upstreams.arm(connection, Progress::Event, self.now);
-        if let Some(record) = self.clients.get(client) {
-            let socket = record.socket;
-            self.driver.await_end(socket);
-        }
         true
     }
 
@@ -119,10 +132,12 @@ impl<D: Driver> Worker<D> {
         self.office.crowd.set_pinned(self.plan.worker, self.bus.pinned_here());
     }
 
-    /// In a drain a stream ends when it is silent for a moment: its client comes back to
+    /// In a drain a stream or a tunnel ends when it is silent for a moment: its client comes back to
     /// whoever serves then. One that flows may end by itself.
     pub(crate) fn end_silent_streams(&mut self) {
-        let patience = limits::STREAM_GRACE.min(self.plan.timeouts.idle);
-        self.upstreams.set_length(Progress::Event, patience);
+        let Timeouts { idle, tunnel, .. } = self.plan.timeouts;
+        for (progress, longest) in [(Progress::Event, idle), (Progress::Tunnel, tunnel)] {
+            self.upstreams.set_length(progress, limits::STREAM_GRACE.min(longest));
+        }
     }
 }

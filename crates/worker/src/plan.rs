@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
 use base::limits;
 use base::slab::Slab;
-use exchange::{ErrorPages, Exchange};
+use exchange::{ErrorPages, Exchange, Tunnel};
 use pool::PoolConfig;
 
 use crate::client::Client;
@@ -49,6 +49,8 @@ pub struct RecordBytes {
     pub exchange: usize,
     /// An upstream connection, without the bus's and the driver's parts.
     pub upstream: usize,
+    /// What a tunnel has beside its client and its upstream connection.
+    pub tunnel: usize,
 }
 
 impl RecordBytes {
@@ -58,6 +60,7 @@ impl RecordBytes {
         // The last is the queue of pipelined requests.
         exchange: Slab::<Exchange>::record_bytes() + size_of::<ExchangeId>(),
         upstream: size_of::<Option<Upstream>>(),
+        tunnel: Slab::<Tunnel>::record_bytes(),
     };
 }
 
@@ -78,6 +81,8 @@ pub struct ListenerPlan {
     pub max_body: u64,
     /// Whether each request has an ID.
     pub request_ids: bool,
+    /// Whether a client and its server may switch protocols (RFC 9110 §7.8).
+    pub upgrade: bool,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
     /// Whether servers are shown a request's body as it arrives (`request = "stream"`).
@@ -113,6 +118,8 @@ pub struct Timeouts {
     pub response: Duration,
     /// In the ready queue.
     pub queue: Duration,
+    /// How long both ends of a tunnel may be silent.
+    pub tunnel: Duration,
     /// For a drain in all.
     pub drain: Duration,
 }
@@ -129,6 +136,7 @@ impl Default for Timeouts {
             connect: seconds(5),
             response: seconds(60),
             queue: seconds(30),
+            tunnel: Duration::from_hours(1),
             drain: seconds(30),
         }
     }

@@ -12,6 +12,7 @@ use crate::counters::CloseReason;
 use crate::coverage::Event;
 use crate::spool::Relief;
 use crate::turn::Worker;
+use crate::upstream::User;
 
 impl<D: Driver> Worker<D> {
     /// Gives free buffers to those who wait, the most urgent first.
@@ -22,6 +23,10 @@ impl<D: Driver> Worker<D> {
                 return;
             }
             let Some((_, promise)) = self.pool.next_granted() else { return };
+            if let Some(tunnel) = self.tunnel_of(token) {
+                self.tunnel_granted(tunnel, promise);
+                continue;
+            }
             self.witness(Event::BufferGranted, id);
             if self.awaits_reading(id) {
                 self.read_back_granted(id, promise);
@@ -98,8 +103,12 @@ impl<D: Driver> Worker<D> {
                 // The disk is slow, which is nobody's fault; unless it hangs.
                 Relief::DiskBusy if self.now.since(since) < limits::DISK_PATIENCE => return,
                 Relief::DiskBusy | Relief::None => {
-                    let Some(slowest) = self.slowest_holder() else { return };
-                    self.mishap(slowest, Mishap::PoolShort, CloseReason::Pressure);
+                    let (mishap, reason) = (Mishap::PoolShort, CloseReason::Pressure);
+                    match self.slowest_holder() {
+                        Some(User::Exchange(slowest)) => self.mishap(slowest, mishap, reason),
+                        Some(User::Tunnel(slowest)) => self.tunnel_mishap(slowest, mishap, reason),
+                        None => return,
+                    }
                 }
             }
             self.grant_buffers();
@@ -128,18 +137,27 @@ impl<D: Driver> Worker<D> {
     /// requests on their way in before responses on their way out. If nobody does, and nothing
     /// is under way that will free a buffer, the requests that wait for one block each other:
     /// then one of them must go.
-    fn slowest_holder(&mut self) -> Option<ExchangeId> {
+    fn slowest_holder(&mut self) -> Option<User> {
         let head = self.longest(Patience::Head, may_yield);
         let body = self.longest(Patience::Body, may_yield);
         let arriving = match (head, body) {
             (Some(head), Some(body)) => Some(if head.0 >= body.0 { head } else { body }),
             (one, other) => one.or(other),
         };
-        let slow = arriving.or_else(|| self.longest(Patience::Write, may_yield));
-        let slow = slow.or_else(|| self.longest(Patience::Stream, may_yield));
+        if let Some((_, arriving)) = arriving {
+            return Some(User::Exchange(arriving));
+        }
+        let taking = self.longest(Patience::Write, may_yield);
+        match (taking, self.slowest_tunnel()) {
+            (taking, Some((still, id))) if taking.is_none_or(|taking| taking.0 < still) => {
+                return Some(User::Tunnel(id));
+            }
+            _ => {}
+        }
+        let slow = taking.or_else(|| self.longest(Patience::Stream, may_yield));
         let stuck =
             || if self.is_stuck() { self.longest(Patience::Queue, may_yield) } else { None };
-        slow.or_else(stuck).map(|(_, id)| id)
+        slow.or_else(stuck).map(|(_, id)| User::Exchange(id))
     }
 
     /// Whether no exchange is in a state that ends without another buffer for a request.

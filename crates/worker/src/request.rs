@@ -3,7 +3,7 @@
 use base::id::{ClientId, ExchangeId};
 use base::limits;
 use driver::{Driver, Received};
-use exchange::{Collected, Exchange, Mishap, Phase, Proxy, Refusal, RequestBody, Room, State};
+use exchange::{Collected, Exchange, Mishap, Phase, Proxy, Refusal, RequestBody, Room, State, Way};
 use pool::{Chain, Fill, Rank};
 use wire::http1::CONTINUE;
 
@@ -26,6 +26,7 @@ impl<D: Driver> Worker<D> {
                 Some(record) if record.uploads() => self.receive_upload(exchange),
                 _ => self.receive_request(exchange),
             },
+            Some(ClientState::Tunnel(tunnel)) => self.tunnel_readable(tunnel, Way::Up),
             Some(ClientState::Lingering { .. }) => self.discard_more(id),
             Some(ClientState::Closing) | None => {}
         }

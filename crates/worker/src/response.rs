@@ -4,25 +4,26 @@
 use base::id::{ConnectionId, ExchangeId};
 use base::limits;
 use driver::{ConnectFault, Driver, Received};
-use exchange::{Exchange, Mishap, Proxy, Responded, ResponseBody, Room, State};
+use exchange::{Exchange, Mishap, Proxy, Responded, ResponseBody, Room, State, Way};
 use pool::{Fill, Pool, Rank};
 use wire::http1::CHUNK_HEAD_MAX;
 
 use crate::counters::CloseReason;
 use crate::orders::Life;
 use crate::turn::Worker;
-use crate::upstream::{Ending, Progress};
+use crate::upstream::{Ending, Progress, User};
 
 impl<D: Driver> Worker<D> {
     /// Something can be received from a server.
     pub(crate) fn upstream_readable(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
-        match upstream.exchange {
+        match upstream.user {
             _ if upstream.ending == Ending::Parted => self.has_parted(id),
             _ if upstream.ending.has_begun() => self.close_upstream(id),
             // An idle connection has nothing to say: it ended, or speaks unasked.
             None => self.bus.lost(id, self.now),
-            Some(exchange) => self.receive_response(exchange),
+            Some(User::Exchange(exchange)) => self.receive_response(exchange),
+            Some(User::Tunnel(tunnel)) => self.tunnel_readable(tunnel, Way::Down),
         }
     }
 
@@ -123,6 +124,7 @@ impl<D: Driver> Worker<D> {
                 self.wait_for_response_buffer(id);
             }
             Responded::Whole { reusable } => self.end_response(id, reusable),
+            Responded::Switched => self.switch(id, begun),
             Responded::Broken(_) => {
                 self.mishap(id, Mishap::ServerBroke, CloseReason::Upstream);
             }
@@ -195,8 +197,11 @@ impl<D: Driver> Worker<D> {
 
     /// The transport says that a server's connection broke. What it sent before is still read.
     pub(crate) fn upstream_failed(&mut self, id: ConnectionId) {
-        match self.upstreams.get(id).and_then(|upstream| upstream.exchange) {
-            Some(exchange) => self.receive_response(exchange),
+        match self.upstreams.get(id).and_then(|upstream| upstream.user) {
+            Some(User::Exchange(exchange)) => self.receive_response(exchange),
+            Some(User::Tunnel(tunnel)) => {
+                self.tunnel_mishap(tunnel, Mishap::ServerBroke, CloseReason::Upstream);
+            }
             None => self.upstream_broke(id),
         }
     }
@@ -207,7 +212,7 @@ impl<D: Driver> Worker<D> {
         if upstream.ending.has_begun() {
             return self.close_upstream(id);
         }
-        let Some(exchange) = upstream.exchange else {
+        let Some(exchange) = upstream.exchange() else {
             return self.bus.lost(id, self.now);
         };
         let left_before = !self.has_begun_to_respond(exchange);
@@ -222,16 +227,17 @@ impl<D: Driver> Worker<D> {
     /// A deadline on the server's side ran out.
     pub(crate) fn upstream_late(&mut self, id: ConnectionId, progress: Progress) {
         let Some(upstream) = self.upstreams.get(id) else { return };
-        match (progress, upstream.exchange) {
+        match (progress, upstream.exchange()) {
             (Progress::Parting, _) => self.close_upstream(id),
             (Progress::Connect, _) => self.connect_failed(id, ConnectFault::TimedOut),
+            (Progress::Tunnel | Progress::Response, None) => self.tunnel_late(id, progress),
             (Progress::Event, Some(exchange)) if self.life != Life::Serving => {
                 self.mishap(exchange, Mishap::ServerSilent, CloseReason::Drain);
             }
             (Progress::FirstByte | Progress::Response | Progress::Event, Some(exchange)) => {
                 self.mishap(exchange, Mishap::ServerSilent, CloseReason::Upstream);
             }
-            (Progress::FirstByte | Progress::Response | Progress::Event, None) => {
+            (Progress::Tunnel, Some(_)) | (Progress::FirstByte | Progress::Event, None) => {
                 debug_assert!(false, "an idle connection has no deadline");
             }
         }

@@ -10,7 +10,7 @@ use base::slab::Slab;
 use base::time::Instant;
 use bus::Bus;
 use driver::{Completion, Driver};
-use exchange::{Exchange, RequestIds, Rules, Scratch};
+use exchange::{Exchange, RequestIds, Rules, Scratch, Tunnel};
 use pool::{Pool, PoolConfig, PoolError};
 use proxies::http::Http;
 
@@ -32,6 +32,9 @@ pub struct Worker<D: Driver> {
     pub(crate) spool: Option<Spool>,
     pub(crate) clients: Clients,
     pub(crate) exchanges: Slab<Exchange>,
+    pub(crate) tunnels: Slab<Tunnel>,
+    /// Buffers that all tunnels hold together.
+    pub(crate) tunnelled: u32,
     pub(crate) upstreams: Upstreams,
     // Dropped after the driver: a permit goes back when its connection is really closed.
     pub(crate) bus: Bus,
@@ -97,7 +100,9 @@ impl<D: Driver> Worker<D> {
         counters: Arc<WorkerCounters>,
     ) -> Result<Self, StartError> {
         let records = plan.client_records();
-        let pool = PoolConfig { waiters: records, ..plan.pool };
+        // Tunnels wait for buffers beside exchanges; as many as may be pinned.
+        let tunnels = plan.pinned();
+        let pool = PoolConfig { waiters: records + tunnels, ..plan.pool };
         let pool = Pool::new(pool).map_err(StartError::Pool)?;
         let bus = Bus::new(shared, plan.worker, &plan.groups, records);
         let spool = plan.spool.clone().map(|shared| Spool::new(shared, records));
@@ -112,6 +117,7 @@ impl<D: Driver> Worker<D> {
             default_host: listener.default_host.clone(),
             upstream_persistent: plan.groups[listener.group.index()].persistent,
             request_ids: listener.request_ids,
+            upgrade: listener.upgrade,
             error_pages: listener.error_pages.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
@@ -120,6 +126,8 @@ impl<D: Driver> Worker<D> {
         let mut worker = Self {
             clients: Clients::new(records, &plan.timeouts),
             exchanges: Slab::new(records),
+            tunnels: Slab::new(tunnels),
+            tunnelled: 0,
             upstreams: Upstreams::new(bus.capacity(), &plan.timeouts),
             rules: rules.collect(),
             scratch: Scratch::new(),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use base::fifo::{Linked, Links};
-use base::id::{ConnectionId, ExchangeId};
+use base::id::{ConnectionId, ExchangeId, TunnelId};
 use base::time::Instant;
 use driver::Socket;
 
@@ -14,8 +14,8 @@ use crate::plan::Timeouts;
 #[derive(Debug)]
 pub(crate) struct Upstream {
     pub(crate) socket: Socket,
-    /// Who holds the lease.
-    pub(crate) exchange: Option<ExchangeId>,
+    /// Who uses it: holds the lease, or keeps it pinned.
+    pub(crate) user: Option<User>,
     /// A send is under way.
     pub(crate) sending: bool,
     /// Receiving stopped because the client is too far behind.
@@ -26,6 +26,25 @@ pub(crate) struct Upstream {
     pub(crate) ending: Ending,
     timer: Timer,
     class: ClassMark,
+}
+
+impl Upstream {
+    /// The exchange that holds the lease.
+    pub(crate) const fn exchange(&self) -> Option<ExchangeId> {
+        match self.user {
+            Some(User::Exchange(exchange)) => Some(exchange),
+            _ => None,
+        }
+    }
+}
+
+/// Who uses an upstream connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum User {
+    /// One request and its response.
+    Exchange(ExchangeId),
+    /// What an exchange became.
+    Tunnel(TunnelId),
 }
 
 /// How far the end of a connection is.
@@ -60,13 +79,15 @@ pub(crate) enum Progress {
     Response,
     /// The next event of a pinned connection.
     Event,
+    /// Anything from either end of a tunnel.
+    Tunnel,
     /// Until the server ends a connection that is not used any more.
     Parting,
 }
 
 impl Progress {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Connect, Self::FirstByte, Self::Response, Self::Event, Self::Parting];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Connect, Self::FirstByte, Self::Response, Self::Event, Self::Tunnel, Self::Parting];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -115,6 +136,7 @@ impl Upstreams {
             Progress::FirstByte => timeouts.first_byte,
             Progress::Response => timeouts.response,
             Progress::Event => timeouts.idle,
+            Progress::Tunnel => timeouts.tunnel,
             Progress::Parting => base::limits::PARTING,
         });
         // Touched only as far as there ever were connections: pinned ones may be many.
@@ -132,7 +154,7 @@ impl Upstreams {
         debug_assert!(place.is_none(), "a number is given again only after Closed");
         *place = Some(Upstream {
             socket,
-            exchange: None,
+            user: None,
             sending: false,
             stalled: false,
             outdated: false,
@@ -182,6 +204,21 @@ impl Upstreams {
     pub(crate) fn expired(&mut self, now: Instant) -> Option<(Progress, ConnectionId)> {
         let (class, index) = self.deadlines.expired(&mut self.table, now.tick())?;
         Some((Progress::ALL[class], ConnectionId(index)))
+    }
+
+    /// The connection armed longest ago in a class.
+    pub(crate) fn first(&self, progress: Progress) -> Option<ConnectionId> {
+        self.deadlines.first(progress as usize).map(ConnectionId)
+    }
+
+    /// The one armed next after it.
+    pub(crate) fn after(&mut self, progress: Progress, id: ConnectionId) -> Option<ConnectionId> {
+        self.deadlines.after(progress as usize, &mut self.table, id.0).map(ConnectionId)
+    }
+
+    /// How many milliseconds ago it was armed.
+    pub(crate) fn armed_for(&mut self, progress: Progress, id: ConnectionId, now: Instant) -> u32 {
+        self.deadlines.armed_for(progress as usize, &mut self.table, id.0, now.tick())
     }
 
     pub(crate) fn next_deadline(&self, now: Instant) -> Option<Instant> {

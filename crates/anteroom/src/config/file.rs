@@ -191,6 +191,7 @@ impl File<'_> {
         let max_body = fields.size("max_body", out);
         let at_limit = fields.choice("at_limit", &AT_LIMIT, out);
         let request_ids = fields.switch("request_ids", out).unwrap_or(false);
+        let upgrade = fields.switch("upgrade", out).unwrap_or(true);
         let error_pages = fields.table("error_pages", &ERROR_PAGES, out);
         let error_pages = error_pages.map(|table| pages::read(&table, out)).unwrap_or_default();
         let group = self.group_of(fields, groups);
@@ -204,6 +205,7 @@ impl File<'_> {
             request_ids,
             error_pages,
             stream,
+            upgrade,
         })
     }
 

@@ -206,6 +206,11 @@ pub(crate) static TIMEOUTS: Section = Section {
             "Between two pieces of a response from the server.",
         ),
         key("queue", Default(|| length(|it| it.queue)), "How long a request waits for a server."),
+        key(
+            "tunnel",
+            Default(|| length(|it| it.tunnel)),
+            "How long both ends of a tunnel (WebSocket) may be silent.",
+        ),
         key("drain", Default(|| length(|it| it.drain)), "For an orderly end in all."),
     ],
 };
@@ -245,6 +250,11 @@ pub(crate) static LISTEN: Section = Section {
             "at_limit",
             Default(|| quoted("pause")),
             "What a client meets when `max_clients` are here: pause lets it wait, answer tells it 503.",
+        ),
+        key(
+            "upgrade",
+            Default(|| true.to_string()),
+            "Whether client and server may switch protocols, as WebSocket does; never to HTTP/2.",
         ),
         key(
             "request_ids",
@@ -295,7 +305,7 @@ pub(crate) static UPSTREAM: Section = Section {
         key(
             "pinned",
             Default(|| limits::PINNED.to_string()),
-            "Most event streams from each server at one time, beside `connections`.",
+            "Most event streams and tunnels to each server at one time, beside `connections`.",
         ),
     ],
 };

@@ -292,6 +292,7 @@ impl Desk<'_> {
             request_ids: listener.request_ids,
             error_pages: listener.error_pages.clone(),
             stream: listener.stream,
+            upgrade: listener.upgrade,
         })
     }
 

@@ -77,6 +77,8 @@ pub(crate) struct ListenDraft {
     pub(crate) error_pages: ErrorPages,
     /// Whether servers are shown a request as it arrives.
     pub(crate) stream: bool,
+    /// Whether client and server may switch protocols.
+    pub(crate) upgrade: bool,
 }
 
 /// A group of servers as it is asked for.
@@ -166,6 +168,7 @@ impl From<&ProxyArgs> for Draft {
             request_ids: args.request_ids,
             error_pages: ErrorPages::default(),
             stream: args.request == When::Stream,
+            upgrade: true,
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),
@@ -242,6 +245,7 @@ impl Timeout {
             Self::Connect => &mut timeouts.connect,
             Self::Response => &mut timeouts.response,
             Self::Queue => &mut timeouts.queue,
+            Self::Tunnel => &mut timeouts.tunnel,
             Self::Drain => &mut timeouts.drain,
         }
     }

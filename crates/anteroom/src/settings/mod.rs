@@ -77,6 +77,8 @@ pub(crate) struct Listen {
     pub(crate) error_pages: ErrorPages,
     /// Whether servers are shown a request as it arrives.
     pub(crate) stream: bool,
+    /// Whether client and server may switch protocols.
+    pub(crate) upgrade: bool,
 }
 
 /// A group of servers.
@@ -217,6 +219,7 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         request_ids: listen.request_ids,
         error_pages: listen.error_pages.clone(),
         stream: listen.stream,
+        upgrade: listen.upgrade,
     }
 }
 

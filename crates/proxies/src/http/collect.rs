@@ -8,8 +8,8 @@ use exchange::{
 use pool::Chain;
 use wire::http1::{
     ChunkReader, Fault, FieldKind, FieldSpace, Forwarding, Full, HeadScanner, Keep, Method,
-    RequestFraming, RequestHead, Scheme, Version, Writer, finish_chunked_request, finish_request,
-    parse_request, write_request,
+    Protocol, RequestFraming, RequestHead, Scheme, Version, Writer, finish_chunked_request,
+    finish_request, parse_request, write_request,
 };
 
 use super::body::decode;
@@ -153,6 +153,7 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
     }
     passable(&head)?;
     let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
+    let facts = facts(&head, room.rules.upgrade);
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
@@ -161,8 +162,8 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
         via: PSEUDONYM,
         persistent: room.rules.upstream_persistent,
         request_id: request_id.get(),
+        upgrade: facts.upgrade.as_ref().map(Protocol::name),
     };
-    let facts = facts(&head);
     write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
         .map_err(|Full| Fault::HeadTooLarge)?;
     Ok(Plan { facts, request_id, framing: head.framing, canonical: writer.len() })
@@ -218,8 +219,9 @@ fn write_canonical(
     }
 }
 
-fn facts(head: &RequestHead<'_>) -> Facts {
+fn facts(head: &RequestHead<'_>, upgrade: bool) -> Facts {
     Facts {
+        upgrade: if upgrade { head.upgrade() } else { None },
         head_only: head.method == Method::Head,
         old_version: head.version == Version::V10,
         persistent: head.persistent,

@@ -56,6 +56,7 @@ fn head_grew(exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
         match head_is_there(exchange, end, room) {
             Head::Interim => {}
             Head::Final { behind } => return body_begins(exchange, behind, room),
+            Head::Switched => return Responded::Switched,
             Head::Starved => return Responded::Starved,
             Head::Broken(fault) => return Responded::Broken(fault),
         }
@@ -68,6 +69,8 @@ enum Head {
     Interim,
     /// The response's own; so many bytes of its body stand behind it already.
     Final { behind: u32 },
+    /// A 101 to what was asked for: what stands behind it is of another protocol.
+    Switched,
     /// A buffer is needed for the canonical head.
     Starved,
     /// Not what a server may send here.
@@ -89,11 +92,18 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         Ok(head) => head,
         Err(fault) => return Head::Broken(fault),
     };
-    if head.status == 101 {
-        // Upgrade is never passed on, so nothing can have been switched (RFC 9110 §15.2.2).
-        return Head::Broken(Fault::UnaskedSwitch);
-    }
     let mut writer = Writer::new(&mut room.scratch.written);
+    if head.status == 101 {
+        let agreed = facts.upgrade.filter(|asked| head.switches_to(asked));
+        let Some(protocol) = agreed else { return Head::Broken(Fault::UnaskedSwitch) };
+        let upgrade = Some(protocol.name());
+        let delivery = Delivery { request_id: request_id.get(), upgrade, ..INTERIM };
+        if write_response(&mut writer, &head, &delivery).is_err() {
+            return Head::Broken(Fault::HeadTooLarge);
+        }
+        let canonical = writer.len();
+        return switch_is_there(exchange, end, canonical, room);
+    }
     if head.is_interim() {
         // The request has come whole, so that nobody waits for 100 any more: whoever expected
         // it has it from us. HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
@@ -115,6 +125,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         body: body.sent,
         trailers: body.trailers,
         request_id: request_id.get(),
+        upgrade: None,
     };
     let written = write_response(&mut writer, &head, &delivery)
         .and_then(|()| begin_body(&mut writer, &body.reader, behind));
@@ -140,7 +151,28 @@ const INTERIM: Delivery<'_> = Delivery {
     body: Sent::AsIs,
     trailers: false,
     request_id: None,
+    upgrade: None,
 };
+
+/// Puts the canonical head of a 101 in the place of the one that came. A server that switches
+/// before it has the whole request reads the rest of that in the other protocol: so it has broken
+/// this one (RFC 9110 §7.8).
+fn switch_is_there(
+    exchange: &mut Exchange,
+    end: u32,
+    canonical: usize,
+    room: &mut Room<'_>,
+) -> Head {
+    let State::Pending { reply, .. } = &mut exchange.state else {
+        return Head::Broken(Fault::UnaskedSwitch);
+    };
+    let canonical = &room.scratch.written[..canonical];
+    if !replace_head(&mut reply.input, end, canonical, room.rank, room.pool) {
+        return Head::Starved;
+    }
+    exchange.facts.status = 101;
+    Head::Switched
+}
 
 /// Takes an interim head out of what came; `canonical` bytes in the scratch space are to be
 /// passed on instead.

@@ -174,6 +174,8 @@ fn plan(
         request_ids: setting.request_ids,
         error_pages: ErrorPages::default(),
         stream,
+        // Switched protocols are of no concern here: they have storms of their own.
+        upgrade: false,
     };
     Plan {
         worker: WorkerId(worker),

@@ -369,5 +369,6 @@ fn short_timeouts(dice: &mut Dice) -> Timeouts {
         response: length(),
         queue: length(),
         drain: length(),
+        tunnel: Duration::from_secs(2),
     }
 }

@@ -118,6 +118,7 @@ impl House {
                     request_ids: setting.request_ids,
                     error_pages: setting.error_pages.clone(),
                     stream: setting.stream,
+                    upgrade: true,
                 })
                 .collect(),
             groups: groups.clone(),

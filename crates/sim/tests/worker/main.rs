@@ -12,4 +12,5 @@ mod spool;
 mod spool_storm;
 mod storm;
 mod streams;
+mod tunnels;
 mod uploads;

@@ -21,7 +21,7 @@ pub enum Fault {
     VersionNotSupported,
     /// A status line that is not `version SP 3DIGIT [SP reason]` (RFC 9112 §4).
     BadStatusLine,
-    /// 101 although no `Upgrade` was passed on (RFC 9110 §15.2.2).
+    /// 101 to what was not asked for, or before the request was whole (RFC 9110 §15.2.2).
     UnaskedSwitch,
     /// A head that does not end where its bytes do.
     HeadNotWhole,

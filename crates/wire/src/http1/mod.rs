@@ -21,6 +21,7 @@ mod response;
 mod scan;
 mod target;
 mod trailers;
+mod upgrade;
 mod write;
 mod writer;
 
@@ -42,6 +43,7 @@ pub use response::{ResponseHead, parse_response};
 pub use scan::{HeadScanner, LEADING_LINES_MAX};
 pub use target::{Scheme, Target};
 pub use trailers::write_trailers;
+pub use upgrade::{PROTOCOL_MAX, Protocol};
 pub use write::{
     ConnectionField, Delivery, Forwarding, Sent, finish_chunked_request, finish_request,
     write_request, write_response,

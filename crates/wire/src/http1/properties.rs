@@ -22,6 +22,7 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     via: "anteroom",
     persistent: true,
     request_id: Some(b"id"),
+    upgrade: None,
 };
 
 /// Bytes that mean something to the codec, far more often than chance would bring them.
@@ -299,7 +300,7 @@ proptest! {
             prop_assert_eq!((again.method, again.target), (head.method, head.target));
         } else if let Ok(head) = parse_response(&bytes, to_head, &LIMITS, space()) {
             prop_assert_eq!(scan(HeadScanner::response(), &[&bytes]).unwrap().0, Some(bytes.len()));
-            let delivery = Delivery { date: b"d", connection: ConnectionField::Close, body: Sent::AsIs, trailers: false, request_id: None };
+            let delivery = Delivery { date: b"d", connection: ConnectionField::Close, body: Sent::AsIs, trailers: false, request_id: None, upgrade: None };
             write_response(&mut writer, &head, &delivery).unwrap();
             let again = parse_response(writer.written(), to_head, &LIMITS, space()).unwrap();
             prop_assert_eq!((again.status, again.reason), (head.status, head.reason));

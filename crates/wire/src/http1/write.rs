@@ -27,6 +27,8 @@ pub struct Forwarding<'a> {
     pub persistent: bool,
     /// What `X-Request-ID` says instead of what came, if anything is to be said.
     pub request_id: Option<&'a [u8]>,
+    /// The protocol that the upstream is asked to go on with (RFC 9110 §7.8).
+    pub upgrade: Option<&'a [u8]>,
 }
 
 /// Writes a request's head, but neither `Content-Length` nor the empty line: those are
@@ -34,7 +36,7 @@ pub struct Forwarding<'a> {
 ///
 /// Request line, `Host`, the end-to-end fields in their order and spelling, then ours:
 /// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` (RFC 7239), `Via` (RFC 9110 §7.6.3),
-/// `X-Request-ID`. An empty `Host` becomes the default one (RFC 9112 §3.3).
+/// `X-Request-ID`, and `Connection` with `Upgrade` where a protocol is asked for. An empty `Host` becomes the default one (RFC 9112 §3.3).
 /// It is longer than the received head by one byte a field at most and by what ours need: by less
 /// than 1 KiB when `default_host` has up to [`super::HOST_MAX`] bytes, `via` up to 32 and
 /// `request_id` up to 64.
@@ -85,7 +87,17 @@ pub fn write_request(
     if let Some(id) = forwarding.request_id {
         w.field(REQUEST_ID, id)?;
     }
-    if forwarding.persistent { Ok(()) } else { write_connection(w, ConnectionField::Close) }
+    match forwarding.upgrade {
+        Some(protocol) => write_upgrade(w, protocol),
+        None if forwarding.persistent => Ok(()),
+        None => write_connection(w, ConnectionField::Close),
+    }
+}
+
+/// Both fields of an upgrade, which goes no further than the next hop.
+fn write_upgrade(w: &mut Writer<'_>, protocol: &[u8]) -> Result<(), Full> {
+    w.push(b"Connection: upgrade\r\n")?;
+    w.field(b"Upgrade", protocol)
 }
 
 /// Ends a request's head: `length` is that of its body, `None` when it has none.
@@ -184,6 +196,8 @@ pub struct Delivery<'a> {
     pub trailers: bool,
     /// What `X-Request-ID` says instead of what came, if anything is to be said.
     pub request_id: Option<&'a [u8]>,
+    /// The protocol that a 101 switches to.
+    pub upgrade: Option<&'a [u8]>,
 }
 
 /// Writes a response's head with its empty line: status line in our own version (RFC 9110 §2.5),
@@ -218,7 +232,10 @@ pub fn write_response(
     if names_upgrade(head) {
         w.push(b"Connection: upgrade\r\n")?;
     }
-    write_connection(w, delivery.connection)?;
+    match delivery.upgrade {
+        Some(protocol) => write_upgrade(w, protocol)?,
+        None => write_connection(w, delivery.connection)?,
+    }
     w.push(b"\r\n")
 }
 
@@ -252,8 +269,8 @@ fn write_response_fields(
     Ok(())
 }
 
-/// Whether the response must say to which protocols a client should switch. Nothing is switched
-/// through us, but 426 means nothing without them (RFC 9110 §15.5.22).
+/// Whether the response must say to which protocols a client should switch: 426 means nothing
+/// without them (RFC 9110 §15.5.22).
 const fn names_upgrade(head: &ResponseHead<'_>) -> bool {
     head.status == 426 && head.fields.has(FieldKind::Upgrade)
 }

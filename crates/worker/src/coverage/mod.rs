@@ -13,7 +13,7 @@ use exchange::{Exchange, Mishap, Phase};
 
 use crate::client::{ClientState, Party, Patience};
 use crate::turn::Worker;
-use crate::upstream::{Ending, Progress};
+use crate::upstream::{Ending, Progress, User};
 
 pub use table::{Cell, cell};
 
@@ -45,7 +45,7 @@ pub enum State {
 
 impl State {
     /// Every state: clients, exchanges in the order of their life, upstream connections.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Parked,
         Self::Exchange(Phase::Arriving),
         Self::Exchange(Phase::Collecting),
@@ -54,6 +54,7 @@ impl State {
         Self::Exchange(Phase::Pending),
         Self::Exchange(Phase::Draining),
         Self::Exchange(Phase::Delivering),
+        Self::Exchange(Phase::Tunnel),
         Self::Lingering,
         Self::Closing,
         Self::Gone,
@@ -143,10 +144,11 @@ pub enum ServerLateness {
     FirstByte,
     Response,
     Event,
+    Tunnel,
     Parting,
 }
 
-const EVENTS: usize = 35 + Mishap::ALL.len();
+const EVENTS: usize = 36 + Mishap::ALL.len();
 
 impl Event {
     /// Every event.
@@ -178,6 +180,7 @@ impl Event {
             Self::ServerLate(ServerLateness::FirstByte),
             Self::ServerLate(ServerLateness::Response),
             Self::ServerLate(ServerLateness::Event),
+            Self::ServerLate(ServerLateness::Tunnel),
             Self::ServerLate(ServerLateness::Parting),
             Self::HandedOver,
             Self::PipelinedTurn,
@@ -287,6 +290,7 @@ impl From<Progress> for Event {
             Progress::FirstByte => ServerLateness::FirstByte,
             Progress::Response => ServerLateness::Response,
             Progress::Event => ServerLateness::Event,
+            Progress::Tunnel => ServerLateness::Tunnel,
             Progress::Parting => ServerLateness::Parting,
         })
     }
@@ -377,6 +381,7 @@ impl<D: Driver> Worker<D> {
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Parked) => State::Parked,
             Some(ClientState::Active(exchange)) => self.state_of_exchange(exchange),
+            Some(ClientState::Tunnel(_)) => State::Exchange(Phase::Tunnel),
             Some(ClientState::Lingering { .. }) => State::Lingering,
             Some(ClientState::Closing) => State::Closing,
             None => State::Gone,
@@ -385,10 +390,11 @@ impl<D: Driver> Worker<D> {
 
     fn state_of_upstream(&mut self, id: ConnectionId) -> State {
         let Some(upstream) = self.upstreams.get(id) else { return State::Gone };
-        match (upstream.ending, upstream.exchange) {
+        match (upstream.ending, upstream.user) {
             (Ending::Closing, _) => State::Leaving,
             (Ending::Parted, _) => State::Parting,
-            (_, Some(exchange)) => self.state_of_exchange(exchange),
+            (_, Some(User::Exchange(exchange))) => self.state_of_exchange(exchange),
+            (_, Some(User::Tunnel(_))) => State::Exchange(Phase::Tunnel),
             (_, None) if self.bus.is_connecting(id) => State::Connecting,
             (_, None) if self.bus.is_spent(id) => State::Spent,
             (_, None) => State::Idle,
@@ -430,6 +436,14 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn witness(&mut self, event: Event, id: ExchangeId) {
         if LOOKS {
             self.coverage.meets(event, self.state_of_exchange(id));
+        }
+    }
+
+    /// An event concerns a tunnel.
+    #[inline]
+    pub(crate) fn witness_tunnel(&mut self, event: Event) {
+        if LOOKS {
+            self.coverage.meets(event, State::Exchange(Phase::Tunnel));
         }
     }
 

@@ -67,7 +67,7 @@ const fn client_tells(event: Event, state: State) -> Cell {
 
         (Parked | Lingering, E::ClientReadable) => Happens,
         (Exchange(P::Arriving | P::Collecting), E::ClientReadable) => Happens,
-        (Exchange(P::Ready | P::Leased), E::ClientReadable) => Happens,
+        (Exchange(P::Ready | P::Leased | P::Tunnel), E::ClientReadable) => Happens,
         (Exchange(_), E::ClientReadable) => Never("nobody listens once the request is whole"),
 
         (Parked | Lingering, E::ClientFailed) => Never("whoever listens is told in receiving"),
@@ -76,7 +76,7 @@ const fn client_tells(event: Event, state: State) -> Cell {
         (_, E::ClientEnded) => Never("only an event stream awaits its client's end alone"),
 
         (Exchange(P::Leased | P::Pending), E::ClientSent) => Happens,
-        (Exchange(P::Draining | P::Delivering), E::ClientSent) => Happens,
+        (Exchange(P::Draining | P::Delivering | P::Tunnel), E::ClientSent) => Happens,
         (_, E::ClientSent) => Never("nothing is on its way to the client"),
 
         (_, _) => Happens,
@@ -98,6 +98,7 @@ const fn client_late(class: Lateness, state: State) -> Cell {
         (L::Queue, Exchange(P::Arriving | P::Collecting | P::Ready)) => Happens,
         (L::Queue, _) => Never("it waits in no queue of ours"),
         (L::Write, Exchange(P::Leased | P::Pending | P::Draining | P::Delivering)) => Happens,
+        (L::Write, Exchange(P::Tunnel)) => Happens,
         (L::Write, _) => Never("nothing is on its way to the client"),
         (L::Linger, Lingering) => Happens,
         (L::Linger, _) => Never("it does not linger"),
@@ -136,7 +137,7 @@ const fn server_tells(event: Event, state: State) -> Cell {
 
         (Idle | Parting, E::ServerFailed) => Never("whoever listens is told in receiving"),
 
-        (Exchange(P::Leased), E::ServerSent) => Happens,
+        (Exchange(P::Leased | P::Tunnel), E::ServerSent) => Happens,
         // What it was sent last is not taken yet, and not needed.
         (Exchange(P::Draining) | Spent, E::ServerSent) => Happens,
         (_, E::ServerSent) => Never("nothing is on its way to the server"),
@@ -161,6 +162,8 @@ const fn server_late(class: ServerLateness, state: State) -> Cell {
         (L::FirstByte, Exchange(P::Pending)) => Happens,
         (L::FirstByte, _) => Never("the request is not taken, or the response has begun"),
         (L::Response, Exchange(_)) => Happens,
+        (L::Tunnel, Exchange(P::Tunnel)) => Happens,
+        (L::Tunnel, _) => Never("it is no tunnel"),
         (L::Event, Exchange(P::Draining)) => Happens,
         (L::Event, _) => Never("it is no event stream"),
     }
@@ -188,6 +191,9 @@ const fn exchange_meets(event: Event, state: State) -> Cell {
 
         (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Arriving)) => {
             Never("a head is never in the spool")
+        }
+        (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Tunnel)) => {
+            Never("what a tunnel carries is never in the spool")
         }
         (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Pending)) => Never(READ_BACK),
         (E::DiskRead, Exchange(P::Collecting)) => Never("what is collected is not read back"),

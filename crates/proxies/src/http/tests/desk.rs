@@ -75,6 +75,7 @@ impl Desk {
                 default_host: "fallback".into(),
                 upstream_persistent: true,
                 request_ids: false,
+                upgrade: true,
                 error_pages: ErrorPages::default(),
             },
             request_ids: RequestIds::new(7),

@@ -15,6 +15,7 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     via: "anteroom",
     persistent: true,
     request_id: None,
+    upgrade: None,
 };
 
 fn request(text: &str, forwarding: &Forwarding<'_>, length: Option<u64>) -> String {
@@ -71,8 +72,10 @@ fn addresses() {
 #[test]
 fn growth_is_bounded() {
     let host = "h".repeat(HOST_MAX);
-    let fields = "a:\r\n".repeat(127);
-    let sent = format!("GET / HTTP/1.1\r\nHost:{host}\r\n{fields}\r\n");
+    let protocol = "u".repeat(super::super::PROTOCOL_MAX);
+    let upgrade = format!("Connection:upgrade\r\nUpgrade:{protocol}\r\n");
+    let fields = "a:\r\n".repeat(125);
+    let sent = format!("GET / HTTP/1.1\r\nHost:{host}\r\n{fields}{upgrade}\r\n");
     let peer = Ipv6Addr::new(0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x7777, 0x8888);
     let via = "v".repeat(32);
     let forwarding = Forwarding {
@@ -82,13 +85,14 @@ fn growth_is_bounded() {
         via: &via,
         persistent: false,
         request_id: Some(&[b'i'; 64]),
+        upgrade: Some(protocol.as_bytes()),
     };
     let grown = request(&sent, &forwarding, Some(u64::MAX)).len() - sent.len();
     assert!(grown < 1024, "{grown}");
 
     let fallback = "d".repeat(HOST_MAX);
-    let forwarding = Forwarding { default_host: &fallback, ..forwarding };
-    let sent = format!("GET / HTTP/1.0\r\na:\r\n{fields}\r\n");
+    let forwarding = Forwarding { default_host: &fallback, upgrade: None, ..forwarding };
+    let sent = format!("GET / HTTP/1.0\r\na:\r\na:\r\na:\r\n{fields}\r\n");
     let grown = request(&sent, &forwarding, Some(u64::MAX)).len() - sent.len();
     assert!(grown < 1024, "{grown}");
 }
@@ -109,7 +113,8 @@ fn every_room_too_small_is_full() {
 
 fn response(text: &str, to_head: bool, connection: ConnectionField, body: Sent) -> String {
     let head = parse_response(text.as_bytes(), to_head, &LIMITS, space()).unwrap();
-    let delivery = Delivery { date: DATE, connection, body, trailers: false, request_id: None };
+    let delivery =
+        Delivery { date: DATE, connection, body, trailers: false, request_id: None, upgrade: None };
     response_by(&head, &delivery)
 }
 
@@ -323,6 +328,7 @@ fn a_request_id_replaces_what_came() {
         body: Sent::AsIs,
         trailers: false,
         request_id: None,
+        upgrade: None,
     };
     assert_eq!(response_by(&head, &delivery), text);
     let delivery = Delivery { request_id: Some(b"mine"), ..delivery };
@@ -341,6 +347,7 @@ fn trailers_are_announced_when_they_follow() {
             body: Sent::Chunked,
             trailers,
             request_id: None,
+            upgrade: None,
         };
         let expected = if trailers { text.into() } else { text.replace("Trailer: a\r\n", "") };
         assert_eq!(response_by(&head, &delivery), expected);
