@@ -158,6 +158,39 @@ pub fn gunicorn(unix: bool) -> Server {
     server
 }
 
+/// A WebSocket server: an echo of each message; `/count` sends a number of messages, each with its
+/// number, as fast as they are taken, and closes.
+const WEBSOCKETS: &str = "
+import asyncio, sys
+from websockets.asyncio.server import serve
+async def talk(connection):
+    path = connection.request.path
+    if path.startswith('/count/'):
+        for number in range(int(path.split('/')[2])):
+            await connection.send(b'%08d' % number + b'x' * 4000)
+        return
+    async for message in connection:
+        await connection.send(message)
+async def main():
+    host, port = sys.argv[1].split(':')
+    async with serve(talk, host, int(port), max_size=None, ping_interval=None) as server:
+        await server.serve_forever()
+asyncio.run(main())
+";
+
+/// The server of the Python package `websockets`.
+///
+/// # Panics
+/// When it is not in `target/venv`.
+pub fn websockets() -> Server {
+    let folder = Folder::new();
+    let address = free_address();
+    let script = folder.write("server.py", WEBSOCKETS);
+    let mut command = Command::new(venv("python"));
+    command.args([&script, &address]);
+    Server::start(&mut command, &address, folder)
+}
+
 /// What Node serves: an echo of the body, in chunks; `/early` answers before the body is read.
 const SCRIPT: &str = "
 const http = require('http');

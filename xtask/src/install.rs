@@ -19,7 +19,7 @@ const DEBIAN: [(&str, &str); 7] = [
 ];
 
 /// What goes into the Python environment under `target/venv`.
-const PYTHON: [&str; 1] = ["gunicorn"];
+const PYTHON: [&str; 2] = ["gunicorn", "websockets"];
 
 const LIMIT: Duration = Duration::from_mins(10);
 

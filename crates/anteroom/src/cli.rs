@@ -75,6 +75,9 @@ pub(crate) struct ProxyArgs {
     /// Most event streams and tunnels at one time, to each server
     #[arg(long, value_name = "N", default_value_t = limits::PINNED, value_parser = RangedU64ValueParser::<u32>::new().range(..=1_048_576))]
     pub(crate) pinned: u32,
+    /// Pass connections through unread, whatever is spoken
+    #[arg(long, conflicts_with_all = ["request", "max_head", "max_target", "max_body", "request_ids", "not_persistent"])]
+    pub(crate) pass: bool,
     /// When the server meets a request: complete, or as it arrives
     #[arg(long, value_name = "WHEN", default_value = "complete")]
     pub(crate) request: When,

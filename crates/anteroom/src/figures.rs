@@ -107,7 +107,7 @@ impl Panel {
             exchanges: self.sums(|w| &w.exchanges),
             requests: self.sums(|w| &w.requests),
             refusals: self.sums(|w| &w.refusals),
-            tunnels: sum(|w| &w.tunnels),
+            tunnels: self.sums(|w| &w.tunnels),
             retries: sum(|w| &w.retries),
             spool_bytes: self.spool.as_ref().map_or(0, |spool| extents(spool.held())),
             spool_most: self.spool.as_ref().map_or(0, |spool| spool.bytes()),
@@ -162,7 +162,8 @@ pub(crate) struct Figures {
     pub(crate) exchanges: [u64; exchange::Phase::ALL.len()],
     pub(crate) requests: [u64; 5],
     pub(crate) refusals: [u64; exchange::Refusal::ALL.len()],
-    pub(crate) tunnels: u64,
+    /// Tunnels begun: by HTTP, and by passing through.
+    pub(crate) tunnels: [u64; 2],
     pub(crate) retries: u64,
     /// Bytes of the spool in use now: whole extents.
     pub(crate) spool_bytes: u64,

@@ -169,7 +169,9 @@ fn exchanges(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
             ([("reason", refusal.label()), ("code", code.as_str())], count)
         });
     sheet.counts("refusals", "Answers given in the server's stead, by reason", refusals)?;
-    sheet.count("tunnels", "Tunnels begun: switched protocols", figures.tunnels)?;
+    let tunnels = by("proxy", ["http", "pass"], figures.tunnels);
+    let begun = "Tunnels begun: switched protocols, and connections passed through";
+    sheet.counts("tunnels", begun, tunnels)?;
     sheet.count("retries", "Requests sent again on a fresh connection", figures.retries)?;
     let dropped = "Bytes of request trailers that were not passed on";
     sheet.count("request_trailer_bytes_dropped", dropped, figures.trailer_bytes_dropped)

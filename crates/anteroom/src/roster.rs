@@ -28,11 +28,22 @@ struct Manner<'g>(&'g Group);
 
 impl fmt::Display for Manner<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Policy { balance, health, retries, warm } = self.0.policy;
+        let Policy { balance, health, retries, warm, passes } = self.0.policy;
         let balance = match balance {
             Balance::LeastLeased => "least-leased",
             Balance::RoundRobin => "round-robin",
         };
+        if passes {
+            return write!(
+                f,
+                "{balance}; left alone after {} for at most {}, given up after {}; passed through, \
+                 at most {} to each",
+                counted(u64::from(health.max_fails), "failure"),
+                Length(health.fail_timeout),
+                Length(health.grace),
+                counted(u64::from(self.0.pinned), "connection"),
+            );
+        }
         write!(
             f,
             "{balance}; left alone after {} for at most {}, given up after {}; sent at most {}, \

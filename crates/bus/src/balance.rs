@@ -190,7 +190,11 @@ impl Bus {
         };
         let load = match self.groups[group.index()].policy.balance {
             Balance::RoundRobin => 0,
-            Balance::LeastLeased => self.shared.load(id).saturating_sub(u32::from(waited_for)),
+            Balance::LeastLeased => {
+                let passes = self.groups[group.index()].policy.passes;
+                let pinned = if passes { self.shared.pinned(id) } else { 0 };
+                (self.shared.load(id) + pinned).saturating_sub(u32::from(waited_for))
+            }
         };
         Some(Rank { class, load, weight: server.weight })
     }

@@ -8,7 +8,7 @@ use alloc::sync::Arc;
 use base::sync::atomic::Ordering::SeqCst;
 use core::mem;
 
-use base::id::{ConnectionId, ServerId};
+use base::id::{ConnectionId, GroupId, ServerId};
 
 use crate::bus::Bus;
 use crate::connection::State;
@@ -37,6 +37,19 @@ impl Bus {
     /// Connections pinned by this worker that are not really closed.
     pub const fn pinned_here(&self) -> u32 {
         self.pinned
+    }
+
+    /// Whether one more connection to some server of the group may be pinned.
+    pub fn may_pin(&self, group: GroupId) -> bool {
+        let mut servers = self.groups[group.index()].servers.iter();
+        self.pinned < self.pinned_capacity
+            && servers.any(|&id| self.shared.pinned(id) < self.shared.server_entry(id).pinned_bound)
+    }
+
+    /// Whether connections like this one are each one client's for as long as they live.
+    pub fn passes(&self, id: ConnectionId) -> bool {
+        let group = self.server_of(id).map(|server| self.shared.group_of(server));
+        group.is_some_and(|group| self.groups[group.index()].policy.passes)
     }
 
     /// A leased connection will be its client's for long. Its permit goes back: the next

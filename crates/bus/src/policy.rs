@@ -24,6 +24,9 @@ pub struct Policy {
     pub retries: RetryPolicy,
     /// Connections to each server that are opened at start and held open, of all workers.
     pub warm: u32,
+    /// Each connection is one client's for as long as it lives, and is pinned as soon as it is
+    /// open: what is pinned is what a server has to do.
+    pub passes: bool,
 }
 
 /// When a server counts as failed, and for how long it is left alone.

@@ -60,6 +60,13 @@ impl Exchange {
         self.state = State::Ready { request };
     }
 
+    /// Whom the client is for is known, and nothing else needs to be: it waits for a server. `first`
+    /// is what came of it, which may be nothing.
+    pub fn passes_on(&mut self, first: Chain) {
+        debug_assert!(matches!(self.state, State::Arriving { .. }));
+        self.state = State::Ready { request: first };
+    }
+
     /// A connection is leased: the request can be written. The lease says whether the request may
     /// go again as far as connections are concerned; it is kept if it may by its own nature, too.
     pub fn lease_begins(&mut self, mut lease: Lease, pool: &Pool) {

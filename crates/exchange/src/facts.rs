@@ -31,6 +31,8 @@ pub struct Facts {
     pub final_recipient: bool,
     /// The protocol that the server is asked to go on with (RFC 9110 §7.8).
     pub upgrade: Option<Protocol>,
+    /// Bytes that must have come before a TLS hello is looked at again.
+    pub hello: u32,
     /// Bytes of request trailers that were dropped.
     pub trailer_bytes: u32,
     /// Bytes of response trailers that were dropped.

@@ -10,6 +10,7 @@ use pool::{Pool, Rank};
 use crate::note::Note;
 use crate::pages::ErrorPages;
 use crate::request_id::RequestIds;
+use crate::routes::Passing;
 
 /// The limits and names that hold for the clients of one listener.
 #[derive(Clone, Debug)]
@@ -32,6 +33,9 @@ pub struct Rules {
     pub request_ids: bool,
     /// Whether the server may be asked to switch protocols (RFC 9110 §7.8).
     pub upgrade: bool,
+    /// How connections are passed through, if they are: then nothing else of this holds but
+    /// `max_head`.
+    pub passing: Option<Passing>,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
 }

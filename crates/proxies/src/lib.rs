@@ -9,4 +9,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod chosen;
 pub mod http;
+pub mod pass;
+
+pub use chosen::Chosen;

@@ -52,17 +52,7 @@ const PARTS: [Part; 3] = [
     ),
     (
         "exchanges",
-        &[
-            ARRIVING,
-            COLLECTING,
-            READY,
-            LEASED,
-            PENDING,
-            DRAINING,
-            DELIVERING,
-            TUNNEL,
-            State::Gone,
-        ],
+        &[ARRIVING, COLLECTING, READY, LEASED, PENDING, DRAINING, DELIVERING, TUNNEL, State::Gone],
         |event| !event.is_of_client() && !event.is_of_server(),
     ),
 ];

@@ -9,4 +9,5 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod hello;
 pub mod http1;

@@ -98,6 +98,8 @@ struct Account {
     closed: Option<CloseReason>,
     /// Its answer was taken whole.
     whole: bool,
+    /// It is passed through: there is no status.
+    passes: bool,
     /// Of a tunnel, the status it began with.
     tunnel: u16,
     /// Of a tunnel, by what name logs know its request.
@@ -118,6 +120,7 @@ impl Account {
     /// The status that is told, where `answered` is that of the answer.
     fn status(&self, answered: u16) -> u16 {
         match (answered, self.closed) {
+            (0, _) if self.passes => 0,
             (0, Some(CloseReason::Aborted | CloseReason::Client)) => CLIENT_LEFT,
             // There was no buffer for an answer: the client got the one that needs none.
             (0, None) if self.refusal.is_some() => Refusal::Crowded.status(),
@@ -141,9 +144,11 @@ impl Ledger {
     }
 
     /// An exchange begins, with `early` bytes that came before.
-    pub(crate) fn open(&mut self, id: ExchangeId, early: u32) {
+    /// `passes`: its listener passes connections through, so that it has a line even if nothing
+    /// came.
+    pub(crate) fn open(&mut self, id: ExchangeId, early: u32, passes: bool) {
         let Some(books) = &mut self.0 else { return };
-        let account = Account { received: u64::from(early), ..Account::default() };
+        let account = Account { received: u64::from(early), passes, ..Account::default() };
         books.exchanges.open(id.index(), account);
     }
 
@@ -238,7 +243,7 @@ impl<D: Driver> Worker<D> {
         let Some(Books { exchanges, writer, .. }) = &mut self.ledger.0 else { return };
         let Some(account) = exchanges.account(id.index()) else { return };
         account.leave(exchange.counted, self.now);
-        if account.received == 0 {
+        if account.received == 0 && !account.passes {
             return;
         }
         let end = End {

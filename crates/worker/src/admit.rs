@@ -22,9 +22,12 @@ impl<D: Driver> Worker<D> {
             self.reclaim_one();
         }
         let turned_away = self.is_at_limit();
+        let passes = self.passes(listener);
         let Ok(index) = self.clients.table.insert(Client::new(socket, listener, peer)) else {
             self.counters.refusals[exchange::Refusal::Crowded as usize].increment();
-            self.driver.send_text(socket, self.proxy.crowded());
+            if !passes {
+                self.driver.send_text(socket, self.proxy.crowded());
+            }
             self.driver.own(socket, Party::Nobody.owner());
             self.driver.close(socket);
             self.counters.closed(CloseReason::Limit);
@@ -36,14 +39,19 @@ impl<D: Driver> Worker<D> {
         self.count_here();
         if turned_away && self.plan.at_limit == AtLimit::Answer {
             self.counters.refusals[exchange::Refusal::Crowded as usize].increment();
-            self.driver.send_text(socket, self.proxy.crowded());
-            self.linger(id, CloseReason::Limit);
+            if passes {
+                self.reset_client(id, CloseReason::Limit);
+            } else {
+                self.driver.send_text(socket, self.proxy.crowded());
+                self.linger(id, CloseReason::Limit);
+            }
             self.count_here();
             return;
         }
         self.park(id);
         self.clients.arm(id, Patience::New, self.now);
         self.pause_at_limit();
+        self.pass_at_once(id);
     }
 
     fn is_at_limit(&self) -> bool {

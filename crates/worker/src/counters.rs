@@ -134,8 +134,8 @@ pub struct WorkerCounters {
     pub requests: [Counter; 5],
     /// Refusals by status, indexed like [`exchange::Refusal::ALL`].
     pub refusals: [Counter; exchange::Refusal::ALL.len()],
-    /// Tunnels begun.
-    pub tunnels: Counter,
+    /// Tunnels begun: by switched protocols, and by connections that are passed through.
+    pub tunnels: [Counter; 2],
     /// Requests sent again on a fresh connection.
     pub retries: Counter,
     /// Exchanges of which something went to the spool.

@@ -41,6 +41,9 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
         self.counters.refusals[refusal as usize].increment();
         self.ledger.refused(id, refusal, fault);
+        if self.exchanges.get(id.0).is_some_and(|it| self.passes(it.listener)) {
+            return self.turn_away(id, refusal);
+        }
         self.leave_queues(id);
         self.unspool(id);
         self.cut_off(id);
@@ -142,7 +145,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Leaves the queues for a lease and for a buffer, if it stands in them.
-    fn leave_queues(&mut self, id: ExchangeId) {
+    pub(crate) fn leave_queues(&mut self, id: ExchangeId) {
         if self.pool.is_waiting(id.0) {
             self.pool.leave(id.0);
         }

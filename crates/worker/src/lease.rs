@@ -21,7 +21,10 @@ impl<D: Driver> Worker<D> {
             let Some(decision) = self.bus.decide(self.now, may_lease) else { return };
             match decision {
                 Decision::Lease { exchange, connection, fresh, waited } => {
-                    self.counters.queue_seconds.observe(waited);
+                    // What is passed through waits for its connection to be opened, always.
+                    if !self.bus.passes(connection) {
+                        self.counters.queue_seconds.observe(waited);
+                    }
                     self.begin_lease(exchange, connection, fresh);
                 }
                 Decision::Open { connection, server } => self.open(connection, server),
@@ -58,7 +61,10 @@ impl<D: Driver> Worker<D> {
         }
         let socket = upstream.socket;
         self.upstreams.disarm(id);
-        self.driver.arm(socket);
+        // Where the server speaks first, its words wait for their client.
+        if !self.bus.passes(id) {
+            self.driver.arm(socket);
+        }
         self.bus.connected(id, self.now);
     }
 
@@ -124,7 +130,7 @@ impl<D: Driver> Worker<D> {
     fn begin_lease(&mut self, id: ExchangeId, connection: ConnectionId, fresh: bool) {
         let Some(upstream) = self.upstreams.get(connection) else { return };
         let socket = upstream.socket;
-        if !fresh && !self.driver.is_quiet(socket) {
+        if !fresh && !self.bus.passes(connection) && !self.driver.is_quiet(socket) {
             // The server closed it, or spoke unasked, while it was idle.
             self.witness(Event::LeaseStale, id);
             self.bus.stale(connection, id);
@@ -155,6 +161,9 @@ impl<D: Driver> Worker<D> {
             upstream.user = Some(User::Exchange(id));
             upstream.ending = Ending::No;
             upstream.stalled = false;
+        }
+        if self.bus.passes(connection) {
+            return self.pass_through(id);
         }
         self.upstreams.arm(connection, Progress::Response, self.now);
         self.note_phase(id);
@@ -294,7 +303,9 @@ impl<D: Driver> Worker<D> {
             Ok(id) => {
                 if let Ok(socket) = self.driver.attach(transport, Party::Upstream(id).owner()) {
                     self.upstreams.insert(id, socket);
-                    self.driver.arm(socket);
+                    if !self.bus.passes(id) {
+                        self.driver.arm(socket);
+                    }
                     self.drop_if_outdated(id);
                 } else {
                     self.bus.closed(id);

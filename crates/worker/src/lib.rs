@@ -34,6 +34,7 @@ mod lease;
 mod models;
 mod office;
 mod orders;
+mod pass;
 mod pinned;
 mod plan;
 mod pressure;

@@ -58,8 +58,10 @@ impl<D: Driver> Worker<D> {
         if let Some(lease) = self.exchanges.get_mut(id.0).and_then(Exchange::lease_mut) {
             lease.pinned = true;
         }
-        // As a lease it has ended.
-        self.counters.upstream_seconds.observe(self.now.since(since));
+        // As a lease it has ended, unless it never was one.
+        if !self.bus.passes(connection) {
+            self.counters.upstream_seconds.observe(self.now.since(since));
+        }
         self.count_pinned();
         // It may have taken the last place of a client.
         self.pause_at_limit();

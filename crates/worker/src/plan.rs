@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
 use base::limits;
 use base::slab::Slab;
-use exchange::{ErrorPages, Exchange, Tunnel};
+use exchange::{ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
 
 use crate::client::Client;
@@ -69,8 +69,10 @@ impl RecordBytes {
 pub struct ListenerPlan {
     /// Its number.
     pub id: ListenerId,
-    /// The servers behind it.
+    /// The servers behind it; where names decide, those that are asked otherwise.
     pub group: GroupId,
+    /// How connections are passed through, if they are; HTTP is spoken otherwise.
+    pub passing: Option<Passing>,
     /// The host an HTTP/1.0 request without `Host` is for (RFC 9112 §3.3).
     pub default_host: Box<str>,
     /// Longest request head, bytes.

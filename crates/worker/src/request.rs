@@ -37,7 +37,7 @@ impl<D: Driver> Worker<D> {
         let client = self.clients.get(id)?;
         let listener = client.listener();
         let group = self.plan.listeners[listener.index()].group;
-        let early = input.len();
+        let (early, passes) = (input.len(), self.passes(listener));
         let mut exchange = Exchange::begin(id, listener, group, self.now, input);
         exchange.newcomer = self.clients.is_new(id);
         let exchange = match self.exchanges.insert(exchange) {
@@ -49,7 +49,7 @@ impl<D: Driver> Worker<D> {
                 return None;
             }
         };
-        self.ledger.open(exchange, early);
+        self.ledger.open(exchange, early, passes);
         self.clients.set_state(id, ClientState::Active(exchange));
         self.clients.disarm(id);
         self.counters.clients_active.increment();
@@ -267,11 +267,15 @@ impl<D: Driver> Worker<D> {
     }
 
     /// The request is complete: it waits for a lease.
-    fn enqueue(&mut self, id: ExchangeId) {
+    pub(crate) fn enqueue(&mut self, id: ExchangeId) {
         self.note_phase(id);
         self.favours_no_longer(id);
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let (group, client) = (exchange.group, exchange.client);
+        // A server shall not see connections that are closed as soon as they are open.
+        if self.passes(exchange.listener) && !self.bus.may_pin(group) {
+            return self.refuse(id, Refusal::PinnedFull, None);
+        }
         match self.bus.enqueue(group, id, self.now, false) {
             Ok(()) => {
                 self.clients.arm(client, Patience::Queue, self.now);

@@ -52,7 +52,8 @@ impl<D: Driver> Worker<D> {
             }
         };
         self.tunnelled += buffers;
-        self.counters.tunnels.increment();
+        let passes = self.bus.passes(connection);
+        self.counters.tunnels[usize::from(passes)].increment();
         self.counters.exchanges[Phase::Tunnel as usize].increment();
         self.account_tunnel(id, tunnel);
         self.end_exchange(id);

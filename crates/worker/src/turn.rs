@@ -12,7 +12,7 @@ use bus::Bus;
 use driver::{Completion, Driver};
 use exchange::{Exchange, RequestIds, Rules, Scratch, Tunnel};
 use pool::{Pool, PoolConfig, PoolError};
-use proxies::http::Http;
+use proxies::Chosen;
 
 use crate::account::Ledger;
 use crate::client::{Clients, Party};
@@ -38,7 +38,7 @@ pub struct Worker<D: Driver> {
     pub(crate) upstreams: Upstreams,
     // Dropped after the driver: a permit goes back when its connection is really closed.
     pub(crate) bus: Bus,
-    pub(crate) proxy: Http,
+    pub(crate) proxy: Chosen,
     pub(crate) rules: Vec<Rules>,
     pub(crate) scratch: Scratch,
     pub(crate) request_ids: RequestIds,
@@ -118,6 +118,7 @@ impl<D: Driver> Worker<D> {
             upstream_persistent: plan.groups[listener.group.index()].persistent,
             request_ids: listener.request_ids,
             upgrade: listener.upgrade,
+            passing: listener.passing.clone(),
             error_pages: listener.error_pages.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
@@ -144,7 +145,7 @@ impl<D: Driver> Worker<D> {
             response_memory: response_memory(&plan, &pool),
             accept_again: None,
             coverage: Coverage::new(),
-            proxy: Http,
+            proxy: Chosen::default(),
             driver,
             pool,
             spool,

@@ -155,6 +155,42 @@ impl<'t> Fields<'t> {
         Some(Given::at(number, value.span()))
     }
 
+    /// A table whose keys are names that nobody knows beforehand, and whose values are texts.
+    pub(crate) fn names(
+        &self,
+        name: &str,
+        complaints: &mut Complaints,
+    ) -> Vec<(Given<&'t str>, Given<&'t str>)> {
+        let Some(value) = self.get(name) else { return Vec::new() };
+        let DeValue::Table(table) = value.get_ref() else {
+            self.wrong_type(name, "a table of names", value, complaints);
+            return Vec::new();
+        };
+        if table.is_empty() {
+            let example = self.section.key(name).map(Key::example).unwrap_or_default();
+            let text = format!("`{name}` is empty: name at least one, as in {example}");
+            complaints.error(Some(value.span()), text);
+        }
+        let mut read = Vec::new();
+        for (key, value) in table {
+            match value.get_ref() {
+                DeValue::String(text) => read.push((
+                    Given::at(key.get_ref().as_ref(), key.span()),
+                    Given::at(text.as_ref(), value.span()),
+                )),
+                _ => self.wrong_type(name, "texts in quotes", value, complaints),
+            }
+        }
+        read
+    }
+
+    /// Complains of a value that is of no use where it stands.
+    pub(crate) fn misplaced(&self, name: &str, remedy: &str, complaints: &mut Complaints) {
+        if let Some(value) = self.get(name) {
+            complaints.error(Some(value.span()), format!("`{name}` {remedy}"));
+        }
+    }
+
     /// Whether a table is left out on purpose: `name = false`.
     pub(crate) fn is_off(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| matches!(value.get_ref(), DeValue::Boolean(false)))

@@ -7,8 +7,9 @@ use toml::de::DeTable;
 use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
+use super::proxies::Kind;
 use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
-use super::{pages, proxies, servers};
+use super::{pages, passing, proxies, servers};
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
 use crate::resolve;
@@ -182,9 +183,8 @@ impl File<'_> {
             fields.missing("address", out);
         }
         let proxy = fields.text("proxy", out);
-        if let Some(address) = address.as_ref().filter(|_| proxy.is_some() == fields.has("proxy")) {
-            proxies::check(address, proxy.as_ref(), out);
-        }
+        let known = address.as_ref().filter(|_| proxy.is_some() == fields.has("proxy"));
+        let kind = known.and_then(|address| proxies::choose(address, proxy.as_ref(), out));
         let stream = fields.choice("request", &REQUEST, out).is_some_and(|given| given.value);
         let max_head = fields.size("max_head", out);
         let max_target = fields.size("max_target", out);
@@ -194,7 +194,22 @@ impl File<'_> {
         let upgrade = fields.switch("upgrade", out).unwrap_or(true);
         let error_pages = fields.table("error_pages", &ERROR_PAGES, out);
         let error_pages = error_pages.map(|table| pages::read(&table, out)).unwrap_or_default();
-        let group = self.group_of(fields, groups);
+        passing::keys(kind, fields, out);
+        let passed = if kind == Some(Kind::Pass) {
+            passing::read(fields, groups, out)
+        } else {
+            passing::Passed::default()
+        };
+        let group = if fields.has("upstream") || passed.routes.is_empty() {
+            self.group_of(fields, groups)
+        } else {
+            passed.routes.first().map(|(_, group)| *group)
+        };
+        let passing = (kind == Some(Kind::Pass)).then(|| {
+            let otherwise = group.filter(|_| fields.has("upstream"));
+            passed.rules(otherwise)
+        });
+        let others = passed.routes.iter().map(|(_, group)| *group).collect();
         Some(ListenDraft {
             address: address?,
             group: group?,
@@ -206,6 +221,8 @@ impl File<'_> {
             error_pages,
             stream,
             upgrade,
+            passing,
+            others,
         })
     }
 
@@ -237,7 +254,7 @@ impl File<'_> {
             return;
         }
         for (id, group) in (0u32..).map(GroupId).zip(groups) {
-            if listeners.iter().all(|listener| listener.group != id) {
+            if !listeners.iter().any(|listener| listener.leads_to(id)) {
                 let text = format!(
                     "no [[listen]] leads to the upstream \"{}\": name it in one, or leave it out",
                     group.name.value

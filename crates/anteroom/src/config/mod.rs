@@ -7,6 +7,7 @@ mod defaults;
 mod fields;
 mod file;
 mod pages;
+mod passing;
 mod proxies;
 mod schema;
 mod servers;

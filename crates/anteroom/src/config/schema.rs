@@ -222,8 +222,11 @@ pub(crate) static LISTEN: Section = Section {
         key("address", Needed("\"127.0.0.1:8080\""), "IP:PORT, [IPV6]:PORT, :PORT or unix:/path."),
         key(
             "proxy",
-            Unset { example: "\"http\"", means: "told by the port: 80, 8000, 8008, 8080 are http" },
-            "What is spoken there: http.",
+            Unset {
+                example: "\"http\"",
+                means: "told by the port: 80, 8000, 8008, 8080 are http, one nobody knows is pass",
+            },
+            "What is spoken there: http, or pass for what is passed through unread.",
         ),
         key(
             "upstream",
@@ -250,6 +253,19 @@ pub(crate) static LISTEN: Section = Section {
             "at_limit",
             Default(|| quoted("pause")),
             "What a client meets when `max_clients` are here: pause lets it wait, answer tells it 503.",
+        ),
+        key(
+            "connect",
+            Unset { example: "\"at-once\"", means: "at-once, or as the name is known with `sni`" },
+            "Passed through: the server is connected to at-once, or with the client's first-byte.",
+        ),
+        key(
+            "sni",
+            Unset {
+                example: "{ \"a.example\" = \"app\", \"*.b.example\" = \"app\" }",
+                means: "names are not looked at",
+            },
+            "Passed through: the groups of servers that TLS clients ask for by these names.",
         ),
         key(
             "upgrade",

@@ -177,6 +177,26 @@ const CASES: &[Case] = &[
     top("resolver = { ttl_max = \"500ms\" }", "1:12", &["`ttl_min` is longer than `ttl_max`"]),
     listen("request = \"streamed\"", "4:11", &["did you mean `stream`?"]),
     listen("proxy = \"mail\"", "4:9", &["`mail` is not available", "proxy = \"http\""]),
+    // What is passed through.
+    listen("proxy = \"pass\"\nmax_body = 5", "5:12", &["says nothing of", "leave it out"]),
+    listen("proxy = \"pass\"\nupgrade = false", "5:11", &["leave it out"]),
+    listen("proxy = \"pass\"\nconnect = \"later\"", "5:11", &["at-once", "first-byte"]),
+    listen("connect = \"at-once\"", "4:11", &["write proxy = \"pass\""]),
+    listen("sni = { \"a.b\" = \"upstream\" }", "4:7", &["write proxy = \"pass\""]),
+    listen("proxy = \"pass\"\nsni = {}", "5:7", &["name at least one"]),
+    listen("proxy = \"pass\"\nsni = { \"a*\" = \"upstream\" }", "5:9", &["*.b.example"]),
+    listen("proxy = \"pass\"\nsni = { \"a\" = \"up\" }", "5:15", &["is called \"up\""]),
+    listen("proxy = \"pass\"\nsni = { a = 5 }", "5:13", &["takes texts in quotes"]),
+    listen(
+        "proxy = \"pass\"\nsni = { a = \"upstream\", A = \"upstream\" }",
+        "5:9",
+        &["names \"a\" twice"],
+    ),
+    listen(
+        "proxy = \"pass\"\nsni = { a = \"upstream\" }\nconnect = \"at-once\"",
+        "6:11",
+        &["leave it out"],
+    ),
     listen("proxy = \"htpp\"", "4:9", &["there is no proxy `htpp`", "did you mean `http`?"]),
 ];
 
@@ -267,10 +287,45 @@ fn the_port_tells_the_proxy() {
     }
     assert!(said(":25").contains("port 25 tells the proxy `mail`, which is not available"));
     assert!(said(":21").contains("`ftp`") && said(":443").contains("`security`"));
-    assert!(said(":7777").contains("passing connections through unread is not available"));
     assert!(said(":0").contains("port 0 tells no proxy: add proxy = \"http\""));
     assert!(said("unix:/tmp/a.sock").contains("has no port to tell the proxy"));
-    settings(&format!("[[listen]]\naddress = \":7777\"\nproxy = \"http\"\n{UPSTREAM}"));
+    let passes = |listen: &str| {
+        settings(&format!("[[listen]]\naddress = \":7777\"\n{listen}{UPSTREAM}")).listeners[0]
+            .passing
+            .is_some()
+    };
+    assert!(passes(""), "a port that nobody knows is passed through");
+    assert!(passes("proxy = \"pass\"\n") && !passes("proxy = \"http\"\n"));
+}
+
+#[test]
+fn what_is_passed_through_has_servers_of_its_own() {
+    let pass = "[[listen]]\naddress = \":7777\"\nupstream = \"app\"\n";
+    let app = "[[upstream]]\nname = \"app\"\nservers = [\":9\"]\n";
+    let http = "[[listen]]\naddress = \":8080\"\nupstream = \"app\"\n";
+    let said = checked(&format!("{pass}{http}{app}")).unwrap_err();
+    assert!(said.starts_with("a.toml:5:11: error: ") && said.contains("of its own"), "{said}");
+    let said = checked(&format!("{pass}{app}warm = 2\n")).unwrap_err();
+    assert!(said.starts_with("a.toml:7:8: error: `warm`"), "{said}");
+    let configured = settings(&format!("{pass}{app}"));
+    let group = &configured.groups[0];
+    assert!(group.policy.passes && !group.persistent);
+}
+
+#[test]
+fn names_lead_to_groups() {
+    let content = "[[listen]]\naddress = \":7777\"\nsni = { \"a.example\" = \"one\", \"*.b.example\" = \
+                   \"two\" }\nOTHER\n[[upstream]]\nname = \"one\"\nservers = [\":9\"]\n\
+                   [[upstream]]\nname = \"two\"\nservers = [\":10\"]\n\
+                   [[upstream]]\nname = \"three\"\nservers = [\":11\"]\n";
+    for (other, otherwise) in [("", None), ("upstream = \"three\"", Some(GroupId(2)))] {
+        let configured = settings(&content.replace("OTHER", other));
+        let passing = configured.listeners[0].passing.clone().unwrap();
+        let names = passing.names.unwrap();
+        assert_eq!(names.group(Some("A.example")), Some(GroupId(0)));
+        assert_eq!(names.group(Some("x.b.example")), Some(GroupId(1)));
+        assert_eq!(names.group(Some("x")), otherwise);
+    }
 }
 
 #[test]
@@ -417,6 +472,10 @@ fn what_the_defaults_leave_out_can_be_put_in() {
             // And so do the files there are.
             Some(rest) if rest.starts_with("error_pages") => content.push_str("error_pages = {}"),
             Some(rest) if rest.starts_with("group") => content.push_str("group = \"root\""),
+            // These are another proxy's.
+            Some(rest) if rest.starts_with("connect") || rest.starts_with("sni") => {
+                content.push_str(line);
+            }
             Some(rest) => content.push_str(&rest.replace("\"app\"", "\"upstream\"")),
             None => content.push_str(line),
         }

@@ -96,6 +96,7 @@ fn descriptors_left(crowd: u32, limit: u64) -> Result<u64, Failure> {
 /// The proxy's command line, as the demo would type it.
 fn before(args: &DemoArgs, server: &Address) -> ProxyArgs {
     ProxyArgs {
+        pass: false,
         listen: vec![args.listen.clone()],
         upstream: vec![Target::Address(server.clone())],
         admin: Some(args.admin.clone()),

@@ -1,5 +1,6 @@
 //! From what is asked for to what can be done: everything is checked before anything is opened.
 
+use base::id::GroupId;
 use base::limits;
 use bus::Policy;
 use pool::{Pool, PoolConfig, Rank};
@@ -69,11 +70,16 @@ impl Desk<'_> {
         let listeners: Vec<Listen> =
             draft.listeners.iter().filter_map(|it| self.listener(it, exchange_memory)).collect();
         self.leases(&pools, workers);
+        self.passed();
         let spool = self.spool();
         self.bodies(exchange_memory, spool.as_ref());
         Some(Settings {
             listeners,
-            groups: draft.groups.iter().zip(found).map(|(it, found)| group(it, found)).collect(),
+            groups: (0u32..)
+                .map(GroupId)
+                .zip(draft.groups.iter().zip(found))
+                .map(|(id, (it, found))| group(it, found, is_passed(draft, id)))
+                .collect(),
             max_clients: max_clients?,
             workers,
             io,
@@ -293,6 +299,7 @@ impl Desk<'_> {
             error_pages: listener.error_pages.clone(),
             stream: listener.stream,
             upgrade: listener.upgrade,
+            passing: listener.passing.clone(),
         })
     }
 
@@ -355,6 +362,30 @@ impl Desk<'_> {
         bytes
     }
 
+    /// Connections that are passed through are no use to anybody else, nor before their client is
+    /// there.
+    fn passed(&mut self) {
+        for (id, group) in (0u32..).map(GroupId).zip(&self.draft.groups) {
+            if !is_passed(self.draft, id) {
+                continue;
+            }
+            let mut leading = self.draft.listeners.iter().filter(|it| it.leads_to(id));
+            if let Some(http) = leading.find(|listener| listener.passing.is_none()) {
+                let text = format!(
+                    "HTTP is spoken here with the servers of \"{}\", and another [[listen]] passes \
+                     connections through to them: give each an [[upstream]] of its own",
+                    group.name.value
+                );
+                self.complaints.error(http.address.span.clone(), text);
+            }
+            if let Some(warm) = group.warm.as_ref().filter(|given| given.value > 0) {
+                let text = "`warm`: a connection that is passed through is opened when its client \
+                            is there: leave it out";
+                self.complaints.error(warm.span.clone(), text);
+            }
+        }
+    }
+
     /// A lease needs a buffer for its request and one promised for its response.
     fn leases(&mut self, pools: &Pools, workers: u32) {
         let draft = self.draft;
@@ -383,7 +414,13 @@ fn counted_needs(workers: u32) -> String {
     format!("{} {verb}", counted(u64::from(workers), "worker"))
 }
 
-fn group(draft: &GroupDraft, found: Vec<Found>) -> Group {
+/// Whether connections are passed through to this group.
+fn is_passed(draft: &Draft, group: GroupId) -> bool {
+    let mut listeners = draft.listeners.iter().filter(|listener| listener.passing.is_some());
+    listeners.any(|listener| listener.leads_to(group))
+}
+
+fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
     let server = |(server, found): (&ServerDraft, Found)| Server {
         label: server.at.value.to_string().into(),
         addresses: found.addresses,
@@ -397,12 +434,14 @@ fn group(draft: &GroupDraft, found: Vec<Found>) -> Group {
         servers: draft.servers.iter().zip(found).map(server).collect(),
         pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
-        persistent: draft.persistent,
+        // Each of those is one client's.
+        persistent: draft.persistent && !passed,
         policy: Policy {
             balance: draft.balance,
             health: draft.health,
             retries: draft.retries,
             warm: draft.warm.as_ref().map_or(0, |given| given.value),
+            passes: passed,
         },
     }
 }

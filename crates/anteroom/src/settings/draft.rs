@@ -7,7 +7,7 @@ use base::limits;
 use bus::{Balance, HealthPolicy, RetryPolicy};
 use control::ResolverConfig;
 use driver::Address;
-use exchange::ErrorPages;
+use exchange::{ErrorPages, Passing};
 use worker::{AtLimit, Timeouts};
 
 use super::SpoolDraft;
@@ -79,6 +79,17 @@ pub(crate) struct ListenDraft {
     pub(crate) stream: bool,
     /// Whether client and server may switch protocols.
     pub(crate) upgrade: bool,
+    /// How connections are passed through, if they are.
+    pub(crate) passing: Option<Passing>,
+    /// Groups that names lead to, beside `group`.
+    pub(crate) others: Vec<GroupId>,
+}
+
+impl ListenDraft {
+    /// Whether its clients may come to this group.
+    pub(crate) fn leads_to(&self, group: GroupId) -> bool {
+        self.group == group || self.others.contains(&group)
+    }
 }
 
 /// A group of servers as it is asked for.
@@ -169,6 +180,8 @@ impl From<&ProxyArgs> for Draft {
             error_pages: ErrorPages::default(),
             stream: args.request == When::Stream,
             upgrade: true,
+            passing: args.pass.then(Passing::default),
+            others: Vec::new(),
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),

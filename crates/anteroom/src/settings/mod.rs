@@ -18,7 +18,7 @@ use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig};
 use control::{Name, ResolverConfig};
 use driver::Address;
-use exchange::ErrorPages;
+use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use worker::{AtLimit, ListenerPlan, Plan, Timeouts};
 
@@ -79,6 +79,8 @@ pub(crate) struct Listen {
     pub(crate) stream: bool,
     /// Whether client and server may switch protocols.
     pub(crate) upgrade: bool,
+    /// How connections are passed through, if they are.
+    pub(crate) passing: Option<Passing>,
 }
 
 /// A group of servers.
@@ -220,6 +222,7 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         error_pages: listen.error_pages.clone(),
         stream: listen.stream,
         upgrade: listen.upgrade,
+        passing: listen.passing.clone(),
     }
 }
 

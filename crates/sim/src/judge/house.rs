@@ -176,6 +176,7 @@ fn plan(
         stream,
         // Switched protocols are of no concern here: they have storms of their own.
         upgrade: false,
+        passing: None,
     };
     Plan {
         worker: WorkerId(worker),

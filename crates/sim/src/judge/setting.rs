@@ -353,6 +353,7 @@ fn policy(dice: &mut Dice) -> Policy {
         },
         retries: RetryPolicy { attempts: dice.pick(&[3, 1, 2]), budget: dice.pick(&[20, 0, 100]) },
         warm: dice.pick(&[0, 0, 0, 1, 2]),
+        passes: false,
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::Driver;
-use exchange::ErrorPages;
+use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use worker::{
@@ -43,6 +43,7 @@ pub(crate) struct Setting {
     /// Bytes of each worker's ring for the access log; none without.
     pub(crate) access: Option<usize>,
     pub(crate) policy: Policy,
+    pub(crate) passing: Option<Passing>,
 }
 
 impl Default for Setting {
@@ -68,6 +69,7 @@ impl Default for Setting {
             error_pages: ErrorPages::default(),
             access: None,
             policy: Policy::default(),
+            passing: None,
         }
     }
 }
@@ -97,7 +99,7 @@ impl House {
                 .collect(),
             queue_length: setting.queue_length,
             persistent: setting.persistent,
-            policy: setting.policy,
+            policy: Policy { passes: setting.passing.is_some(), ..setting.policy },
         }];
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
         let plan = |worker| Plan {
@@ -119,6 +121,7 @@ impl House {
                     error_pages: setting.error_pages.clone(),
                     stream: setting.stream,
                     upgrade: true,
+                    passing: setting.passing.clone(),
                 })
                 .collect(),
             groups: groups.clone(),

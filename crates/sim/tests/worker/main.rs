@@ -7,6 +7,7 @@ mod http;
 mod judged;
 mod life;
 mod limits;
+mod passing;
 mod servers;
 mod spool;
 mod spool_storm;

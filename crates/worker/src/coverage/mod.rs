@@ -396,7 +396,8 @@ impl<D: Driver> Worker<D> {
             (_, Some(User::Exchange(exchange))) => self.state_of_exchange(exchange),
             (_, Some(User::Tunnel(_))) => State::Exchange(Phase::Tunnel),
             (_, None) if self.bus.is_connecting(id) => State::Connecting,
-            (_, None) if self.bus.is_spent(id) => State::Spent,
+            // One that is to be passed through is not listened to before it has its client.
+            (_, None) if self.bus.is_spent(id) || self.bus.passes(id) => State::Spent,
             (_, None) => State::Idle,
         }
     }

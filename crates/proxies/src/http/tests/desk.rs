@@ -76,6 +76,7 @@ impl Desk {
                 upstream_persistent: true,
                 request_ids: false,
                 upgrade: true,
+                passing: None,
                 error_pages: ErrorPages::default(),
             },
             request_ids: RequestIds::new(7),
