@@ -191,6 +191,50 @@ pub fn websockets() -> Server {
     Server::start(&mut command, &address, folder)
 }
 
+/// Redis, without files.
+///
+/// # Panics
+/// When it is not installed.
+pub fn redis() -> Server {
+    let folder = Folder::new();
+    let address = free_address();
+    let (host, port) = address.split_once(':').expect("an address with a port");
+    let mut command = Command::new("redis-server");
+    command.args(["--bind", host, "--port", port, "--save", "", "--appendonly", "no"]);
+    command.args(["--dir", &folder.path().display().to_string()]);
+    Server::start(&mut command, &address, folder)
+}
+
+/// What Node serves over TLS: its name.
+const SECURE: &str = "
+const fs = require('fs');
+const https = require('https');
+const [address, name, key, certificate] = process.argv.slice(2);
+const options = {key: fs.readFileSync(key), cert: fs.readFileSync(certificate)};
+const server = https.createServer(options, (request, response) => response.end(name));
+const [host, port] = address.split(':');
+server.listen(Number(port), host);
+";
+
+/// Node's HTTPS server, with a certificate of its own for this name.
+///
+/// # Panics
+/// When Node or OpenSSL is not installed.
+pub fn secure(name: &str) -> Server {
+    let folder = Folder::new();
+    let (key, certificate) = (folder.file("key.pem"), folder.file("certificate.pem"));
+    let subject = format!("/CN={name}");
+    let line = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", &subject];
+    let made =
+        Command::new("openssl").args(line).args(["-keyout", &key, "-out", &certificate]).output();
+    assert!(made.is_ok_and(|made| made.status.success()), "a certificate for {name}");
+    let address = free_address();
+    let script = folder.write("server.js", SECURE);
+    let mut command = Command::new("node");
+    command.args([&script, &address, name, &key, &certificate]);
+    Server::start(&mut command, &address, folder)
+}
+
 /// What Node serves: an echo of the body, in chunks; `/early` answers before the body is read.
 const SCRIPT: &str = "
 const http = require('http');

@@ -8,7 +8,7 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 7] = [
+const DEBIAN: [(&str, &str); 9] = [
     ("haproxy", "haproxy"),
     ("nginx", "nginx-light"),
     ("wrk", "wrk"),
@@ -16,6 +16,8 @@ const DEBIAN: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("node", "nodejs"),
     ("python3", "python3"),
+    ("openssl", "openssl"),
+    ("redis-server", "redis-server"),
 ];
 
 /// What goes into the Python environment under `target/venv`.

@@ -13,5 +13,6 @@ mod spool;
 mod spool_storm;
 mod storm;
 mod streams;
+mod tunnel_storm;
 mod tunnels;
 mod uploads;
