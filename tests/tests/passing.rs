@@ -35,7 +35,7 @@ fn redis_does_not_notice() {
     assert!(cli(&proxy, &["set", "key", "value"]).contains("OK"));
     assert!(cli(&proxy, &["get", "key"]).contains("value"));
     assert!(cli(&proxy, &["eval", "return string.rep('x', 30000000)", "0"]).len() > 30_000_000);
-    let load = ["-p", port(&proxy), "-q", "-n", "40000", "-c", "50", "-P", "8", "-d", "3000"];
+    let load = ["-p", port(&proxy), "--csv", "-n", "4000", "-c", "50", "-P", "8", "-d", "300"];
     let ran = run("redis-benchmark", &[&load[..], &["-t", "set,get,lrange_100"]].concat());
     assert!(ran.code == Some(0) && !ran.output.contains("rror"), "{}", ran.output);
     assert!(ran.output.contains("LRANGE_100"), "{}", ran.output);
@@ -120,7 +120,7 @@ fn ask(proxy: &Anteroom, name: &str, more: &[&str]) -> Option<String> {
 fn the_name_in_the_hello_leads_to_its_server_and_tls_is_the_servers() {
     let (one, two) = (secure("one"), secure("two"));
     let proxy = by_name(&one, &two, None, "");
-    for more in [&[][..], &["--tls-max", "1.2"], &["--http1.0"]] {
+    for more in [&[][..], &["--tls-max", "1.2"], &["--no-alpn"]] {
         assert_eq!(ask(&proxy, "a.example", more).as_deref(), Some("one"), "{more:?}");
         assert_eq!(ask(&proxy, "A.Example", more).as_deref(), Some("one"), "{more:?}");
         assert_eq!(ask(&proxy, "x.b.example", more).as_deref(), Some("two"), "{more:?}");

@@ -9,6 +9,7 @@ pub(crate) mod fresh;
 pub(crate) mod hold;
 pub(crate) mod normal;
 pub(crate) mod slow;
+pub(crate) mod tunnel;
 pub(crate) mod upstream;
 
 use std::io::{BufRead, Write};
@@ -55,6 +56,42 @@ pub(crate) enum Role {
         /// How many clients will come.
         #[arg(long)]
         clients: usize,
+    },
+    /// A server that switches protocols and echoes, in turn.
+    Switch {
+        /// Where it listens.
+        #[arg(long)]
+        listen: SocketAddrV4,
+        /// How many clients will come.
+        #[arg(long)]
+        clients: usize,
+    },
+    /// Clients that switch protocols and stay; each line `round` makes every one exchange a frame.
+    Talk {
+        /// Where they connect.
+        #[arg(long)]
+        target: SocketAddrV4,
+        /// How many.
+        #[arg(long)]
+        clients: usize,
+    },
+    /// A server that sends without end.
+    Flood {
+        /// Where it listens.
+        #[arg(long)]
+        listen: SocketAddrV4,
+    },
+    /// Clients that take what is sent.
+    Drink {
+        /// Where they connect.
+        #[arg(long)]
+        target: SocketAddrV4,
+        /// How many.
+        #[arg(long)]
+        clients: usize,
+        /// For how many milliseconds.
+        #[arg(long)]
+        milliseconds: u64,
     },
     /// Clients that dribble a POST, again and again.
     Slow {
@@ -124,6 +161,12 @@ pub(crate) fn play(role: &Role) -> Outcome<()> {
         Role::Upstream { ref listen, size } => upstream::serve(listen, size),
         Role::Hold { target, clients, batch, net } => hold::hold(target, clients, batch, net),
         Role::Bare { listen, clients } => bare::serve(listen, clients),
+        Role::Switch { listen, clients } => tunnel::switch(listen, clients),
+        Role::Talk { target, clients } => tunnel::talk(target, clients),
+        Role::Flood { listen } => tunnel::flood(listen),
+        Role::Drink { target, clients, milliseconds } => {
+            tunnel::drink(target, clients, Duration::from_millis(milliseconds))
+        }
         Role::Slow { target, clients, rate, body } => {
             slow::dribble(target, &slow::Pace { clients, rate, body })
         }

@@ -7,6 +7,8 @@ mod dribble;
 mod gunicorn;
 mod logs;
 mod parked;
+mod pass;
+mod tunnels;
 mod watch;
 
 use clap::ValueEnum;
@@ -35,6 +37,10 @@ pub(crate) enum Row {
     Dribble,
     /// CPU and latency of 1,000 requests a second beside 18,000 parked clients.
     Beside,
+    /// User memory per idle WebSocket tunnel, 5,000 on one process.
+    Tunnels,
+    /// CPU per GiB passed through, beside HAProxy in TCP mode.
+    Pass,
     /// What access log and metrics cost per request.
     Logs,
     /// gunicorn's normal clients beside a crowd of slow ones.
@@ -92,6 +98,8 @@ impl Row {
             (Self::Parked, _) => parked::measure(stand, length),
             (Self::Dribble, _) => dribble::measure(stand, length),
             (Self::Beside, _) => beside::measure(stand, length),
+            (Self::Tunnels, _) => tunnels::measure(stand, length),
+            (Self::Pass, _) => pass::measure(stand, length),
             (Self::Logs, _) => logs::measure(stand, length),
             (Self::Gunicorn, _) => gunicorn::measure(stand, length),
             (Self::Million, _) => crowd::measure(stand, length, 1_000_000),

@@ -7,8 +7,8 @@ use std::path::Path;
 use crate::address::Address;
 use crate::error::{Outcome, While};
 use crate::process::Process;
-use crate::stand::Setup;
 use crate::stand::folder::Folder;
+use crate::stand::{Kind, Setup};
 
 /// Starts it in the foreground; returns when somebody accepts. Its log is what it writes to
 /// standard output.
@@ -40,6 +40,23 @@ fn configuration(listen: &Address, setup: &Setup) -> String {
     let most = if setup.capped { format!(" maxconn {connections}") } else { String::new() };
     let buffer = if setup.is_large() { 65_536 } else { 16_384 };
     let log = if setup.logs { LOG } else { "" };
+    if setup.kind == Kind::Pass {
+        return format!(
+            "global
+  nbthread 1
+  maxconn {clients}
+  tune.bufsize {buffer}
+defaults
+  mode tcp
+  timeout client 1h
+  timeout connect 5s
+  timeout server 1h
+listen app
+  bind {listen} backlog 4096
+  server app {upstream}
+"
+        );
+    }
     format!(
         "global
   nbthread 1
@@ -58,6 +75,7 @@ defaults
   timeout connect 5s
   timeout server 120s
   timeout queue 30s
+  timeout tunnel 1h
 frontend clients
   bind {listen} backlog 4096
 {log}  http-request set-header X-Forwarded-For %[src]

@@ -50,6 +50,17 @@ impl fmt::Display for Proxy {
     }
 }
 
+/// What is spoken through a proxy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// HTTP.
+    Http,
+    /// HTTP, until client and server switch to another protocol.
+    Tunnels,
+    /// Whatever: it is passed through.
+    Pass,
+}
+
 /// How a proxy is to be started.
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -69,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) size: usize,
     /// Whether it writes an access log and gives metrics.
     pub(crate) logs: bool,
+    /// What is spoken.
+    pub(crate) kind: Kind,
     /// Where it listens, if that must be shared with others of its kind; a free port of its own
     /// if not.
     pub(crate) shared: Option<Address>,
@@ -86,6 +99,7 @@ impl Setup {
             core: None,
             size: 1024,
             logs: false,
+            kind: Kind::Http,
             shared: None,
         }
     }
@@ -178,9 +192,10 @@ fn anteroom(
 pub(crate) fn anteroom_line(listen: &Address, setup: &Setup) -> String {
     let Setup { upstream, clients, connections, .. } = setup;
     let shared = if setup.shared.is_some() { " --reuse-port" } else { "" };
+    let pass = if setup.kind == Kind::Pass { " --pass" } else { "" };
     format!(
         "proxy --listen {listen} --upstream {upstream} --workers 1 --max-clients {clients} \
-         --connections {connections}{shared}"
+         --connections {connections}{shared}{pass}"
     )
 }
 

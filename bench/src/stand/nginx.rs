@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::address::Address;
 use crate::error::Outcome;
 use crate::process::Process;
-use crate::stand::Setup;
 use crate::stand::folder::Folder;
+use crate::stand::{Kind, Setup};
 
 /// Descriptors and connections beyond the clients': upstreams, listener, logs.
 const SPARE: usize = 64;
@@ -40,6 +40,11 @@ fn configuration(folder: &str, listen: &Address, setup: &Setup, access: Option<&
     let busy = clients + (*connections).max(*exchanges);
     let worker_connections = (busy + busy / 8 + SPARE).min(19_900);
     let buffers = if setup.is_large() { LARGE } else { "" };
+    // As its manual has it for WebSocket; that all requests here are such spares it the map.
+    let connection = match setup.kind {
+        Kind::Tunnels => "upgrade;\n      proxy_set_header Upgrade $http_upgrade",
+        Kind::Http | Kind::Pass => "\"\"",
+    };
     let (format, log) = match access {
         Some(file) => (FORMAT, format!("{} json buffer=64k flush=1s", file.display())),
         None => ("", "off".to_owned()),
@@ -76,7 +81,7 @@ http {{
       proxy_buffering on;
 {buffers}      proxy_request_buffering on;
       proxy_read_timeout 120s;
-      proxy_set_header Connection \"\";
+      proxy_set_header Connection {connection};
       proxy_set_header Host $http_host;
       proxy_set_header X-Forwarded-For $remote_addr;
       proxy_set_header X-Forwarded-Proto $scheme;
