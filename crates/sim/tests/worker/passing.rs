@@ -25,13 +25,13 @@ fn by_name(otherwise: Option<GroupId>) -> Setting {
 /// A TLS hello in one record that asks for this name.
 fn hello(name: &str) -> Vec<u8> {
     let prefixed = |bytes: &[u8]| {
-        let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+        let length = u16::try_from(bytes.len()).expect("it is short").to_be_bytes();
         [&length[..], bytes].concat()
     };
     let list = prefixed(&[&[0][..], &prefixed(name.as_bytes())].concat());
     let extensions = prefixed(&[&[0, 0][..], &prefixed(&list)].concat());
     let body = [&[3, 3][..], &[9; 32], &[0], &[0, 2, 19, 1], &[1, 0], &extensions].concat();
-    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    let length = u32::try_from(body.len()).expect("it is short").to_be_bytes();
     let message = [&[1][..], &length[1..], &body].concat();
     [&[22, 3, 1][..], &prefixed(&message)].concat()
 }

@@ -127,7 +127,7 @@ fn storm(seed: u64, passes: bool) -> usize {
         let other = pair[1 - one].number;
         match dice.below(40) {
             0 => pair[one].end(),
-            1 if seed % 2 == 0 => pair[one].reset(),
+            1 if seed.is_multiple_of(2) => pair[one].reset(),
             2 => house.pass(Duration::from_millis(1 + dice.below(300) as u64)),
             3..20 => pair[one].write(dice.below(9000)),
             _ => pair[one].read(other, dice.below(20_000)),

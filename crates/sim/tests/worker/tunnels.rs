@@ -383,7 +383,7 @@ fn tunnels_that_nobody_empties_lose_their_buffers_to_those_who_need_them() {
     for round in 0..40 {
         for (number, (client, server)) in pairs.iter().enumerate() {
             let from = if number % 2 == 0 { client } else { server };
-            from.write(&[u8::try_from(round).unwrap(); 2048]);
+            from.write(&[u8::try_from(round).expect("few rounds"); 2048]);
         }
         house.settle();
     }
