@@ -53,14 +53,22 @@ pub fn answer(request: &Request, place: Place, stream: &mut Stream) -> io::Resul
 pub fn faults(request: &Request, beyond: &[u8]) -> Vec<String> {
     let head = &request.head;
     let mut found = Vec::new();
-    for hop in ["transfer-encoding", "te", "trailer", "upgrade", "keep-alive", "proxy-connection"] {
+    for hop in ["transfer-encoding", "te", "trailer", "keep-alive", "proxy-connection"] {
         if !head.all(hop).is_empty() {
             found.push(format!("`{hop}` reached the upstream"));
         }
     }
     let connection = head.all("connection");
-    if connection.iter().any(|value| !["close", "keep-alive"].contains(value)) {
+    let upgrades = connection == ["upgrade"];
+    if connection.iter().any(|value| !["close", "keep-alive"].contains(value)) && !upgrades {
         found.push(format!("`Connection: {connection:?}` reached the upstream"));
+    }
+    // Another version of HTTP, or TLS, would hide requests.
+    let hidden = |protocol: &str| ["h2", "http", "tls"].iter().any(|it| protocol.starts_with(it));
+    match head.all("upgrade")[..] {
+        [] if !upgrades => {}
+        [one] if upgrades && !one.contains(',') && !hidden(&one.to_lowercase()) => {}
+        ref others => found.push(format!("`Upgrade: {others:?}` reached the upstream")),
     }
     if head.all("host").len() != 1 {
         found.push(format!("{} Host fields", head.all("host").len()));

@@ -98,7 +98,7 @@ fn what_a_hop_names_away_goes_no_further() {
 }
 
 #[test]
-fn a_required_upgrade_is_named_and_none_is_asked_for() {
+fn a_required_upgrade_is_named_and_the_client_may_ask_for_it() {
     let upstream = saying(
         "HTTP/1.1 426 Upgrade Required\r\nUpgrade: example/2, other\r\n\
          Connection: Upgrade\r\nContent-Length: 0\r\n\r\n",
@@ -110,7 +110,8 @@ fn a_required_upgrade_is_named_and_none_is_asked_for() {
         let response = client.response();
         assert_eq!((response.status, response.get("upgrade")), (426, Some("example/2, other")));
         assert!(response.head.names("connection", "upgrade") && !response.says_close());
-        assert_eq!(upstream.last().head.get("upgrade"), None);
+        assert_eq!(upstream.last().head.get("upgrade"), Some("other"));
+        assert!(upstream.last().head.names("connection", "upgrade"));
     }
     assert_eq!(upstream.accepted(), 1, "both connections are kept");
     proxy.finish();
