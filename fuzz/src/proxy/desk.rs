@@ -102,6 +102,8 @@ impl Desk {
                 default_host: "fallback".into(),
                 upstream_persistent: true,
                 request_ids,
+                upgrade: false,
+                passing: None,
                 error_pages: ErrorPages::default(),
             },
             request_ids: RequestIds::new(7),

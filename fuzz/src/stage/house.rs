@@ -160,11 +160,13 @@ fn plan(
         listeners: vec![ListenerPlan {
             id: ListenerId(0),
             group: GroupId(0),
+            passing: None,
             default_host: "front".into(),
             max_head: if bounded { 400 } else { 1500 },
             max_target: if bounded { 60 } else { 1 << 10 },
             max_body: if bounded { 300 } else { 1 << 20 },
             request_ids: circumstances.request_ids,
+            upgrade: false,
             error_pages: ErrorPages::default(),
             stream: circumstances.stream,
         }],

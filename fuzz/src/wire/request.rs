@@ -18,6 +18,7 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     via: "anteroom",
     persistent: true,
     request_id: Some(b"id"),
+    upgrade: None,
 };
 /// By how much a canonical head may be longer than what was received.
 const GROWTH: usize = 1024;

@@ -47,8 +47,14 @@ fn written(bytes: &[u8], head: &ResponseHead<'_>, to_head: bool, body: Sent) {
         Sent::UntilClose => ConnectionField::Close,
         _ => ConnectionField::None,
     };
-    let delivery =
-        Delivery { date: b"d", connection, body, trailers: false, request_id: Some(b"id") };
+    let delivery = Delivery {
+        date: b"d",
+        connection,
+        body,
+        trailers: false,
+        request_id: Some(b"id"),
+        upgrade: None,
+    };
     let mut room = vec![0; bytes.len() + 1024];
     let mut writer = Writer::new(&mut room);
     assert!(write_response(&mut writer, head, &delivery).is_ok(), "longer than it may be");
