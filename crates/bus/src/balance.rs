@@ -314,6 +314,7 @@ mod tests {
         },
         retries: crate::policy::RetryPolicy { attempts: 3, budget: 20 },
         warm: 0,
+        passes: false,
     };
 
     /// One worker before servers of these weights, with four connections each; a weight of 0

@@ -174,8 +174,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::string::{String, ToString};
+    use std::vec;
     use std::vec::Vec;
-    use std::{format, vec};
 
     fn vector16(content: &[u8]) -> Vec<u8> {
         let length = u16::try_from(content.len()).unwrap().to_be_bytes();
@@ -299,7 +299,7 @@ mod tests {
         behind.push(0);
         let length = u32::try_from(behind.len() - 4).unwrap().to_be_bytes();
         behind[1..4].copy_from_slice(&length[1..]);
-        assert_eq!(read(&records(&behind, 1000)), Err("malformed"), "{}", format!("{behind:?}"));
+        assert_eq!(read(&records(&behind, 1000)), Err("malformed"), "{behind:?}");
     }
 
     proptest! {

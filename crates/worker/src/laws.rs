@@ -34,7 +34,7 @@ impl<D: Driver> Worker<D> {
         }
         for (index, tunnel) in self.tunnels.iter() {
             for flow in [&tunnel.up, &tunnel.down] {
-                if flow.chain.len() == 0 && !flow.chain.is_empty() {
+                if is_empty_buffer(&flow.chain) {
                     return Err(format!("tunnel {index}: an empty buffer is held (law 2)"));
                 }
             }
@@ -156,17 +156,21 @@ impl<D: Driver> Worker<D> {
 /// A buffer goes back when its last byte is read (law 2): what is sent holds none that is empty.
 /// (What arrives may: there the next byte goes.)
 fn holds_no_empty_buffer(exchange: &Exchange) -> Result<(), &'static str> {
-    let empty = |chain: &Chain| matches!((chain.buffers(), chain.len()), (1.., 0));
     let holds = match &exchange.state {
         State::Leased { lease, request, reply, .. } => {
             let arrives = exchange.upload.is_some();
-            empty(&reply.early) || (!lease.kept && !arrives && empty(request))
+            is_empty_buffer(&reply.early) || (!lease.kept && !arrives && is_empty_buffer(request))
         }
-        State::Pending { reply, .. } => empty(&reply.early),
-        State::Draining { output, .. } | State::Delivering { output } => empty(output),
+        State::Pending { reply, .. } => is_empty_buffer(&reply.early),
+        State::Draining { output, .. } | State::Delivering { output } => is_empty_buffer(output),
         _ => false,
     };
     if holds { Err("it holds a buffer with nothing in it (law 2)") } else { Ok(()) }
+}
+
+/// Whether all that the chain holds was read.
+fn is_empty_buffer(chain: &Chain) -> bool {
+    matches!((chain.buffers(), chain.len()), (1.., 0))
 }
 
 /// Whoever holds a lease has a buffer for what the server says next (law 5).

@@ -244,6 +244,7 @@ fn connection_names_away_what_would_be_passed_on() {
         body: Sent::AsIs,
         trailers: true,
         request_id: None,
+        upgrade: None,
     };
     let canonical = "HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 5\r\n\
         Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n\r\n";
