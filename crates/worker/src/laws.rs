@@ -47,6 +47,13 @@ impl<D: Driver> Worker<D> {
         self.bus.audit_queues()
     }
 
+    /// Exchanges with a lease whose request lies in the spool, in part or whole: the server waits
+    /// for the disk.
+    pub fn requests_read_back(&self) -> usize {
+        let leased = self.exchanges.iter().filter(|(_, it)| it.phase() == Some(Phase::Leased));
+        leased.filter(|(_, it)| it.spooled.is_some()).count()
+    }
+
     /// Exchanges that wait until the disk has done an errand.
     pub fn waits_for_disk(&self) -> usize {
         self.spool.as_ref().map_or(0, Spool::waiting)

@@ -103,6 +103,11 @@ impl House {
     }
 
     /// Exchanges of a worker that wait until the disk has done an errand.
+    /// Leased connections to which nothing can be written before the disk has read it.
+    pub(super) fn requests_read_back(&self) -> u64 {
+        self.workers.iter().flatten().map(|it| it.requests_read_back() as u64).sum()
+    }
+
     pub(super) fn waits_for_disk(&self, number: usize) -> usize {
         self.workers[number].as_ref().map_or(0, Worker::waits_for_disk)
     }
