@@ -13,6 +13,11 @@ use crate::dice::{Dice, Origin};
 const PROBES: u32 = 2;
 
 impl Run {
+    /// What the run met, so far as it went.
+    pub(super) fn tell(&mut self) {
+        self.checks.tell(&mut self.stage, &self.house);
+    }
+
     /// From here on everybody behaves.
     pub(super) fn calm_down(&mut self) {
         let now = self.stage.now();

@@ -149,7 +149,6 @@ impl Checks {
                 return wrong("leak", format!("{count} {what} at the end"));
             }
         }
-        self.tell(stage, house);
         self.figures(stage, house)?;
         duties::bytes(stage, house)?;
         at_most_once(stage)
@@ -224,7 +223,7 @@ impl Checks {
     }
 
     /// What was met on the way.
-    fn tell(&self, stage: &mut Stage, house: &House) {
+    pub(super) fn tell(&self, stage: &mut Stage, house: &House) {
         let tally = &mut stage.tally;
         tally.time = u128::from(stage.world.now().0);
         for refusal in Refusal::ALL {

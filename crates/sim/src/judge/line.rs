@@ -98,6 +98,10 @@ impl Line {
                 w.extend_from_slice(malformed::CHUNKS[which as usize].as_bytes());
             }
         }
+        stage.world.note(|| {
+            let what = &stage.book.get(number).what;
+            format!("connection {} will ask {number}: {what:?}", self.peer.number())
+        });
         self.places.push_back((start, self.outbox.end(), number));
         self.awaits.push_back(number);
     }
@@ -279,6 +283,14 @@ impl Line {
                     begun = false;
                     continue;
                 }
+                if reset && self.ends_by_itself(number, stage) {
+                    // It went on asking, and was told so with a reset: what it had been told before
+                    // is lost (RFC 9112 §9.6).
+                    lost.extend(self.awaits.drain(..));
+                    let told = |number| stage.settle(number, Fate::Cut(Excuse::Told));
+                    lost.into_iter().for_each(told);
+                    return Ok(());
+                }
                 let came = self.inbox.escape_ascii();
                 return wrong("cut", format!("request {number}, {came}: {record:?} {at:?}"));
             };
@@ -299,6 +311,19 @@ impl Line {
             stage.settle(number, Fate::Unheard);
         }
         Ok(())
+    }
+
+    /// Whether the answer to this request, or to one behind it, is the last of the connection.
+    fn ends_by_itself(&self, number: u32, stage: &Stage) -> bool {
+        let is_last = |&number: &u32| {
+            let ask = match &stage.book.get(number).what {
+                What::Asked(ask, _) => ask,
+                What::Malformed(_) | What::BadBody(_) => return true,
+            };
+            let long = u64::from(ask.length()) > stage.setting.collectable();
+            ask.old || !ask.keeps || long
+        };
+        is_last(&number) || self.awaits.iter().any(is_last)
     }
 
     /// Whether a client without a request may be closed.

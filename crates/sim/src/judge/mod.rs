@@ -67,6 +67,7 @@ pub fn judge(origin: &Origin, wishes: Wishes<'_>) -> (Tally, Option<Violation>) 
     let judged = panic::catch_unwind(AssertUnwindSafe(|| {
         let mut run = Run::new(origin, recorder, trace);
         verdict = run.play();
+        run.tell();
         tally = run.came_to();
         // What a run that was broken off holds is missed when it is dropped: that is no news.
     }));
