@@ -205,6 +205,7 @@ impl<D: Driver> Worker<D> {
         let collected = self.proxy.collect(exchange, fresh, &mut room);
         let collecting = matches!(exchange.state, State::Collecting { .. });
         if was_arriving && collecting {
+            // Whatever comes of the body, and though buffers run out behind the head.
             self.note_phase(id);
         }
         match collected {
