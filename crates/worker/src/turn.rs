@@ -199,6 +199,10 @@ impl<D: Driver> Worker<D> {
     fn serve_completions(&mut self) -> bool {
         let mut any = self.serve_pipelined();
         for _ in 0..limits::EVENT_BATCH {
+            // What came behind the order to stop is nobody's business any more.
+            if self.life == Life::Over {
+                break;
+            }
             let Some(completion) = self.driver.next() else { break };
             self.dispatch(completion);
             any = true;
