@@ -221,7 +221,11 @@ impl<D: Driver> Worker<D> {
                 }
             }
             Collected::Spool => self.spill_rest(id),
-            Collected::Starved => self.wait_for_request_buffer(id, Rank::Client),
+            Collected::Starved => {
+                // The head may have been read before the buffers ran out.
+                self.note_phase(id);
+                self.wait_for_request_buffer(id, Rank::Client);
+            }
             Collected::Complete => {
                 self.count_trailers(id);
                 self.enqueue(id);
