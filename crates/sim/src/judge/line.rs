@@ -283,9 +283,9 @@ impl Line {
                     begun = false;
                     continue;
                 }
-                if reset && self.ends_by_itself(number, stage) {
-                    // It went on asking, and was told so with a reset: what it had been told before
-                    // is lost (RFC 9112 §9.6).
+                if reset && (self.ends_by_itself(number, stage) || at.may_be_parted(stage)) {
+                    // It went on asking when all was answered and the connection closed, and met a
+                    // reset: what it had been told before is lost (RFC 9112 §9.6).
                     lost.extend(self.awaits.drain(..));
                     let told = |number| stage.settle(number, Fate::Cut(Excuse::Told));
                     lost.into_iter().for_each(told);
@@ -328,12 +328,9 @@ impl Line {
 
     /// Whether a client without a request may be closed.
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
-        let setting = &stage.setting;
         let causes = &stage.book.causes;
-        let idle = at.lasted(self.since, setting.timeouts.idle);
-        let full = setting.may_be_crowded();
         let ends = causes.drained.is_some() || causes.stopped;
-        if idle || ends || full || causes.short || setting.reclaim_parked {
+        if at.may_be_parted(stage) || ends || causes.short {
             return Ok(());
         }
         wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))

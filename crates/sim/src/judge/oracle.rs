@@ -206,6 +206,13 @@ impl Standing {
         self.now.since(since) + TICK + 2 * self.latency + self.stalled >= length
     }
 
+    /// Whether a client may be closed because it is parked: for too long, or while others wait.
+    pub(super) fn may_be_parted(&self, stage: &Stage) -> bool {
+        let setting = &stage.setting;
+        let full = setting.may_be_crowded() || setting.reclaim_parked;
+        full || self.lasted(self.since, setting.timeouts.idle)
+    }
+
     /// Whether the client was too slow with its request.
     fn is_slow(&self, record: &Record, setting: &Setting) -> bool {
         let Timeouts { head, body_progress, .. } = setting.timeouts;
@@ -316,9 +323,11 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if causes.short {
         return Some(Excuse::Short);
     }
-    let full = setting.may_be_crowded() || setting.reclaim_parked;
-    let parked = at.lasted(at.since, idle) || full;
-    if record.arrivals == 0 && !begun && parked { Some(Excuse::Parked) } else { None }
+    if record.arrivals == 0 && !begun && at.may_be_parted(stage) {
+        Some(Excuse::Parked)
+    } else {
+        None
+    }
 }
 
 /// Whether a request may reach a server once more.

@@ -75,6 +75,7 @@ impl Search {
                 report.tally.add(&tally);
                 let Some(violation) = violation else { continue };
                 report.violations += 1;
+                println!("found seed={seed} checker={:?}", violation.checker);
                 over.fetch_or(!self.goes_on, Relaxed);
                 let found = Found { seed, after: seed - self.first + 1, violation };
                 match firsts.get(found.violation.checker) {
