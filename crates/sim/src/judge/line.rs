@@ -279,7 +279,8 @@ impl Line {
             let record = stage.book.get(number);
             lost.push(number);
             let Some(excuse) = may_cut(begun, record, stage, at) else {
-                if reset && record.arrivals > 0 && !self.awaits.is_empty() {
+                let was_heard = record.arrivals > 0 && !self.awaits.is_empty();
+                if reset && (was_heard || is_served_behind(stage, &self.awaits)) {
                     begun = false;
                     continue;
                 }
@@ -295,7 +296,7 @@ impl Line {
                 return wrong("cut", format!("request {number}, {came}: {record:?} {at:?}"));
             };
             lost.drain(..).for_each(|number| stage.settle(number, Fate::Cut(excuse)));
-            if reset && record_is_served_behind(stage, &self.awaits) {
+            if reset && is_served_behind(stage, &self.awaits) {
                 begun = false;
                 continue;
             }
@@ -353,7 +354,7 @@ impl Line {
     }
 }
 
-/// Whether the next request that was not answered has reached a server all the same.
-fn record_is_served_behind(stage: &Stage, awaits: &VecDeque<u32>) -> bool {
-    awaits.front().is_some_and(|&next| stage.book.get(next).arrivals > 0)
+/// Whether a request behind has reached a server all the same.
+fn is_served_behind(stage: &Stage, awaits: &VecDeque<u32>) -> bool {
+    awaits.iter().any(|&next| stage.book.get(next).arrivals > 0)
 }

@@ -127,6 +127,10 @@ impl Session {
         }
         let count = self.peer.read_into(&mut self.inbox, self.reads);
         self.understand(stage)?;
+        if calm {
+            // What was just asked is not answered late either.
+            self.outbox.calm_down();
+        }
         let mut again = (self.peer.unread() > 0).then(|| now + Duration::from_micros(5));
         if count > 0 {
             self.drops = None;

@@ -69,7 +69,10 @@ impl Stage {
         let asleep = if often > 0 { micros(most) } else { Duration::ZERO };
         // One that is slow may be at its first request still.
         let slow = if habits.slow > 0 { 6 * micros(setting.pause) } else { Duration::ZERO };
-        let each = self.longest + slow + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
+        // One that keeps its end open is waited for, and takes a place as long.
+        let stays = if habits.stays > 0 { base::limits::PARTING } else { Duration::ZERO };
+        let each =
+            self.longest + slow + stays + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
         each * setting.clients * 2 >= length
     }
 
