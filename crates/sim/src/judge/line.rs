@@ -322,7 +322,8 @@ impl Line {
                 What::Malformed(_) | What::BadBody(_) => return true,
             };
             let long = u64::from(ask.length()) > stage.setting.collectable();
-            ask.old || !ask.keeps || long
+            let advised = ask.expects && stage.setting.has_small_pipes();
+            ask.old || !ask.keeps || long || advised
         };
         is_last(&number) || self.awaits.iter().any(is_last)
     }

@@ -301,7 +301,8 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
         return Some(Excuse::HalfClosed);
     }
     let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
-    if record.complete.is_none() && record.ask().is_some_and(|ask| ask.expects) {
+    let advised = record.arrivals == 0 && record.ask().is_some_and(|ask| ask.expects);
+    if advised && setting.has_small_pipes() {
         // It had room for half of 100 only.
         return Some(Excuse::NoRoom);
     }

@@ -129,7 +129,7 @@ impl Session {
         self.understand(stage)?;
         if calm {
             // What was just asked is not answered late either.
-            self.outbox.calm_down();
+            self.outbox.hurry();
         }
         let mut again = (self.peer.unread() > 0).then(|| now + Duration::from_micros(5));
         if count > 0 {
@@ -172,7 +172,10 @@ impl Session {
     /// connections move, or the process ends, there are more reasons to close one.
     fn is_awaited(&self, stage: &Stage) -> Verdict {
         let causes = &stage.book.causes;
-        let plain = stage.setting.workers == 1 && causes.drained.is_none() && !causes.stopped;
+        // What was too much of an earlier response may come behind this one.
+        let too_much = stage.setting.habits.too_much > 0;
+        let ends = causes.drained.is_some() || causes.stopped;
+        let plain = stage.setting.workers == 1 && !ends && !too_much;
         if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
             return Ok(());
         }

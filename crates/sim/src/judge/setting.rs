@@ -293,8 +293,14 @@ impl Setting {
     /// Whether `max_clients` may be reached: by clients, and by event streams, some of which take
     /// the place of one.
     pub fn may_be_crowded(&self) -> bool {
-        self.clients >= self.max_clients
-            || (self.habits.events > 0 && 2 * self.clients > self.max_clients)
+        // A worker that sleeps has not heard of those that left.
+        let more = self.habits.events > 0 || self.sleepy[0] > 0;
+        self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
+    }
+
+    /// Whether a client's connection may have room for a part of `100 Continue` only.
+    pub fn has_small_pipes(&self) -> bool {
+        self.pipe_bytes < 8192
     }
 
     /// The largest body of a request that is not streamed.
