@@ -79,7 +79,7 @@ impl Bus {
             connections: Slab::new(leases + pinned_capacity),
             pinned: 0,
             pinned_capacity,
-            outbox: VecDeque::with_capacity(leases as usize + workers),
+            outbox: VecDeque::with_capacity(leases as usize + workers * groups.len()),
             first: 0,
             look_again: LOOK_AGAIN,
             shared,
@@ -280,12 +280,23 @@ impl Bus {
         self.groups[group.index()].freed_here();
     }
 
-    /// Another worker says that something may have changed; the next
-    /// [`decide`](Self::decide) looks at everything anew.
-    pub fn nudged(&mut self) {
+    /// Another worker says that something of a group may have changed; the next
+    /// [`decide`](Self::decide) looks at it anew. What is no news of a group must not be taken for
+    /// some: it is passed on there, and may come back through another group without end.
+    pub fn nudged(&mut self, group: GroupId) {
+        self.groups[group.index()].told();
+    }
+
+    /// A letter was lost: something of any group may have changed.
+    pub fn missed(&mut self) {
         for group in &mut self.groups {
             group.told();
         }
+    }
+
+    /// The group of a server.
+    pub fn group_of(&self, server: ServerId) -> GroupId {
+        self.shared.group_of(server)
     }
 
     /// When to decide again even if nothing happens: a set-aside ends, or another worker was
@@ -308,8 +319,8 @@ impl Bus {
         moments.filter(|&moment| moment > now).min()
     }
 
-    pub(crate) fn nudge(&mut self, to: WorkerId) {
-        let nudge = Decision::Nudge { to };
+    pub(crate) fn nudge(&mut self, group: GroupId, to: WorkerId) {
+        let nudge = Decision::Nudge { to, group };
         if !self.outbox.contains(&nudge) {
             self.outbox.push_back(nudge);
         }
@@ -502,7 +513,7 @@ mod tests {
         assert!(shared.wants(APP, WorkerId(1)).next().is_none());
         let mut successor = Bus::new(Arc::clone(&shared), WorkerId(0), &configs, 64);
         assert_eq!(successor.wake_at(at(2)), Some(at(2)));
-        assert_eq!(successor.one(at(2)), Decision::Nudge { to: WorkerId(1) });
+        assert_eq!(successor.one(at(2)), Decision::Nudge { to: WorkerId(1), group: APP });
         assert_eq!(successor.wake_at(at(2)), None);
     }
 }

@@ -46,6 +46,8 @@ pub enum Decision {
     Nudge {
         /// Whom.
         to: WorkerId,
+        /// What for.
+        group: GroupId,
     },
     /// No server of the group can be reached: answer the request with 502.
     Fail {

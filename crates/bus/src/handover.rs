@@ -52,6 +52,7 @@ impl Bus {
         let Travelling { permit, used } = travelling;
         let group = self.shared.group_of(permit.server());
         self.groups[group.index()].asked = false;
+        self.groups[group.index()].told();
         let connection = Connection { permit, state: State::Idle, used };
         match self.connections.insert(connection) {
             Ok(index) => {

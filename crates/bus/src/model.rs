@@ -98,7 +98,7 @@ type Due = (u64, u64, u32, u64, Event);
 
 #[derive(Debug)]
 enum Letter {
-    Nudge,
+    Nudge(GroupId),
     Carried(Travelling, Socket),
 }
 
@@ -474,7 +474,7 @@ impl World {
         let bus = here.bus.as_mut().unwrap();
         match letter {
             None => return,
-            Some(Letter::Nudge) => {}
+            Some(Letter::Nudge(group)) => bus.nudged(group),
             Some(Letter::Carried(travelling, socket)) => {
                 assert_eq!(travelling.server().0, socket.server);
                 let id = bus.adopt(travelling, now).expect("as many records as permits");
@@ -491,7 +491,6 @@ impl World {
                 }
             }
         }
-        self.workers[worker as usize].bus.as_mut().unwrap().nudged();
     }
 
     /// The worker panics: its sockets close, its permits go back, its requests are lost.
@@ -545,10 +544,10 @@ impl World {
             Decision::Open { connection, server } => self.open(worker, connection, server),
             Decision::Close { connection } => self.close(worker, connection),
             Decision::HandOver { connection, to } => self.hand_over(worker, connection, to),
-            Decision::Nudge { to } => {
+            Decision::Nudge { to, group } => {
                 assert_ne!(to.0, worker, "nobody nudges himself");
                 self.nudges += 1;
-                self.post(worker, to.0, Letter::Nudge);
+                self.post(worker, to.0, Letter::Nudge(group));
             }
             Decision::Fail { exchange } => self.fail(worker, exchange),
         }

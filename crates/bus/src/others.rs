@@ -109,7 +109,7 @@ impl Bus {
             for worker in (0u32..).map(WorkerId).take(self.groups[place].gifts.len()) {
                 let waits = self.shared.wants(group, self.worker).any(|(other, _)| other == worker);
                 if waits {
-                    self.nudge(worker);
+                    self.nudge(group, worker);
                 }
             }
         }
@@ -191,7 +191,7 @@ impl Bus {
             _ if enough_for_all => false,
             (Some((worker, _)), Yield::No) => {
                 entry.yielding = Yield::Since(now);
-                self.nudge(worker);
+                self.nudge(group, worker);
                 true
             }
             (_, Yield::Since(began)) => now.since(began) < PATIENCE,
@@ -279,7 +279,7 @@ impl Bus {
                 && self.shared.has_permit(id);
             if !opens && let Some(worker) = self.shared.idle_elsewhere(id, self.worker) {
                 self.groups[group.index()].asked = true;
-                self.nudge(worker);
+                self.nudge(group, worker);
             }
         }
     }
@@ -292,7 +292,7 @@ impl Bus {
             return;
         }
         if let Some(worker) = self.shared.idle_elsewhere(server, self.worker) {
-            self.nudge(worker);
+            self.nudge(group, worker);
         }
     }
 
@@ -312,7 +312,7 @@ impl Bus {
             let wants = self.shared.wants(group, self.worker).filter(|(_, want)| !want.stuck);
             let ages = wants.map(|(worker, want)| (want.since, worker));
             if let Some((_, next)) = ages.filter(|&age| mine.is_none_or(|mine| age > mine)).min() {
-                self.nudge(next);
+                self.nudge(group, next);
             }
         } else if freed == Freed::Told && self.unserved(group, now).next().is_some() {
             self.point_to_idle(group);
@@ -327,7 +327,7 @@ impl Bus {
                 && self.servers[id.index()].idle.is_empty()
                 && let Some(worker) = self.shared.idle_elsewhere(id, self.worker)
             {
-                self.nudge(worker);
+                self.nudge(group, worker);
             }
         }
     }
@@ -358,11 +358,11 @@ pub(crate) fn group_id(place: usize) -> GroupId {
 mod tests {
     use super::*;
     use crate::group::GroupConfig;
-    use crate::testing::{at, carry, crew, group};
+    use crate::testing::{APP, at, carry, crew, group};
     use base::id::ExchangeId;
 
     const ONE: WorkerId = WorkerId(1);
-    const NUDGE_ONE: Decision = Decision::Nudge { to: ONE };
+    const NUDGE_ONE: Decision = Decision::Nudge { to: ONE, group: APP };
 
     fn to_one(connection: ConnectionId) -> Decision {
         Decision::HandOver { connection, to: ONE }
@@ -373,9 +373,9 @@ mod tests {
         let [mut other, mut bus] = crew(&[group(0, &[1])]);
         let idle = other.has_idle(at(0));
         bus.wants(0, at(1));
-        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0) });
+        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0), group: APP });
         assert_eq!(bus.all(at(1)), [], "once");
-        other.nudged();
+        other.nudged(APP);
         assert_eq!(other.one(at(2)), to_one(idle));
         let taken = other.shared.taken(ServerId(0));
         let arrived = carry(&mut other, idle, &mut bus, at(2));
@@ -390,14 +390,14 @@ mod tests {
         let [mut other, mut bus] = crew(&[group(0, &[1])]);
         let idle = other.has_idle(at(0));
         bus.wants(0, at(1));
-        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0) });
+        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0), group: APP });
         bus.withdraw(ExchangeId(0));
         assert_eq!(bus.all(at(1)), []);
-        other.nudged();
+        other.nudged(APP);
         assert_eq!(other.all(at(1)), [], "nobody wants it now");
         bus.wants(0, at(2));
-        assert_eq!(bus.one(at(2)), Decision::Nudge { to: WorkerId(0) });
-        other.nudged();
+        assert_eq!(bus.one(at(2)), Decision::Nudge { to: WorkerId(0), group: APP });
+        other.nudged(APP);
         assert_eq!(other.one(at(2)), to_one(idle));
     }
 
@@ -411,8 +411,8 @@ mod tests {
         // But not if that takes long.
         let late = at(1) + PATIENCE;
         assert_eq!(bus.wake_at(at(1)), Some(late));
-        assert_eq!(bus.one(late), Decision::Nudge { to: WorkerId(0) });
-        other.nudged();
+        assert_eq!(bus.one(late), Decision::Nudge { to: WorkerId(0), group: APP });
+        other.nudged(APP);
         assert!(matches!(other.one(late), Decision::HandOver { .. }));
     }
 
@@ -424,8 +424,8 @@ mod tests {
         let connection = bus.opens(at(1));
         bus.connect_failed(connection, crate::Failure::Exhausted, at(1));
         bus.closed(connection);
-        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0) });
-        other.nudged();
+        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0), group: APP });
+        other.nudged(APP);
         assert_eq!(other.one(at(1)), to_one(idle));
     }
 
@@ -509,9 +509,9 @@ mod tests {
         other.all(at(6));
         other.closed(at_failing);
         assert_eq!(other.one(at(6)), NUDGE_ONE);
-        bus.nudged();
-        assert_eq!(bus.one(at(6)), Decision::Nudge { to: WorkerId(0) });
-        other.nudged();
+        bus.nudged(APP);
+        assert_eq!(bus.one(at(6)), Decision::Nudge { to: WorkerId(0), group: APP });
+        other.nudged(APP);
         other.opens(at(6));
     }
 
@@ -527,9 +527,9 @@ mod tests {
         first.closed(connection);
         assert_eq!(first.one(at(3)), NUDGE_ONE);
         second.withdraw(ExchangeId(0));
-        second.nudged();
-        assert_eq!(second.one(at(3)), Decision::Nudge { to: WorkerId(2) });
-        third.nudged();
+        second.nudged(APP);
+        assert_eq!(second.one(at(3)), Decision::Nudge { to: WorkerId(2), group: APP });
+        third.nudged(APP);
         third.opens(at(3));
     }
 
@@ -542,7 +542,7 @@ mod tests {
         assert_eq!(other.one(at(1)), to_one(idle));
         drop(other.hand_over(idle));
         assert_eq!(other.one(at(1)), NUDGE_ONE);
-        bus.nudged();
+        bus.nudged(APP);
         bus.opens(at(1));
     }
 
@@ -586,8 +586,62 @@ mod tests {
         three.is_served(0, at(3));
         three.wants(1, at(3));
         assert_eq!(three.all(at(3)), []);
-        one.nudged();
+        one.nudged(APP);
         assert_eq!(one.all(at(4)), [], "the other one's is none that serves");
+    }
+
+    /// Seed 30049633 of the judge: what was meant for one group was passed on in another, and from
+    /// there to the first again, for ever.
+    #[test]
+    fn news_of_one_group_is_no_news_of_another() {
+        let configs = [group(0, &[1, 1]), group(2, &[1, 1])];
+        let [mut one, mut two, mut busy] = crew(&configs);
+        let wants = |bus: &mut Bus, group, exchange, now| {
+            bus.enqueue(GroupId(group), ExchangeId(exchange), now, false).unwrap();
+        };
+        let opens = |bus: &mut Bus, now| match bus.all(now)[..] {
+            [Decision::Open { connection, .. }, ..] => connection,
+            ref other => panic!("{other:?}"),
+        };
+        // One server of each group is full, and the other one fails whoever waits.
+        for exchange in 0..2 {
+            wants(&mut busy, exchange, exchange, at(0));
+            let connection = opens(&mut busy, at(0));
+            busy.connected(connection, at(0));
+            busy.all(at(0));
+        }
+        for (is_two, group, now) in [(false, 0, at(1)), (false, 1, at(1)), (true, 1, at(5))] {
+            let bus = if is_two { &mut two } else { &mut one };
+            wants(bus, group, group, now);
+            if is_two {
+                // It leaves the permit to the older one first.
+                bus.all(now);
+            }
+            let now = if is_two { now + PATIENCE } else { now };
+            let connection = opens(bus, now);
+            bus.connect_failed(connection, crate::bus::Failure::Refused, now);
+            bus.closed(connection);
+            bus.all(now);
+        }
+        two.nudged(GroupId(0));
+        let (mut letters, mut to_two) = (0, true);
+        loop {
+            let bus = if to_two { &mut two } else { &mut one };
+            let nudges = |decision| match decision {
+                Decision::Nudge { group, .. } => Some(group),
+                _ => None,
+            };
+            let Some(group) = bus.all(at(26)).into_iter().find_map(nudges) else { break };
+            to_two = !to_two;
+            if to_two {
+                two.nudged(group)
+            } else {
+                one.nudged(group)
+            }
+            letters += 1;
+            assert!(letters < 10, "they never end");
+        }
+        assert!(letters > 0, "the one that waits is told");
     }
 
     #[test]
@@ -595,10 +649,10 @@ mod tests {
         let [mut other, mut bus] = crew(&[group(0, &[1])]);
         other.has_idle(at(0));
         bus.wants(0, at(1));
-        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0) });
+        assert_eq!(bus.one(at(1)), Decision::Nudge { to: WorkerId(0), group: APP });
         let again = at(1) + LOOK_AGAIN;
         assert_eq!(bus.wake_at(at(1)), Some(again));
-        assert_eq!(bus.one(again), Decision::Nudge { to: WorkerId(0) });
+        assert_eq!(bus.one(again), Decision::Nudge { to: WorkerId(0), group: APP });
     }
 
     #[test]

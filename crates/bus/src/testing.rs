@@ -128,6 +128,5 @@ impl Bus {
 pub(crate) fn carry(from: &mut Bus, id: ConnectionId, to: &mut Bus, now: Instant) -> ConnectionId {
     let travelling = from.hand_over(id).unwrap();
     let id = to.adopt(travelling, now).unwrap();
-    to.nudged();
     id
 }

@@ -30,9 +30,9 @@ impl<D: Driver> Worker<D> {
                 Decision::Open { connection, server } => self.open(connection, server),
                 Decision::Close { connection } => self.close_upstream(connection),
                 Decision::HandOver { connection, to } => self.hand_over(connection, to),
-                Decision::Nudge { to } => {
+                Decision::Nudge { to, group } => {
                     // A full mailbox wakes its worker all the same.
-                    let _ = self.office.post(to, Letter::Nudge);
+                    let _ = self.office.post(to, Letter::Nudge(group));
                 }
                 Decision::Fail { exchange } => {
                     self.mishap(exchange, Mishap::NoServer, CloseReason::Refused);
@@ -287,9 +287,10 @@ impl<D: Driver> Worker<D> {
         let letter = Letter::Carried { travelling, transport };
         if let Err(Letter::Carried { travelling, transport }) = self.office.post(to, letter) {
             // The mailbox is full: close first, then let the permit go, then tell of it.
+            let group = self.bus.group_of(travelling.server());
             drop(transport);
             drop(travelling);
-            let _ = self.office.post(to, Letter::Nudge);
+            let _ = self.office.post(to, Letter::Nudge(group));
         }
     }
 

@@ -4,8 +4,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
-use base::id::{ServerId, WorkerId};
+use base::id::{GroupId, ServerId, WorkerId};
 use base::sync::ArrayQueue;
 use bus::Travelling;
 use driver::Wake;
@@ -22,8 +23,8 @@ pub enum Letter<T> {
         /// The connection.
         transport: T,
     },
-    /// Something may have become free, or another worker wants an idle connection.
-    Nudge,
+    /// Something of a group may have become free, or another worker wants an idle connection.
+    Nudge(GroupId),
     /// A place among `max_clients` became free, or the last one was taken.
     Places,
     /// The name of a server stands for other addresses now.
@@ -42,6 +43,8 @@ pub enum Letter<T> {
 struct Mailbox<T> {
     queue: ArrayQueue<Letter<T>>,
     waker: Arc<dyn Wake>,
+    /// A letter found no room.
+    missed: AtomicBool,
 }
 
 /// What the workers of a process share besides the bus: their mailboxes, and the count of all
@@ -64,7 +67,11 @@ impl<T> Office<T> {
         let crowd = Crowd::new(wakers.len(), max_clients, pinned_free);
         let mailboxes = wakers
             .into_iter()
-            .map(|waker| Mailbox { queue: ArrayQueue::new(capacity), waker })
+            .map(|waker| Mailbox {
+                queue: ArrayQueue::new(capacity),
+                waker,
+                missed: AtomicBool::new(false),
+            })
             .collect();
         Arc::new(Self { mailboxes, crowd })
     }
@@ -78,12 +85,21 @@ impl<T> Office<T> {
     ///
     /// # Errors
     /// Gives the letter back when the mailbox is full. The worker is woken all the same and
-    /// looks at everything anew, so a lost nudge loses nothing.
+    /// looks at everything anew ([`missed`](Self::missed)), so a lost nudge loses nothing.
     pub fn post(&self, to: WorkerId, letter: Letter<T>) -> Result<(), Letter<T>> {
         let mailbox = &self.mailboxes[to.index()];
         let posted = mailbox.queue.push(letter);
+        if posted.is_err() {
+            mailbox.missed.store(true, SeqCst);
+        }
         mailbox.waker.wake();
         posted
+    }
+
+    /// Whether a letter for `worker` found no room since it asked last. To be asked when all letters
+    /// are collected.
+    pub fn missed(&self, worker: WorkerId) -> bool {
+        self.mailboxes[worker.index()].missed.swap(false, SeqCst)
     }
 
     /// The next letter for `worker`.

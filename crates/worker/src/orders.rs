@@ -32,15 +32,18 @@ impl<D: Driver> Worker<D> {
         while let Some(letter) = self.office.collect(self.plan.worker) {
             match letter {
                 Letter::Carried { travelling, transport } => self.take_over(travelling, transport),
-                // What they are about is looked at below.
-                Letter::Nudge | Letter::Places => {}
+                Letter::Nudge(group) => self.bus.nudged(group),
+                // What it is about is looked at below.
+                Letter::Places => {}
                 Letter::Addresses { server, addresses } => self.readdress(server, &addresses),
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }
         }
-        // Even if a letter was lost to a full mailbox, both are looked at again.
-        self.bus.nudged();
+        // Even if a letter was lost to a full mailbox, everything is looked at again.
+        if self.office.missed(self.plan.worker) {
+            self.bus.missed();
+        }
         self.resume_below_limit();
         self.pause_at_limit();
     }

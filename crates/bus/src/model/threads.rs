@@ -16,14 +16,14 @@ use crate::decide::Decision;
 use crate::group::GroupConfig;
 use crate::handover::Travelling;
 use crate::shared::Shared;
-use crate::testing::group;
+use crate::testing::{APP, group};
 
 /// Requests that each worker has served before it is content, and how many it has at a time.
 const SERVED: u32 = 3_000;
 const AT_ONCE: u32 = 3;
 
 enum Letter {
-    Nudge,
+    Nudge(GroupId),
     Carried(Travelling),
 }
 
@@ -113,7 +113,9 @@ impl Worker {
                 let travelling = self.bus.hand_over(connection).unwrap();
                 let _ = self.others[to.index()].send(Letter::Carried(travelling));
             }
-            Decision::Nudge { to } => drop(self.others[to.index()].send(Letter::Nudge)),
+            Decision::Nudge { to, group } => {
+                drop(self.others[to.index()].send(Letter::Nudge(group)));
+            }
             Decision::Fail { .. } => panic!("nothing failed"),
         }
     }
@@ -141,7 +143,7 @@ impl Worker {
             if self.served == SERVED {
                 self.content.fetch_add(1, SeqCst);
                 for other in &self.others {
-                    let _ = other.send(Letter::Nudge);
+                    let _ = other.send(Letter::Nudge(APP));
                 }
             }
         }
@@ -156,10 +158,10 @@ impl Worker {
 
     fn read_one(&mut self, letter: Letter) {
         let now = self.now();
-        if let Letter::Carried(travelling) = letter {
-            assert!(self.bus.adopt(travelling, now).is_ok());
+        match letter {
+            Letter::Carried(travelling) => assert!(self.bus.adopt(travelling, now).is_ok()),
+            Letter::Nudge(group) => self.bus.nudged(group),
         }
-        self.bus.nudged();
     }
 
     /// Until a letter comes or its bus wants to be asked again.

@@ -26,7 +26,7 @@ const AT_ONCE: u32 = 2;
 const BEGIN: u64 = 1_000_000;
 
 enum Letter {
-    Nudge,
+    Nudge(GroupId),
     Carried(Travelling),
 }
 
@@ -50,7 +50,7 @@ struct World {
 
 impl World {
     fn post(&self, to: WorkerId, letter: Letter) {
-        if self.silent && matches!(letter, Letter::Nudge) {
+        if self.silent && matches!(letter, Letter::Nudge(_)) {
             return;
         }
         assert!(self.mailboxes[to.index()].push(letter).is_ok(), "there is room");
@@ -135,7 +135,7 @@ impl Worker {
                 let travelling = self.bus.hand_over(connection).unwrap();
                 self.world.post(to, Letter::Carried(travelling));
             }
-            Decision::Nudge { to } => self.world.post(to, Letter::Nudge),
+            Decision::Nudge { to, group } => self.world.post(to, Letter::Nudge(group)),
             Decision::Fail { .. } => panic!("nothing failed"),
         }
     }
@@ -172,10 +172,12 @@ impl Worker {
 
     fn read(&mut self) {
         while let Some(letter) = self.world.mailboxes[self.me.index()].pop() {
-            if let Letter::Carried(travelling) = letter {
-                assert!(self.bus.adopt(travelling, self.world.now()).is_ok());
+            match letter {
+                Letter::Carried(travelling) => {
+                    assert!(self.bus.adopt(travelling, self.world.now()).is_ok());
+                }
+                Letter::Nudge(group) => self.bus.nudged(group),
             }
-            self.bus.nudged();
         }
     }
 

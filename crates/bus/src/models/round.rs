@@ -10,7 +10,7 @@ use base::sync::thread;
 use crate::bus::Bus;
 use crate::decide::Decision;
 use crate::group::GroupConfig;
-use crate::testing::{at, crew, group};
+use crate::testing::{APP, at, crew, group};
 
 /// What a worker does in its round, with a connection that it has from the beginning.
 type Round = fn(&mut Bus, ConnectionId);
@@ -52,9 +52,8 @@ fn correspond(mut workers: [After; 2], letters_arrive: bool) -> bool {
                 let to = &mut workers[1 - from].bus;
                 if let Some(travelling) = travelling {
                     assert!(to.adopt(travelling, at(2)).is_ok());
-                    to.nudged();
                 } else if letters_arrive {
-                    to.nudged();
+                    to.nudged(APP);
                 } else {
                     continue;
                 }
