@@ -184,7 +184,11 @@ impl Exchange {
     /// from now on.
     pub fn response_ends(&mut self, pool: &mut Pool) -> Option<Lease> {
         match mem::replace(&mut self.state, State::Over) {
-            State::Draining { mut lease, output, reader } => {
+            State::Draining { mut lease, mut output, reader } => {
+                if output.len() == 0 {
+                    // What came last was framing alone, and what came before is in the spool.
+                    pool.clear(&mut output);
+                }
                 release_staged(reader, pool);
                 settle(&mut lease.promise, pool);
                 self.state = State::Delivering { output };

@@ -193,6 +193,31 @@ fn what_is_coded_in_chunks_or_ends_with_the_connection_is_spooled_too() {
     }
 }
 
+/// Seed 30039791 of the judge: the buffer in which nothing but the end of the last chunk had come
+/// was kept until the client had read all from disk.
+#[test]
+fn the_end_of_a_body_that_is_on_disk_keeps_no_buffer() {
+    let mut house = House::new(&setting());
+    let client = house.client();
+    client.set_window(0);
+    house.exchange(&client, "GET /a HTTP/1.0\r\n\r\n");
+    let server = house.server();
+    server.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10000\r\n");
+    house.settle();
+    let body = bytes(64 << 10);
+    body.chunks(16 << 10).for_each(|piece| {
+        server.write_all(piece);
+        house.settle();
+    });
+    server.write_all(b"\r\n0\r\n\r\n");
+    house.settle();
+    assert!(house.workers[0].audit().is_ok(), "{:?}", house.workers[0].audit());
+    client.set_window(64 << 10);
+    let response = read(&mut house, &client);
+    assert!(body_of(&response) == body);
+    house.assert_quiet();
+}
+
 #[test]
 fn a_full_spool_refuses_requests_and_slows_responses_down() {
     let mut house = House::new(&Setting { spool: Some(limits(4, 64, 64)), ..setting() });
