@@ -65,7 +65,7 @@ impl Run {
             self.clients[number as usize].part();
             match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
                 Some(Fate::Answered) => return Ok(()),
-                Some(Fate::Refused(502)) if self.stage.book.causes.connects => {}
+                Some(Fate::Refused(502 | 503)) if self.may_be_down(group) => {}
                 fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
             }
             let end = self.stage.now() + Duration::from_secs(1);
@@ -73,6 +73,11 @@ impl Run {
             self.stage.world.advance(end.since(self.stage.now()));
         }
         wrong("liveness", "servers that are well are not found for ten seconds")
+    }
+
+    /// Whether servers of a group may still be left alone because they failed.
+    fn may_be_down(&self, group: usize) -> bool {
+        self.stage.book.causes.connects || self.stage.dropped[group].is_some()
     }
 
     /// Lets everything come to rest.

@@ -221,7 +221,8 @@ impl Line {
         Standing {
             now,
             latency: micros(stage.setting.latency),
-            gap: self.gap.max(now.since(self.wrote)),
+            gap: self.gap,
+            pause: now.since(self.wrote),
             stalled: self.stalled,
             since: self.since,
             ended: self.ended,
@@ -284,7 +285,7 @@ impl Line {
                     begun = false;
                     continue;
                 }
-                if reset && (self.ends_by_itself(number, stage) || at.may_be_parted(stage)) {
+                if reset && (self.ends_by_itself(&lost, stage) || at.may_be_parted(stage)) {
                     // It went on asking when all was answered and the connection closed, and met a
                     // reset: what it had been told before is lost (RFC 9112 §9.6).
                     lost.extend(self.awaits.drain(..));
@@ -314,8 +315,9 @@ impl Line {
         Ok(())
     }
 
-    /// Whether the answer to this request, or to one behind it, is the last of the connection.
-    fn ends_by_itself(&self, number: u32, stage: &Stage) -> bool {
+    /// Whether the answer to one of these requests, or to one behind them, is the last of the
+    /// connection.
+    fn ends_by_itself(&self, lost: &[u32], stage: &Stage) -> bool {
         let is_last = |&number: &u32| {
             let ask = match &stage.book.get(number).what {
                 What::Asked(ask, _) => ask,
@@ -325,7 +327,7 @@ impl Line {
             let advised = ask.expects && stage.setting.has_small_pipes();
             ask.old || !ask.keeps || long || advised
         };
-        is_last(&number) || self.awaits.iter().any(is_last)
+        lost.iter().chain(&self.awaits).any(is_last)
     }
 
     /// Whether a client without a request may be closed.

@@ -182,8 +182,10 @@ fn date(text: &str, own: bool) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub(super) now: Instant,
-    /// The longest time for which it wrote nothing, and for which it read nothing.
+    /// The longest time between two things that it wrote, and the time since the last.
     pub(super) gap: Duration,
+    pub(super) pause: Duration,
+    /// The longest time for which it read nothing.
     pub(super) stalled: Duration,
     /// When it was last answered, or connected.
     pub(super) since: Instant,
@@ -213,14 +215,14 @@ impl Standing {
         full || self.lasted(self.since, setting.timeouts.idle)
     }
 
-    /// Whether the client was too slow with its request.
+    /// Whether the client was too slow with its request: until that was complete.
     fn is_slow(&self, record: &Record, setting: &Setting) -> bool {
         let Timeouts { head, body_progress, .. } = setting.timeouts;
+        let late = 2 * self.latency + TICK + setting.asleep();
         let began = record.began.unwrap_or(self.now);
         let end = record.complete.unwrap_or(self.now);
-        let complete_long_ago = self.now.since(end) > LATE + self.stalled;
-        let slow = end.since(began) + TICK + LATE >= head || self.gap + TICK >= body_progress;
-        slow && !complete_long_ago
+        let ongoing = if record.complete.is_none() { self.pause } else { Duration::ZERO };
+        end.since(began) + late >= head || self.gap.max(ongoing) + late >= body_progress
     }
 }
 
@@ -241,9 +243,11 @@ pub(super) fn may_refuse(
     };
     let length = record.ask().map_or(0, |ask| u64::from(ask.length()));
     // A server learns of a request, and its answer is learned of, with some delay.
-    let asleep = micros(if setting.sleepy[0] > 0 { 3 * setting.sleepy[1] } else { 0 });
+    let asleep = setting.asleep();
     let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK + asleep;
     let dropped = stage.dropped[record.group].is_some_and(|moment| moment + LATE >= began);
+    // Who waits for the disk in vain is told that there is no room.
+    let spools = setting.spool.is_some() && length > 0;
     let (right, cause) = match refusal {
         Refusal::Malformed
         | Refusal::Version
@@ -263,13 +267,16 @@ pub(super) fn may_refuse(
         Refusal::Unreachable => (causes.connects || dropped, "every connect succeeded"),
         Refusal::BadResponse => (record.failed || dropped, "no server failed it"),
         Refusal::QueueFull => {
-            (setting.clients > setting.queue_length, "so many requests there never were")
+            // Those of clients that left are served, too.
+            let leaves = setting.habits.leaves + setting.habits.half_closes + setting.sleepy[0] > 0;
+            let most = if leaves { 4 * setting.clients } else { setting.clients };
+            (most > setting.queue_length, "so many requests there never were")
         }
         Refusal::QueueTimeout => {
             let long = at.lasted(began, queue);
             (long && stage.may_be_busy_for(queue), "no server was busy for so long")
         }
-        Refusal::Crowded => (setting.may_be_crowded() || causes.short, "there was room"),
+        Refusal::Crowded => (setting.may_be_crowded() || causes.short || spools, "there was room"),
         Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
         Refusal::Silent => {
             let silent = silence >= first_byte.min(response);

@@ -147,6 +147,10 @@ impl Session {
         if self.outbox.written() > before {
             self.touches(stage);
         }
+        if self.too_much.is_some_and(|start| self.outbox.written() > start) {
+            // What comes may be taken for an answer to what follows.
+            stage.dropped[self.group] = Some(now);
+        }
         if let Some(start) = self.too_much
             && before <= start
             && wrote == Wrote::All

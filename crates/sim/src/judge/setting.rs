@@ -298,6 +298,12 @@ impl Setting {
         self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
     }
 
+    /// How late a worker may notice what happened because it sleeps.
+    pub fn asleep(&self) -> Duration {
+        let [often, most] = self.sleepy;
+        if often > 0 { 3 * super::reply::micros(most) } else { Duration::ZERO }
+    }
+
     /// Whether a client's connection may have room for a part of `100 Continue` only.
     pub fn has_small_pipes(&self) -> bool {
         self.pipe_bytes < 8192

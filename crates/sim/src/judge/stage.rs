@@ -8,6 +8,7 @@ use super::book::{Book, Fate};
 use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
+use crate::segments::Segments;
 use crate::world::World;
 
 /// Something happened that must not.
@@ -61,7 +62,9 @@ impl Stage {
         let (setting, causes) = (&self.setting, &self.book.causes);
         let habits = &setting.habits;
         let never_ends = habits.silent + habits.stalls + habits.events + habits.leaves > 0;
-        if never_ends || causes.connects || causes.disk || causes.short {
+        // Whoever sleeps between any two pieces serves nobody for long.
+        let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
+        if never_ends || dozes || causes.connects || causes.disk || causes.short {
             return true;
         }
         // Whoever sleeps serves nobody.
