@@ -98,11 +98,16 @@ impl House {
         house
     }
 
-    /// Lets the worker do all there is to do now.
+    /// Lets the worker do all there is to do now; then its tables must agree and its laws hold.
     pub(super) fn settle(&mut self) {
         for _ in 0..TURNS {
             self.over = self.over || self.worker.turn() == Life::Over;
-            if self.over || self.world.is_still() {
+            if self.over {
+                return;
+            }
+            if self.world.is_still() {
+                let audit = self.worker.audit();
+                assert!(audit.is_ok(), "{audit:?}");
                 return;
             }
         }

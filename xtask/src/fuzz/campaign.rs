@@ -13,6 +13,8 @@ use crate::run::{Runner, shown};
 
 /// Longest input, bytes.
 const INPUT_MOST: &str = "-max_len=4096";
+/// How long a target is looked at by `--smoke`, seconds.
+const SMOKE: u64 = 3;
 /// Longest that one input may take, seconds: a machine may be busy with other things.
 const INPUT_PATIENCE: &str = "-timeout=120";
 
@@ -60,9 +62,10 @@ impl<'r> Campaign<'r> {
     fn run_one(&self, target: &str, effort: Effort) -> io::Result<(Stats, Option<String>)> {
         let (seeds, found) = self.corpora(target)?;
         let crashes = self.crashes(target)?;
-        let span = match effort {
-            Effort::Seconds(seconds) => format!("-max_total_time={seconds}"),
-            Effort::Runs(runs) => format!("-runs={runs}"),
+        let (span, found) = match effort {
+            Effort::Seconds(seconds) => (format!("-max_total_time={seconds}"), found),
+            Effort::Runs(runs) => (format!("-runs={runs}"), found),
+            Effort::Smoke => (format!("-max_total_time={SMOKE}"), self.nothing_found(target)?),
         };
         let mut command = self.program(target);
         command.args([INPUT_MOST, INPUT_PATIENCE, &span, "-print_final_stats=1"]);
@@ -70,6 +73,8 @@ impl<'r> Campaign<'r> {
         command.arg(format!("-artifact_prefix={}/", crashes.display()));
         command.args([found, seeds]);
         let (ended_well, output) = self.logged(target, &mut command)?;
+        // A slow machine may still be at the corpus when its time is over.
+        let ended_well = ended_well || output.contains("libFuzzer: run interrupted");
         Ok((Stats::read(&output), (!ended_well).then_some(output)))
     }
 
@@ -80,6 +85,13 @@ impl<'r> Campaign<'r> {
         let found = self.folder.join("found").join(target);
         fs::create_dir_all(&found)?;
         Ok((seeds, found))
+    }
+
+    /// An empty folder for what a short run finds, that the next one does not begin with.
+    fn nothing_found(&self, target: &str) -> io::Result<PathBuf> {
+        let folder = self.folder.join("smoke").join(target);
+        seeds::unpack(&BTreeSet::new(), &folder)?;
+        Ok(folder)
     }
 
     /// The inputs of both files of a target: those written by hand, and those that were found.

@@ -17,9 +17,6 @@ use crate::tally::Tally;
 use campaign::Campaign;
 use plan::{Plan, Span};
 
-/// How long each target is looked at by `cargo xtask test`, beside what it has in its corpus.
-const SMOKE: Duration = Duration::from_secs(3);
-
 /// `cargo xtask fuzz ...`
 pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
     let all = targets(runner);
@@ -42,8 +39,8 @@ pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
 /// The step of `cargo xtask test`: every target, its whole corpus, and a few seconds more.
 pub(crate) fn smoke(runner: &Runner, tally: &mut Tally) {
     let targets = targets(runner);
-    let held = build(runner, &targets)
-        .is_some_and(|campaign| campaign.run(&targets, plan::Effort::Seconds(SMOKE.as_secs())));
+    let held =
+        build(runner, &targets).is_some_and(|campaign| campaign.run(&targets, plan::Effort::Smoke));
     tally.step("fuzz", held && !targets.is_empty());
 }
 

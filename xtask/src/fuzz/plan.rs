@@ -32,6 +32,8 @@ pub(super) enum Span {
 pub(super) enum Effort {
     Seconds(u64),
     Runs(u64),
+    /// The corpus, and a few seconds more.
+    Smoke,
 }
 
 impl Plan {
@@ -94,7 +96,7 @@ impl Asked {
                 Span::Each(Effort::Seconds((minutes * 60).div_ceil(targets.max(1))))
             }
             Self::Runs(runs) => Span::Each(Effort::Runs(runs)),
-            Self::Smoke => Span::Each(Effort::Seconds(super::SMOKE.as_secs())),
+            Self::Smoke => Span::Each(Effort::Smoke),
             Self::Replay(file) => Span::Replay(file),
             Self::Merge => Span::Merge,
         }
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(each(""), (2, Effort::Seconds(300)));
         assert_eq!(each("two --minutes 3"), (1, Effort::Seconds(180)));
         assert_eq!(each("--runs 5"), (2, Effort::Runs(5)));
-        assert_eq!(each("--smoke"), (2, Effort::Seconds(3)));
+        assert_eq!(each("--smoke"), (2, Effort::Smoke));
         let plan = parse("one --replay a/b").unwrap();
         assert_eq!(plan.span, Span::Replay("a/b".into()));
         assert_eq!(parse("--merge").unwrap().span, Span::Merge);
