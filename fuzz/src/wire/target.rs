@@ -18,6 +18,7 @@ pub fn check(bytes: &[u8]) {
     assert_eq!(text.split('?').next(), Some(path));
     let [root, rest] = head.target.parts();
     assert_eq!(format!("{root}{rest}"), text);
+    assert!(head.target.scheme().is_none() || head.host.is_some_and(|host| !host.is_empty()));
     if let Some(host) = head.host {
         assert!(is_host(host), "{host:?}");
     }
