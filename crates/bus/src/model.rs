@@ -473,7 +473,7 @@ impl World {
         let here = &mut self.workers[worker as usize];
         let bus = here.bus.as_mut().unwrap();
         match letter {
-            None => return,
+            None => {}
             Some(Letter::Nudge(group)) => bus.nudged(group),
             Some(Letter::Carried(travelling, socket)) => {
                 assert_eq!(travelling.server().0, socket.server);

@@ -634,9 +634,9 @@ mod tests {
             let Some(group) = bus.all(at(26)).into_iter().find_map(nudges) else { break };
             to_two = !to_two;
             if to_two {
-                two.nudged(group)
+                two.nudged(group);
             } else {
-                one.nudged(group)
+                one.nudged(group);
             }
             letters += 1;
             assert!(letters < 10, "they never end");

@@ -127,6 +127,5 @@ impl Bus {
 /// One worker's connection goes to another.
 pub(crate) fn carry(from: &mut Bus, id: ConnectionId, to: &mut Bus, now: Instant) -> ConnectionId {
     let travelling = from.hand_over(id).unwrap();
-    let id = to.adopt(travelling, now).unwrap();
-    id
+    to.adopt(travelling, now).unwrap()
 }

@@ -185,8 +185,9 @@ impl Exchange {
     pub fn response_ends(&mut self, pool: &mut Pool) -> Option<Lease> {
         match mem::replace(&mut self.state, State::Over) {
             State::Draining { mut lease, mut output, reader } => {
-                if output.len() == 0 {
-                    // What came last was framing alone, and what came before is in the spool.
+                // What came last may be framing alone, where what came before is in the spool.
+                let unread = output.len();
+                if unread == 0 {
                     pool.clear(&mut output);
                 }
                 release_staged(reader, pool);

@@ -213,6 +213,7 @@ fn the_end_of_a_body_that_is_on_disk_keeps_no_buffer() {
     house.settle();
     assert!(house.workers[0].audit().is_ok(), "{:?}", house.workers[0].audit());
     client.set_window(64 << 10);
+    house.settle();
     let response = read(&mut house, &client);
     assert!(body_of(&response) == body);
     house.assert_quiet();
