@@ -137,7 +137,7 @@ impl Bus {
     }
 
     /// The servers of a group that may serve requests now.
-    fn serving(&self, group: GroupId) -> impl Iterator<Item = ServerId> {
+    pub(crate) fn serving(&self, group: GroupId) -> impl Iterator<Item = ServerId> {
         let servers = self.groups[group.index()].servers.iter().copied();
         servers.filter(move |&id| self.serves(group, id))
     }

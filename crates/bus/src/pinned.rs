@@ -39,11 +39,10 @@ impl Bus {
         self.pinned
     }
 
-    /// Whether one more connection to some server of the group may be pinned.
+    /// Whether one more connection to some server of the group that serves now may be pinned.
     pub fn may_pin(&self, group: GroupId) -> bool {
-        let mut servers = self.groups[group.index()].servers.iter();
-        self.pinned < self.pinned_capacity
-            && servers.any(|&id| self.shared.pinned(id) < self.shared.server_entry(id).pinned_bound)
+        let has_place = |id| self.shared.pinned(id) < self.shared.server_entry(id).pinned_bound;
+        self.pinned < self.pinned_capacity && self.serving(group).any(has_place)
     }
 
     /// Whether connections like this one are each one client's for as long as they live.
@@ -99,6 +98,7 @@ mod tests {
     use crate::group::GroupConfig;
     use crate::testing::{at, carry, crew, group};
     use base::id::{ExchangeId, WorkerId};
+    use std::vec;
     use std::vec::Vec;
 
     const SERVER: ServerId = ServerId(0);
@@ -188,6 +188,58 @@ mod tests {
         let arrived = carry(&mut bus, connection, &mut other, at(4));
         assert_eq!(other.leases_to(0, at(4)), arrived);
         assert_eq!(counts(&bus), (1, 0));
+    }
+
+    /// Servers that are passed through, with so many pinned connections each.
+    fn passing(pinned: &[u32]) -> GroupConfig {
+        let mut config = group(0, &vec![4; pinned.len()]);
+        config.policy.passes = true;
+        for (server, &pinned) in config.servers.iter_mut().zip(pinned) {
+            server.pinned = pinned;
+        }
+        config
+    }
+
+    #[test]
+    fn a_server_without_room_for_one_more_pinned_is_passed_over() {
+        let [mut bus] = crew([passing(&[1, 3])].as_slice());
+        let mut opened = [0; 2];
+        for exchange in 0..4 {
+            let id = bus.is_served(exchange, at(0));
+            opened[bus.server_of(id).unwrap().index()] += 1;
+            assert_eq!(bus.pin(id), Ok(()));
+        }
+        assert_eq!(opened, [1, 3]);
+        assert!(!bus.may_pin(crate::testing::APP));
+    }
+
+    #[test]
+    fn those_being_opened_have_their_place_among_the_pinned_already() {
+        let [mut bus, mut other] = crew([passing(&[1])].as_slice());
+        bus.wants(0, at(0));
+        let first = bus.opens(at(0));
+        other.wants(1, at(1));
+        assert_eq!(other.all(at(1)), [], "one is coming");
+        bus.connected(first, at(2));
+        let first = bus.leases_to(0, at(2));
+        assert_eq!(bus.pin(first), Ok(()));
+        assert_eq!(other.all(at(2)), []);
+        assert!(!bus.unpin(first, false));
+        bus.closed(first);
+        let told = bus.all(at(3));
+        assert!(told.iter().any(|told| matches!(told, crate::Decision::Nudge { .. })), "{told:?}");
+        other.nudged(crate::testing::APP);
+        other.opens(at(3));
+    }
+
+    #[test]
+    fn a_backup_that_does_not_serve_has_no_place_to_offer() {
+        let mut config = passing(&[1, 1]);
+        config.servers[1].backup = true;
+        let [mut bus] = crew([config].as_slice());
+        let first = bus.is_served(0, at(0));
+        assert_eq!(bus.pin(first), Ok(()));
+        assert!(!bus.may_pin(crate::testing::APP));
     }
 
     #[test]

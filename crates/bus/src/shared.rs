@@ -58,6 +58,8 @@ pub(crate) struct Server {
     taken: AtomicU32,
     pub(crate) pinned_bound: u32,
     pub(crate) pinned: AtomicU32,
+    /// Its connections are passed through: each one that is leased will be pinned.
+    passes: bool,
     /// What the worker that learned of it last knows: it failed, and has not proved well since.
     down: AtomicBool,
     shares: Box<[ServerShare]>,
@@ -88,6 +90,20 @@ pub struct ServerShare {
     pub failures: Counter,
     /// Idle connections given to other workers.
     pub handed_over: Counter,
+}
+
+impl Server {
+    /// How many connections are allowed beside so many that were taken already. What is passed
+    /// through is pinned as soon as it is open, so that it needs a place there as well: a client
+    /// goes where there is one, and no server sees connections that are closed at once.
+    fn free(&self, taken: u32) -> u32 {
+        let leases = self.bound.saturating_sub(taken);
+        if !self.passes {
+            return leases;
+        }
+        let pinned = taken.saturating_add(self.pinned.load(SeqCst));
+        leases.min(self.pinned_bound.saturating_sub(pinned))
+    }
 }
 
 impl ServerShare {
@@ -122,9 +138,11 @@ impl Shared {
     pub fn new(workers: u32, groups: &[GroupConfig]) -> Arc<Self> {
         let servers: Box<[Server]> = (0u32..)
             .zip(groups)
-            .flat_map(|(group, config)| config.servers.iter().map(move |server| (group, server)))
+            .flat_map(|(group, config)| {
+                config.servers.iter().map(move |server| (group, config, server))
+            })
             .enumerate()
-            .map(|(place, (group, server))| {
+            .map(|(place, (group, config, server))| {
                 assert_eq!(server.id.index(), place, "servers are numbered in order");
                 Server {
                     group: GroupId(group),
@@ -132,6 +150,7 @@ impl Shared {
                     taken: AtomicU32::new(0),
                     pinned_bound: server.pinned,
                     pinned: AtomicU32::new(0),
+                    passes: config.policy.passes,
                     down: AtomicBool::new(false),
                     shares: (0..workers).map(|_| ServerShare::default()).collect(),
                 }
@@ -215,7 +234,8 @@ impl Shared {
 
     /// How many more connections to the server are allowed.
     pub(crate) fn free(&self, server: ServerId) -> u32 {
-        self.servers[server.index()].bound.saturating_sub(self.taken(server))
+        let entry = &self.servers[server.index()];
+        entry.free(entry.taken.load(SeqCst))
     }
 
     /// Whether one more connection to the server is allowed.
@@ -226,7 +246,7 @@ impl Shared {
     /// Takes a permit for one connection.
     pub(crate) fn permit(self: &Arc<Self>, server: ServerId) -> Option<Permit> {
         let entry = &self.servers[server.index()];
-        let more = |taken| (taken < entry.bound).then_some(taken + 1);
+        let more = |taken| (entry.free(taken) > 0).then_some(taken + 1);
         entry.taken.fetch_update(SeqCst, SeqCst, more).ok()?;
         Some(Permit::new(self, server, false))
     }

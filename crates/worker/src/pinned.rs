@@ -4,7 +4,7 @@
 //! Its client is not listened to, but for its end: whoever leaves frees the connection at once,
 //! and what it sends meanwhile stays with the kernel until the stream is over.
 
-use base::id::{ClientId, ConnectionId, ExchangeId};
+use base::id::{ClientId, ConnectionId, ExchangeId, GroupId};
 use base::limits;
 use driver::Driver;
 use exchange::{Exchange, Mishap, Refusal, State};
@@ -37,16 +37,26 @@ impl<D: Driver> Worker<D> {
         true
     }
 
+    /// Whether a connection of this group that was opened now could be pinned: there is a place
+    /// at a server, and a descriptor, if need be that of a parked client.
+    pub(crate) fn has_place_to_pin(&mut self, group: GroupId) -> bool {
+        self.bus.may_pin(group) && self.has_descriptor_to_pin()
+    }
+
+    fn has_descriptor_to_pin(&mut self) -> bool {
+        if !self.office.crowd.may_pin() && self.plan.reclaim_parked {
+            self.reclaim_one();
+        }
+        self.office.crowd.may_pin()
+    }
+
     /// The exchange's connection leaves the leases for the pinned ones. If that may not be, the
     /// client is told so, or closed if it cannot be told.
     pub(crate) fn take_pin(&mut self, id: ExchangeId, begun: bool) -> bool {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return false };
         let Some(lease) = exchange.lease_mut() else { return false };
         let (connection, since) = (lease.connection, lease.since);
-        if !self.office.crowd.may_pin() && self.plan.reclaim_parked {
-            self.reclaim_one();
-        }
-        if !self.office.crowd.may_pin() || self.bus.pin(connection).is_err() {
+        if !self.has_descriptor_to_pin() || self.bus.pin(connection).is_err() {
             if begun {
                 self.counters.refusals[Refusal::PinnedFull as usize].increment();
                 self.abandon(id, CloseReason::Upstream);

@@ -255,9 +255,9 @@ impl<D: Driver> Worker<D> {
         whole
     }
 
-    fn count_trailers(&self, id: ExchangeId) {
-        let facts = self.exchanges.get(id.0).map(|exchange| exchange.facts);
-        let trailers = facts.map_or(0, |facts| u64::from(facts.trailer_bytes));
+    pub(crate) fn count_trailers(&self, id: ExchangeId) {
+        let exchange = self.exchanges.get(id.0);
+        let trailers = exchange.map_or(0, |exchange| u64::from(exchange.facts.trailer_bytes));
         self.counters.trailer_bytes_dropped.add(trailers);
     }
 
@@ -278,7 +278,7 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let (group, client) = (exchange.group, exchange.client);
         // A server shall not see connections that are closed as soon as they are open.
-        if self.passes(exchange.listener) && !self.bus.may_pin(group) {
+        if self.passes(exchange.listener) && !self.has_place_to_pin(group) {
             return self.refuse(id, Refusal::PinnedFull, None);
         }
         match self.bus.enqueue(group, id, self.now, false) {

@@ -59,11 +59,10 @@ impl<D: Driver> Worker<D> {
             Collected::Incomplete { .. } => self.pass_on(id),
             Collected::Complete => {
                 self.driver.disarm(socket);
-                let trailers = u64::from(exchange.facts.trailer_bytes);
-                self.counters.trailer_bytes_dropped.add(trailers);
                 if exchange.phase() == Some(Phase::Leased) && !exchange.sending {
                     self.clients.disarm(client);
                 }
+                self.count_trailers(id);
                 self.pass_on(id);
             }
             // Half a hint on its way to the client leaves no room for an answer.
