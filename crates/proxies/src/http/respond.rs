@@ -97,7 +97,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         let agreed = facts.upgrade.filter(|asked| head.switches_to(asked));
         let Some(protocol) = agreed else { return Head::Broken(Fault::UnaskedSwitch) };
         let upgrade = Some(protocol.name());
-        let delivery = Delivery { request_id: request_id.get(), upgrade, ..INTERIM };
+        let delivery = Delivery { request_id: request_id.get(), upgrade, ..interim(room.date) };
         if write_response(&mut writer, &head, &delivery).is_err() {
             return Head::Broken(Fault::HeadTooLarge);
         }
@@ -108,8 +108,7 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
         // The request has come whole, so that nobody waits for 100 any more: whoever expected
         // it has it from us. HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
         let passed = head.status != 100 && !facts.old_version;
-        let delivery = Delivery { date: room.date, ..INTERIM };
-        if passed && write_response(&mut writer, &head, &delivery).is_err() {
+        if passed && write_response(&mut writer, &head, &interim(room.date)).is_err() {
             return Head::Broken(Fault::HeadTooLarge);
         }
         let canonical = writer.len();
@@ -145,14 +144,16 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Head
 }
 
 /// Interim responses are passed on with nothing added but a date (RFC 9110 §6.6.1, §15.2).
-const INTERIM: Delivery<'_> = Delivery {
-    date: b"",
-    connection: ConnectionField::None,
-    body: Sent::AsIs,
-    trailers: false,
-    request_id: None,
-    upgrade: None,
-};
+const fn interim(date: &[u8]) -> Delivery<'_> {
+    Delivery {
+        date,
+        connection: ConnectionField::None,
+        body: Sent::AsIs,
+        trailers: false,
+        request_id: None,
+        upgrade: None,
+    }
+}
 
 /// Puts the canonical head of a 101 in the place of the one that came. A server that switches
 /// before it has the whole request reads the rest of that in the other protocol: so it has broken

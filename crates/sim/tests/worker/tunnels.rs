@@ -23,6 +23,8 @@ fn tunnel(house: &mut House) -> (Peer, Peer) {
     house.settle();
     let head = text(&client);
     assert!(status(&head) == 101 && head.contains("Upgrade: websocket\r\n"), "{head}");
+    let date = head.lines().find_map(|line| line.strip_prefix("Date: "));
+    assert!(date.is_some_and(|date| date.ends_with(" GMT")), "{head}");
     assert!(head.ends_with("\r\n\r\n") && head.contains("Sec-WebSocket-Accept: a\r\n"), "{head}");
     (client, server)
 }
