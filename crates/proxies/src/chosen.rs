@@ -14,36 +14,22 @@ pub struct Chosen {
 }
 
 impl Chosen {
-    const fn of(&self, room: &Room<'_>) -> Which<'_> {
-        if room.rules.passing.is_some() { Which::Pass(&self.pass) } else { Which::Http(&self.http) }
+    const fn of(&self, room: &Room<'_>) -> &dyn Proxy {
+        if room.rules.passing.is_some() { &self.pass } else { &self.http }
     }
-}
-
-enum Which<'p> {
-    Http(&'p Http),
-    Pass(&'p Pass),
 }
 
 impl Proxy for Chosen {
     fn collect(&self, exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
-        match self.of(room) {
-            Which::Http(http) => http.collect(exchange, fresh, room),
-            Which::Pass(pass) => pass.collect(exchange, fresh, room),
-        }
+        self.of(room).collect(exchange, fresh, room)
     }
 
     fn respond(&self, exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Responded {
-        match self.of(room) {
-            Which::Http(http) => http.respond(exchange, fresh, room),
-            Which::Pass(pass) => pass.respond(exchange, fresh, room),
-        }
+        self.of(room).respond(exchange, fresh, room)
     }
 
     fn respond_end(&self, exchange: &mut Exchange, room: &mut Room<'_>) -> Responded {
-        match self.of(room) {
-            Which::Http(http) => http.respond_end(exchange, room),
-            Which::Pass(pass) => pass.respond_end(exchange, room),
-        }
+        self.of(room).respond_end(exchange, room)
     }
 
     fn refuse(
@@ -53,10 +39,7 @@ impl Proxy for Chosen {
         fault: Option<Fault>,
         room: &mut Room<'_>,
     ) -> bool {
-        match self.of(room) {
-            Which::Http(http) => http.refuse(exchange, refusal, fault, room),
-            Which::Pass(pass) => pass.refuse(exchange, refusal, fault, room),
-        }
+        self.of(room).refuse(exchange, refusal, fault, room)
     }
 
     /// That of HTTP; whoever is passed through is told nothing.
