@@ -243,7 +243,9 @@ impl<D: Driver> Worker<D> {
         let Some(Books { exchanges, writer, .. }) = &mut self.ledger.0 else { return };
         let Some(account) = exchanges.account(id.index()) else { return };
         account.leave(exchange.counted, self.now);
-        if account.received == 0 && !account.passes {
+        // A client that is passed through may say nothing and yet be given a server.
+        let was_heard = account.received > 0;
+        if !was_heard && (!account.passes || exchange.counted == Some(Phase::Arriving)) {
             return;
         }
         let end = End {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, UNIX_EPOCH};
 
 use base::id::{ListenerId, ServerId};
-use exchange::{ErrorPages, PageType, Piece, Refusal};
+use exchange::{ErrorPages, PageType, Passing, Piece, Refusal};
 use sim::{BEGINNING, Peer};
 use worker::{AccessRecord, CloseReason, Letter};
 
@@ -113,11 +113,14 @@ fn a_request_is_told_once_with_its_times_bytes_and_server() {
 
 #[test]
 fn nothing_is_told_of_a_client_that_says_nothing_and_nothing_without_a_log() {
-    let mut house = House::new(&logged());
-    let client = house.client();
-    client.end();
-    house.settle();
-    assert!(told(&mut house).is_empty());
+    let first_byte = Passing { first_byte: true, names: None };
+    for passing in [None, Some(first_byte)] {
+        let mut house = House::new(&Setting { passing, ..logged() });
+        let client = house.client();
+        client.end();
+        house.settle();
+        assert!(client.is_closed() && told(&mut house).is_empty());
+    }
     let mut house = House::new(&Setting::default());
     let client = house.client();
     house.exchange(&client, GET);
