@@ -9,6 +9,7 @@ use base::id::WorkerId;
 use base::limits;
 use driver::Desk;
 use driver::epoll::{Detached, EpollDriver};
+use driver::uring::UringDriver;
 use worker::{Letter, RecordBytes};
 
 use crate::cli::Io;
@@ -95,6 +96,11 @@ impl Budget {
             .map_or(0, |spool| spool.limits.size.div_ceil(u64::from(limits::SPOOL_EXTENT)));
         // And one event stream or tunnel for each of its clients.
         let pinned = workers * u64::from(settings.plan(WorkerId(0)).pinned());
+        let sockets = workers * u64::from(settings.plan(WorkerId(0)).sockets());
+        let events = match settings.io {
+            Io::Auto | Io::Epoll => EpollDriver::EVENT_BYTES,
+            Io::Uring => UringDriver::EVENT_BYTES,
+        };
         let letter = size_of::<Letter<Detached>>() + size_of::<usize>();
         let row = |what, each: usize, count| Row { what, each: each as u64, count };
         let line = settings.log.line;
@@ -119,6 +125,7 @@ impl Budget {
                 row("upstream connections", upstream, connections),
                 row("pinned upstream connections", upstream, pinned),
                 row("tunnels", record.tunnel, pinned),
+                row("events of sockets", events, sockets),
                 row("letters between workers", letter, workers * mailbox_capacity(settings) as u64),
                 Row { what: "workers' scratch space", each: SCRATCH_BYTES, count: workers },
                 row("memory for the spool's disk", Desk::BYTES, spools),

@@ -93,9 +93,12 @@ pub struct SocketDriver<W> {
 #[derive(Debug)]
 pub struct Detached(OwnedFd);
 
-impl<W> SocketDriver<W> {
+impl<W: Watcher> SocketDriver<W> {
     /// Bytes of memory that one socket takes in the table.
     pub const SOCKET_BYTES: usize = size_of::<Entry>();
+    /// Bytes of memory set aside for what may happen to one socket at one time.
+    pub const EVENT_BYTES: usize =
+        notes::SOCKET_BYTES + if W::WATCHING_IS_A_CALL { Newcomers::SOCKET_BYTES } else { 0 };
 
     /// A driver without sockets to which `watcher` tells.
     pub(crate) fn with(watcher: W, config: SocketConfig) -> Result<Self, Errno> {
@@ -107,7 +110,7 @@ impl<W> SocketDriver<W> {
             watcher,
             table: Table::new(sockets),
             notes: Notes::new(sockets, listeners.len()),
-            newcomers: Newcomers::new(sockets),
+            newcomers: Newcomers::new(if W::WATCHING_IS_A_CALL { sockets } else { 0 }),
             doors: listeners.into_iter().map(Door::new).collect(),
             room: u32::MAX,
             servers: servers
@@ -427,9 +430,19 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         let tried = entry.flags.any(Flags::UNWATCHED) && !entry.flags.any(Flags::SEEN);
         let place = (socket.index, &mut *entry);
         let received = transfer::receive(place, &mut self.notes, pool, chain, (fill, promise));
-        if tried && received != Received::NoBuffer {
+        if !tried {
+            return received;
+        }
+        // A buffer is waited for when data is there: not upon a guess (law 2).
+        let silent = received == Received::NoBuffer
+            && entry.descriptor().is_some_and(transfer::peek_is_quiet);
+        let received = if silent { Received::Nothing } else { received };
+        if received != Received::NoBuffer {
             entry.flags.set(Flags::SEEN);
             self.newcomers.learn(received != Received::Nothing);
+        }
+        if silent {
+            entry.flags.clear(Flags::READABLE);
         }
         received
     }

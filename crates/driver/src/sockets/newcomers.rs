@@ -33,6 +33,9 @@ pub(crate) struct Newcomers {
 }
 
 impl Newcomers {
+    /// Bytes of memory that each socket takes.
+    pub(super) const SOCKET_BYTES: usize = size_of::<(Instant, Socket)>();
+
     /// Nobody; room for as many as there are sockets.
     pub(crate) fn new(sockets: u32) -> Self {
         let most = sockets as usize;

@@ -15,6 +15,8 @@ use crate::{AcceptFault, ConnectFault};
 /// Most notes one socket can have queued: how it began, readable, ended, writable, failed,
 /// closed.
 const PER_SOCKET: usize = 6;
+/// Bytes of memory that the notes of one socket may take.
+pub(super) const SOCKET_BYTES: usize = PER_SOCKET * size_of::<Note>();
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]

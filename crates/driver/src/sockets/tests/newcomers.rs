@@ -93,3 +93,24 @@ fn room_it_makes_is_told() {
     assert_eq!(bench.wait(), Completion::Closed { owner: OWNER });
     reader.join().unwrap().unwrap();
 }
+
+#[test]
+fn no_buffer_is_waited_for_upon_a_guess() {
+    let mut bench = Bench::new();
+    let mut taken = Chain::new();
+    let all = vec![b'x'; bench.pool.grantable(Rank::Send) as usize * 2048];
+    bench.pool.append(&mut taken, &all, Rank::Send).unwrap();
+    let (mut stream, socket) = bench.client(OWNER);
+    bench.driver.arm(socket);
+    if UnderTest::GUESSES {
+        assert_eq!(bench.wait(), Completion::Readable { owner: OWNER });
+        assert_eq!(bench.receive(socket).0, Received::Nothing);
+        bench.driver.arm(socket);
+    }
+    assert_eq!(bench.settle(), []);
+    stream.write_all(b"ask").unwrap();
+    assert_eq!(bench.wait(), Completion::Readable { owner: OWNER });
+    assert_eq!(bench.receive(socket).0, Received::NoBuffer);
+    bench.pool.release(taken);
+    assert_eq!(bench.receive(socket), (Received::Bytes(3), b"ask".to_vec()));
+}
