@@ -313,6 +313,8 @@ fn forget_the_present(counters: &WorkerCounters) {
         &counters.clients,
         &counters.clients_active,
         &counters.clients_lingering,
+        &counters.clients_leaving,
+        &counters.clients_closing,
         &counters.buffers,
         &counters.buffers_used,
         &counters.buffers_promised,
@@ -338,10 +340,13 @@ mod tests {
     fn a_failed_worker_leaves_no_figures_of_the_present_behind() {
         let counters = WorkerCounters::default();
         counters.clients.set(5);
+        counters.clients_leaving.set(1);
+        counters.clients_closing.set(1);
         counters.exchanges[2].set(3);
         counters.clients_accepted.set(9);
         forget_the_present(&counters);
         assert_eq!((counters.clients.get(), counters.exchanges[2].get()), (0, 0));
+        assert_eq!((counters.clients_leaving.get(), counters.clients_closing.get()), (0, 0));
         assert_eq!(counters.clients_accepted.get(), 9);
     }
 
