@@ -120,6 +120,7 @@ impl Panel {
             access_dropped: sum(|w| &w.access_dropped),
             log_unwritten: log::unwritten(),
             trailer_bytes_dropped: sum(|w| &w.trailer_bytes_dropped),
+            response_trailer_bytes_dropped: sum(|w| &w.response_trailer_bytes_dropped),
             client_bytes_in: sum(|w| &w.client_bytes_in),
             client_bytes_out: sum(|w| &w.client_bytes_out),
             request_seconds: self.spread(|w| &w.request_seconds),
@@ -180,6 +181,7 @@ pub(crate) struct Figures {
     /// Lines that no log's destination took.
     pub(crate) log_unwritten: u64,
     pub(crate) trailer_bytes_dropped: u64,
+    pub(crate) response_trailer_bytes_dropped: u64,
     pub(crate) client_bytes_in: u64,
     pub(crate) client_bytes_out: u64,
     pub(crate) request_seconds: Spread,

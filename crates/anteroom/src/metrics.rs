@@ -174,7 +174,9 @@ fn exchanges(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     sheet.counts("tunnels", begun, tunnels)?;
     sheet.count("retries", "Requests sent again on a fresh connection", figures.retries)?;
     let dropped = "Bytes of request trailers that were not passed on";
-    sheet.count("request_trailer_bytes_dropped", dropped, figures.trailer_bytes_dropped)
+    sheet.count("request_trailer_bytes_dropped", dropped, figures.trailer_bytes_dropped)?;
+    let dropped = "Bytes of response trailers that were not passed on";
+    sheet.count("response_trailer_bytes_dropped", dropped, figures.response_trailer_bytes_dropped)
 }
 
 fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
