@@ -128,8 +128,8 @@ pub struct Lease {
     pub begun: bool,
     /// Whether the server keeps the connection after this response.
     pub reusable: bool,
-    /// The connection is pinned: an event stream's. Then there is no promise, as it may be silent
-    /// for long; what comes waits for a buffer at its rank.
+    /// The connection is pinned: an event stream's, a tunnel's, or passed through. A stream has no
+    /// promise then, as it may be silent for long; what comes waits for a buffer at its rank.
     pub pinned: bool,
     /// When it began.
     pub since: Instant,

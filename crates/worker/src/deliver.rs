@@ -72,8 +72,10 @@ impl<D: Driver> Worker<D> {
         let class = usize::from(exchange.facts.status / 100).clamp(1, 5) - 1;
         self.counters.requests[class].increment();
         self.counters.request_seconds.observe(self.now.since(exchange.began));
-        // Who asks for the end of the connection sends nothing after that (RFC 9112 §9.6).
-        let promised_nothing = !exchange.facts.persistent;
+        // Who asks for the end of the connection sends nothing after that (RFC 9112 §9.6). To
+        // HTTP/1.0 the end is usual, and promises nothing.
+        let facts = &exchange.facts;
+        let promised_nothing = !facts.persistent && !facts.old_version;
         let rest = exchange.rest.take();
         self.ledger.served(id, rest.len());
         // The server answered before the end of a streamed body.

@@ -91,11 +91,7 @@ impl<D: Driver> Worker<D> {
                 self.driver.shutdown(socket);
                 self.driver.arm(socket);
             }
-            Ending::CutOff => {
-                upstream.ending = Ending::Closing;
-                self.upstreams.disarm(id);
-                self.driver.reset(socket);
-            }
+            Ending::CutOff => self.reset_upstream(id),
             Ending::No | Ending::Parting | Ending::Parted => {
                 upstream.ending = Ending::Closing;
                 self.upstreams.disarm(id);
@@ -264,6 +260,7 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         if exchange.phase() == Some(Phase::Leased)
             && let Some(lease) = exchange.lease()
+            && lease.begun
             && let Some(upstream) = self.upstreams.get(lease.connection)
         {
             upstream.ending = Ending::CutOff;

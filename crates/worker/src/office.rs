@@ -4,10 +4,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use base::id::{GroupId, ServerId, WorkerId};
 use base::sync::ArrayQueue;
+use base::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use bus::Travelling;
 use driver::Wake;
 

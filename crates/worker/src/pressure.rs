@@ -164,8 +164,9 @@ impl<D: Driver> Worker<D> {
     fn is_stuck(&self) -> bool {
         let moving = [Phase::Ready, Phase::Leased, Phase::Pending, Phase::Draining];
         let moving = moving.iter().map(|&phase| self.counters.exchanges[phase as usize].get());
-        // Event streams may be silent for as long as they like.
-        moving.sum::<u64>() <= u64::from(self.streams)
+        // Event streams may be silent for as long as they like. A tunnel that holds buffers gives
+        // them back within a moment, or is slow, and yields.
+        self.tunnelled == 0 && moving.sum::<u64>() <= u64::from(self.streams)
     }
 
     /// The first of a class that may be made to yield, unless it moved a moment ago: then nobody

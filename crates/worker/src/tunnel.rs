@@ -131,6 +131,10 @@ impl<D: Driver> Worker<D> {
         let fresh = flow.offer(most).max(least);
         let room =
             self.pool.room(&flow.chain) + usize::from(fresh) * self.pool.buffer_bytes() as usize;
+        if room == 0 {
+            // It was asked for more when more was allowed.
+            return self.ask_more(id, way);
+        }
         let before = flow.chain.buffers();
         let fill = Fill { fresh, rank: way.rank(), headroom: 0 };
         let received =
