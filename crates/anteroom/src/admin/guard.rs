@@ -46,11 +46,12 @@ pub(crate) fn judge(method: &Method, headers: &HeaderMap) -> Result<(), &'static
 fn is_trusted_host(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).into_iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
-    host.to_str().is_ok_and(is_local)
+    host.to_str().is_ok_and(cannot_be_rebound)
 }
 
-/// `localhost`, `127.0.0.1` or `[::1]`, with a port or without.
-fn is_local(host: &str) -> bool {
+/// `localhost` or an address, with a port or without. A page of another site can have its own name
+/// resolve to us, and name us by that; it cannot have an address lead anywhere else.
+fn cannot_be_rebound(host: &str) -> bool {
     if let Some(bracketed) = host.strip_prefix('[') {
         let Some((address, port)) = bracketed.split_once(']') else { return false };
         return address.parse::<Ipv6Addr>().is_ok() && is_port(port);
