@@ -13,6 +13,7 @@ extern crate std;
 
 mod arrows;
 mod facts;
+mod fill;
 mod note;
 mod outcome;
 mod pages;
@@ -28,6 +29,7 @@ mod tunnel;
 mod upload;
 
 pub use facts::{Facts, Then};
+pub use fill::fresh_for;
 pub use note::{Note, Piece, Pieces};
 pub use outcome::{Mishap, Outcome, outcome};
 pub use pages::{ErrorPages, PAGE_MAX, PageError, PageType};

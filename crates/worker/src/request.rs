@@ -3,8 +3,8 @@
 use base::id::{ClientId, ExchangeId};
 use base::limits;
 use driver::{Driver, Received};
-use exchange::{Collected, Exchange, Mishap, Phase, Proxy, Refusal, RequestBody, Room, State, Way};
-use pool::{Chain, Fill, Rank};
+use exchange::{Collected, Exchange, Mishap, Phase, Proxy, Refusal, Room, State, Way};
+use pool::{Chain, Rank};
 use wire::http1::CONTINUE;
 
 use crate::client::{ClientState, Patience};
@@ -63,7 +63,7 @@ impl<D: Driver> Worker<D> {
         let client = exchange.client;
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
-        let mut fill = request_fill(exchange, &self.pool);
+        let mut fill = exchange.request_fill(&self.pool);
         let mut promise = exchange.granted.take();
         // The deadline of waiting for a buffer gives way to that of the head or body again.
         let waited = promise.is_some();
@@ -291,37 +291,5 @@ impl<D: Driver> Worker<D> {
                 self.refuse(id, Refusal::QueueFull, None);
             }
         }
-    }
-}
-
-/// How much a receive may take: what the request still needs if that is known, so that nothing
-/// behind it is received; else one buffer at a time while the head arrives.
-fn request_fill(exchange: &Exchange, pool: &pool::Pool) -> Fill {
-    let (chain, wanted) = match &exchange.state {
-        State::Arriving { input, .. } => (Some(input), 1),
-        State::Collecting { body, reader, .. } => {
-            let wanted = match reader {
-                RequestBody::Length(left) => {
-                    let behind_room = left.saturating_sub(pool.room(body) as u64);
-                    u16::try_from(behind_room.div_ceil(u64::from(pool.buffer_bytes())))
-                        .unwrap_or(limits::RECEIVE_BUFFERS)
-                }
-                _ => limits::RECEIVE_BUFFERS,
-            };
-            (Some(body), wanted)
-        }
-        _ => (None, 0),
-    };
-    let empty = chain.is_none_or(Chain::is_empty);
-    // While the last buffer has room, a slow client needs no other.
-    let fresh = match chain {
-        Some(chain) if pool.room(chain) > 0 => 0,
-        _ => wanted.clamp(1, limits::RECEIVE_BUFFERS),
-    };
-    let begins = empty && matches!(exchange.state, State::Arriving { .. });
-    Fill {
-        fresh,
-        rank: if begins { Rank::NewClient } else { Rank::Client },
-        headroom: if begins { limits::HEADROOM } else { 0 },
     }
 }

@@ -2,11 +2,9 @@
 //! byte (law 4).
 
 use base::id::{ConnectionId, ExchangeId};
-use base::limits;
 use driver::{ConnectFault, Driver, Received};
-use exchange::{Exchange, Mishap, Proxy, Responded, ResponseBody, Room, State, Way};
-use pool::{Fill, Pool, Rank};
-use wire::http1::CHUNK_HEAD_MAX;
+use exchange::{Mishap, Proxy, Responded, Room, State, Way};
+use pool::Rank;
 
 use crate::counters::CloseReason;
 use crate::orders::Life;
@@ -40,7 +38,7 @@ impl<D: Driver> Worker<D> {
     /// Receives what is there of a response.
     pub(crate) fn receive_response(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
-        let fill = response_fill(exchange, &self.pool);
+        let fill = exchange.response_fill(&self.pool);
         let Some((connection, chain, promise)) = exchange.response_chain() else { return };
         let Some(upstream) = self.upstreams.get(connection) else { return };
         let socket = upstream.socket;
@@ -242,24 +240,4 @@ impl<D: Driver> Worker<D> {
             }
         }
     }
-}
-
-/// How much a receive may take: little while the head is awaited, then what is known to come.
-fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
-    let fresh = match &exchange.state {
-        State::Draining { reader: ResponseBody::Length(left), output, .. } => {
-            let behind_room = left.saturating_sub(pool.room(output) as u64);
-            let buffers = behind_room.div_ceil(u64::from(pool.buffer_bytes()));
-            u16::try_from(buffers).unwrap_or(u16::MAX).min(limits::RECEIVE_BUFFERS)
-        }
-        State::Draining { .. } => limits::RECEIVE_BUFFERS,
-        _ => 2,
-    };
-    let headroom = match &exchange.state {
-        // The head of a chunk is put before what is received; before other bodies, nothing.
-        State::Draining { reader: ResponseBody::Recoded { .. }, .. } => CHUNK_HEAD_MAX,
-        State::Draining { .. } => 0,
-        _ => limits::HEADROOM,
-    };
-    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom }
 }

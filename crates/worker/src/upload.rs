@@ -2,7 +2,6 @@
 //! to the server's, with a bounded window between them.
 
 use base::id::ExchangeId;
-use base::limits;
 use driver::{Driver, Received};
 use exchange::{Collected, Exchange, Mishap, Phase, Proxy, RequestBody, Room, Upload};
 use pool::{Chain, Fill, Pool, Rank};
@@ -151,15 +150,13 @@ impl<D: Driver> Worker<D> {
 
 /// How much a receive may take: what the body still needs, within the window.
 fn upload_fill(chain: &Chain, upload: &Upload, window: u32, pool: &Pool) -> Fill {
-    let room = pool.room(chain) as u64;
     let window = u64::from(window.saturating_sub(chain.len()));
     let wanted = match upload.reader {
         RequestBody::Length(left) => left.min(window),
         _ => window,
     };
-    let buffers = wanted.saturating_sub(room).div_ceil(u64::from(pool.buffer_bytes()));
-    let fresh = u16::try_from(buffers).unwrap_or(u16::MAX).min(limits::RECEIVE_BUFFERS);
+    let fresh = exchange::fresh_for(pool, chain, wanted);
     // While the last buffer has room, a slow client needs no other.
-    let fresh = if room > 0 { fresh } else { fresh.max(1) };
+    let fresh = if pool.room(chain) > 0 { fresh } else { fresh.max(1) };
     Fill { fresh, rank: Rank::Client, headroom: 0 }
 }

@@ -7,12 +7,12 @@ use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::limits;
 use base::time::Instant;
 use exchange::{
-    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestBody,
-    RequestIds, Responded, ResponseBody, Room, Rules, Scratch, State,
+    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestIds,
+    Responded, Room, Rules, Scratch,
 };
-use pool::{Chain, Fill, FillError, Pool, PoolConfig, Rank};
+use pool::{Chain, FillError, Pool, PoolConfig, Rank};
 use proxies::http::Http;
-use wire::http1::{CHUNK_HEAD_MAX, Fault};
+use wire::http1::Fault;
 
 use super::peer::Source;
 
@@ -199,7 +199,7 @@ impl Desk {
     fn receive_request(&mut self, exchange: &mut Exchange, source: &mut Source<'_>) -> Option<u32> {
         self.next_step();
         loop {
-            let fill = request_fill(exchange, &self.pool);
+            let fill = exchange.request_fill(&self.pool);
             let chain = exchange.request_chain()?;
             let filled =
                 self.pool.fill::<()>(chain, fill, &mut None, |spaces| Ok(source.read(spaces)));
@@ -313,7 +313,7 @@ impl Desk {
     ) -> u32 {
         self.next_step();
         loop {
-            let fill = response_fill(exchange, &self.pool);
+            let fill = exchange.response_fill(&self.pool);
             let Some((_, chain, promise)) = exchange.response_chain() else {
                 panic!("no response is awaited")
             };
@@ -372,44 +372,4 @@ impl Desk {
         }
         bytes
     }
-}
-
-/// As the worker asks for a request.
-fn request_fill(exchange: &Exchange, pool: &Pool) -> Fill {
-    let (chain, wanted) = match &exchange.state {
-        State::Arriving { input, .. } => (input, 1),
-        State::Collecting { body, reader: RequestBody::Length(left), .. } => {
-            let behind_room = left.saturating_sub(pool.room(body) as u64);
-            let wanted = behind_room.div_ceil(u64::from(pool.buffer_bytes()));
-            (body, u16::try_from(wanted).unwrap_or(limits::RECEIVE_BUFFERS))
-        }
-        State::Collecting { body, .. } => (body, limits::RECEIVE_BUFFERS),
-        _ => panic!("the request is complete"),
-    };
-    let fresh = if pool.room(chain) > 0 { 0 } else { wanted.clamp(1, limits::RECEIVE_BUFFERS) };
-    let begins = chain.is_empty() && matches!(exchange.state, State::Arriving { .. });
-    Fill {
-        fresh,
-        rank: if begins { Rank::NewClient } else { Rank::Client },
-        headroom: if begins { limits::HEADROOM } else { 0 },
-    }
-}
-
-/// As the worker asks for a response.
-fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
-    let fresh = match &exchange.state {
-        State::Draining { reader: ResponseBody::Length(left), output, .. } => {
-            let behind_room = left.saturating_sub(pool.room(output) as u64);
-            let wanted = behind_room.div_ceil(u64::from(pool.buffer_bytes()));
-            u16::try_from(wanted).unwrap_or(u16::MAX).min(limits::RECEIVE_BUFFERS)
-        }
-        State::Draining { .. } => limits::RECEIVE_BUFFERS,
-        _ => 2,
-    };
-    let headroom = match &exchange.state {
-        State::Draining { reader: ResponseBody::Recoded { .. }, .. } => CHUNK_HEAD_MAX,
-        State::Draining { .. } => 0,
-        _ => limits::HEADROOM,
-    };
-    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom }
 }

@@ -5,14 +5,13 @@ use core::net::{IpAddr, Ipv4Addr};
 use std::vec::Vec;
 
 use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
-use base::limits;
 use base::time::Instant;
 use exchange::{
-    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestBody,
-    RequestIds, Responded, ResponseBody, Room, Rules, Scratch, State,
+    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestIds,
+    Responded, Room, Rules, Scratch,
 };
-use pool::{Chain, Fill, FillError, Pool, PoolConfig, Promise, Rank};
-use wire::http1::{CHUNK_HEAD_MAX, Fault};
+use pool::{Chain, FillError, Pool, PoolConfig, Promise, Rank};
+use wire::http1::Fault;
 
 use super::super::Http;
 use super::source::Source;
@@ -201,7 +200,7 @@ impl Desk {
     fn receive_request(&mut self, exchange: &mut Exchange, source: &mut Source) -> Option<u32> {
         self.next_step();
         loop {
-            let fill = request_fill(exchange, &self.pool);
+            let fill = exchange.request_fill(&self.pool);
             let mut promise = exchange.granted.take();
             let chain = exchange.request_chain().unwrap();
             let received =
@@ -353,7 +352,7 @@ impl Desk {
     ) -> u32 {
         self.next_step();
         loop {
-            let fill = response_fill(exchange, &self.pool);
+            let fill = exchange.response_fill(&self.pool);
             let (_, chain, promise) = exchange.response_chain().unwrap();
             match self.pool.fill::<()>(chain, fill, promise, |spaces| Ok(source.read(spaces))) {
                 Ok(bytes) => return u32::try_from(bytes).unwrap(),
@@ -436,45 +435,4 @@ impl Desk {
         let answered = self.answer(&mut exchange, &mut response, ends, 100);
         (seen, answered, exchange)
     }
-}
-
-/// As the worker asks for a request.
-fn request_fill(exchange: &Exchange, pool: &Pool) -> Fill {
-    let (chain, wanted) = match &exchange.state {
-        State::Arriving { input, .. } => (input, 1),
-        State::Collecting { body, reader: RequestBody::Length(left), .. } => {
-            let behind_room = left.saturating_sub(pool.room(body) as u64);
-            let wanted = behind_room.div_ceil(u64::from(pool.buffer_bytes()));
-            (body, u16::try_from(wanted).unwrap_or(limits::RECEIVE_BUFFERS))
-        }
-        State::Collecting { body, .. } => (body, limits::RECEIVE_BUFFERS),
-        _ => unreachable!("the request is complete"),
-    };
-    let fresh = if pool.room(chain) > 0 { 0 } else { wanted.clamp(1, limits::RECEIVE_BUFFERS) };
-    let begins = chain.is_empty() && matches!(exchange.state, State::Arriving { .. });
-    Fill {
-        fresh,
-        rank: if begins { Rank::NewClient } else { Rank::Client },
-        headroom: if begins { limits::HEADROOM } else { 0 },
-    }
-}
-
-/// As the worker asks for a response.
-fn response_fill(exchange: &Exchange, pool: &Pool) -> Fill {
-    let fresh = match &exchange.state {
-        State::Draining { reader: ResponseBody::Length(left), output, .. } => {
-            let behind_room = left.saturating_sub(pool.room(output) as u64);
-            let wanted = behind_room.div_ceil(u64::from(pool.buffer_bytes()));
-            u16::try_from(wanted).unwrap_or(u16::MAX).min(limits::RECEIVE_BUFFERS)
-        }
-        State::Draining { .. } => limits::RECEIVE_BUFFERS,
-        _ => 2,
-    };
-    let headroom = match &exchange.state {
-        // The head of a chunk is put before what is received; before other bodies, nothing.
-        State::Draining { reader: ResponseBody::Recoded { .. }, .. } => CHUNK_HEAD_MAX,
-        State::Draining { .. } => 0,
-        _ => limits::HEADROOM,
-    };
-    Fill { fresh: fresh.max(1), rank: Rank::Upstream, headroom }
 }
