@@ -187,7 +187,7 @@ impl Bus {
         if self.groups[group.index()].servers.len() > 1 {
             let policy = self.groups[group.index()].policy.health;
             self.servers[server.index()].health.broke(&policy, now);
-            self.tell_state(server);
+            self.tell_failure(server);
         }
     }
 

@@ -21,7 +21,7 @@ impl Bus {
         let policy = self.groups[group.index()].policy.health;
         let server = &mut self.servers[id.index()];
         server.health.failed(&policy, server.addresses, since, now);
-        self.tell_state(id);
+        self.tell_failure(id);
         let entry = &mut self.groups[group.index()];
         if !entry.servers.iter().all(|id| self.servers[id.index()].health.is_down()) {
             return;
@@ -41,15 +41,18 @@ impl Bus {
     /// A server took a connection or answered.
     pub(crate) fn server_succeeded(&mut self, id: ServerId) {
         self.servers[id.index()].health.succeeded();
-        self.tell_state(id);
+        self.shared.set_down(id, false);
         let group = self.shared.group_of(id);
         let entry = &mut self.groups[group.index()];
         (entry.down_since, entry.proved) = (None, Some(entry.opened));
     }
 
-    /// Tells the others what this worker has just learned of a server.
-    pub(crate) fn tell_state(&self, id: ServerId) {
-        self.shared.set_down(id, self.servers[id.index()].health.is_down());
+    /// Tells the others that a server is down, if this worker has just learned that. A failure that
+    /// does not set it aside yet is no news, least of all that it is well.
+    pub(crate) fn tell_failure(&self, id: ServerId) {
+        if self.servers[id.index()].health.is_down() {
+            self.shared.set_down(id, true);
+        }
     }
 
     /// Another worker reached a server that failed here: it is well.
@@ -102,8 +105,9 @@ impl Bus {
 mod tests {
     use super::*;
     use crate::bus::Failure;
+    use crate::group::GroupConfig;
     use crate::policy::{HealthPolicy, Policy};
-    use crate::testing::{at, lone, with_policy};
+    use crate::testing::{at, crew, group, lone, with_policy};
     use base::limits::{SET_ASIDE, UNREACHABLE_GRACE};
     use core::time::Duration;
     use std::vec;
@@ -179,6 +183,23 @@ mod tests {
         let lease = bus.all(now);
         assert!(matches!(lease[0], Decision::Lease { exchange: ExchangeId(0), .. }), "{lease:?}");
         assert!(matches!(lease[1], Decision::Open { .. }), "and one for the other: {lease:?}");
+    }
+
+    /// Seed 40005391 of the judge: a failure that did not yet set the server aside was told as if it
+    /// were well, so that whoever had set it aside tried again, at once and for ever.
+    #[test]
+    fn a_first_failure_does_not_tell_others_that_a_server_is_well() {
+        let health = HealthPolicy { max_fails: 2, ..HealthPolicy::default() };
+        let [mut one, mut other] =
+            crew(&[GroupConfig { policy: Policy { health, ..Policy::default() }, ..group(0, &[4]) }]);
+        one.wants(0, at(0));
+        one.is_refused(at(0));
+        one.is_refused(at(0));
+        assert_eq!(one.all(at(0)), [], "it is set aside");
+        other.wants(0, at(1));
+        other.is_refused(at(1));
+        assert!(other.shared.is_down(ServerId(0)));
+        assert_eq!(one.all(at(1)), [], "it still is");
     }
 
     #[test]
