@@ -11,6 +11,7 @@ use super::ask::Method;
 use super::book::{Excuse, Record, What};
 use super::message::{Framing, Head, Wrong, decimal};
 use super::reply::{Reply, Trouble, micros};
+use super::server::reading;
 use super::setting::Setting;
 use super::stage::Stage;
 
@@ -226,6 +227,12 @@ impl Standing {
     }
 }
 
+/// How much longer than a server was silent that may seem to whoever sent the request: it learns
+/// of it late, and reads for a while what its connection holds already.
+fn slack(setting: &Setting) -> Duration {
+    2 * micros(setting.latency) + TICK + reading(setting.pipe_bytes)
+}
+
 /// Whether a request may be refused so.
 pub(super) fn may_refuse(
     refusal: Refusal,
@@ -244,7 +251,7 @@ pub(super) fn may_refuse(
     let length = record.ask().map_or(0, |ask| u64::from(ask.length()));
     // A server learns of a request, and its answer is learned of, with some delay.
     let asleep = setting.asleep();
-    let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK + asleep;
+    let silence = record.silence_until(at.now) + slack(setting) + asleep;
     let dropped = stage.dropped[record.group].is_some_and(|moment| moment + LATE >= began);
     // Who waits for the disk in vain is told that there is no room.
     let spools = setting.spool.is_some() && length > 0;
@@ -307,7 +314,7 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if at.ended && (record.complete.is_none() || streams) {
         return Some(Excuse::HalfClosed);
     }
-    let silence = record.silence_until(at.now) + 2 * micros(setting.latency) + TICK;
+    let silence = record.silence_until(at.now) + slack(setting);
     let advised = record.arrivals == 0 && record.ask().is_some_and(|ask| ask.expects);
     if advised && setting.has_small_pipes() {
         // It had room for half of 100 only.

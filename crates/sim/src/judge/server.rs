@@ -37,8 +37,8 @@ pub(super) struct Session {
     inbox: Vec<u8>,
     reading: Reading,
     outbox: Outbox,
-    /// The request that is being answered.
-    answers: Option<u32>,
+    /// The request that is being answered, and where its answer begins in what is said.
+    answers: Option<(u32, u64)>,
     /// The request that was answered last.
     last: Option<u32>,
     /// It closes when everything is written; or then, if nothing comes before.
@@ -55,6 +55,16 @@ pub(super) struct Session {
     /// A stream of events was begun on it.
     pub(super) streams: bool,
     pub(super) over: bool,
+}
+
+/// How many bytes a server reads at one time, and when it goes on.
+const READS: [usize; 4] = [1 << 20, 1 << 20, 3000, 100];
+const READS_ON: Duration = Duration::from_micros(5);
+
+/// How long a server may take to read so much.
+pub(super) fn reading(bytes: usize) -> Duration {
+    let times = bytes.div_ceil(READS[READS.len() - 1]);
+    READS_ON * u32::try_from(times).unwrap_or(u32::MAX)
 }
 
 /// How far the reading of a request is.
@@ -81,7 +91,7 @@ impl Server {
                 piece: if slow { dice.pick(&[100_usize, 1, 1000]) } else { usize::MAX },
                 gap: micros(if slow { dice.length(setting.pause / 4) } else { 0 }),
             },
-            reads: dice.pick(&[1_usize << 20, 1 << 20, 3000, 100]),
+            reads: dice.pick(&READS),
             inbox: Vec::new(),
             reading: Reading::Head(0),
             outbox: Outbox::default(),
@@ -131,7 +141,7 @@ impl Session {
             // What was just asked is not answered late either.
             self.outbox.hurry();
         }
-        let mut again = (self.peer.unread() > 0).then(|| now + Duration::from_micros(5));
+        let mut again = (self.peer.unread() > 0).then(|| now + READS_ON);
         if count > 0 {
             self.drops = None;
         }
@@ -196,8 +206,11 @@ impl Session {
     /// Everything is written: the connection is kept, dropped, or dropped later.
     fn has_written(&mut self, stage: &mut Stage, dice: &mut Dice) -> Option<Instant> {
         let now = stage.now();
-        if let Some(number) = self.answers.take() {
-            stage.book.get_mut(number).answered = Some(now);
+        if let Some((number, start)) = self.answers.take() {
+            // One that meant to desert it, and was not quick enough, has said nothing.
+            if self.outbox.written() > start {
+                stage.book.get_mut(number).answered = Some(now);
+            }
             self.lets_go(stage);
             if self.closes {
                 // What is unread now will be lost with a reset, and the response perhaps, too.
@@ -257,14 +270,14 @@ impl Session {
             Reading::Body { number, .. } => Some(*number),
             Reading::Head(_) => None,
         };
-        for number in self.answers.into_iter().chain(reading) {
+        for number in self.answers.map(|it| it.0).into_iter().chain(reading) {
             stage.book.get_mut(number).failed = true;
         }
     }
 
     /// It does something for the request it has.
     fn touches(&self, stage: &mut Stage) {
-        if let Some(number) = self.answers {
+        if let Some((number, _)) = self.answers {
             let now = stage.now();
             stage.book.get_mut(number).is_served(now);
         }
@@ -382,8 +395,8 @@ impl Session {
         stage
             .world
             .note(|| format!("session {}: answers {number}: {trouble:?}", self.peer.number()));
-        self.answers = Some(number);
         let start = self.outbox.end();
+        self.answers = Some((number, start));
         self.closes |= reply.write(ask, number, attempt, &mut self.outbox);
         self.streams |= reply.is_stream();
         let fails = !matches!(trouble, Trouble::None | Trouble::TooMuch(_) | Trouble::Silent);
