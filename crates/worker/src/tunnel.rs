@@ -311,9 +311,10 @@ impl<D: Driver> Worker<D> {
         match outcome(Phase::Tunnel, mishap) {
             Outcome::Close => {
                 let Some(tunnel) = self.tunnels.get(id.0) else { return };
-                // Both have what the other sent: then it is an end like another.
+                // Both have what the other sent: then it is an end like another. Who waits for a
+                // buffer has been sent something that nobody has received.
                 let silent = matches!(reason, CloseReason::Idle | CloseReason::Drain);
-                let cut = !silent || tunnel.buffers() > 0;
+                let cut = !silent || tunnel.buffers() > 0 || tunnel.starved().is_some();
                 self.end_tunnel(id, reason, cut);
             }
             Outcome::GoOn => {}

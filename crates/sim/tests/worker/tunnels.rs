@@ -454,3 +454,25 @@ fn a_tunnel_has_one_line_in_the_log() {
     });
     assert_eq!(reasons, [(101, Some(CloseReason::Aborted))]);
 }
+
+/// Seed 3172 of the judge: a tunnel that waited for a buffer for longer than it may be silent was
+/// ended in order, as if its server had all that the client had sent.
+#[test]
+fn who_waits_for_a_buffer_too_long_is_told_that_something_is_missing() {
+    let timeouts = Timeouts { tunnel: Duration::from_millis(50), ..Timeouts::default() };
+    let mut house = House::new(&Setting { buffers: 12, timeouts, ..Setting::default() });
+    let (client, server) = tunnel(&mut house);
+    let others: Vec<_> = (0..6).map(|_| tunnel(&mut house)).collect();
+    for (client, server) in &others {
+        client.set_window(0);
+        server.write(&[b'x'; 20_000]);
+        house.settle();
+    }
+    client.write_all(b"said in time");
+    house.settle();
+    assert_eq!(text(&server), "", "there is no buffer for it");
+    house.pass(Duration::from_millis(60));
+    assert!(server.is_reset(), "the server has not all of it");
+    drop(others);
+    house.assert_quiet();
+}
