@@ -190,8 +190,10 @@ mod tests {
     #[test]
     fn a_first_failure_does_not_tell_others_that_a_server_is_well() {
         let health = HealthPolicy { max_fails: 2, ..HealthPolicy::default() };
-        let [mut one, mut other] =
-            crew(&[GroupConfig { policy: Policy { health, ..Policy::default() }, ..group(0, &[4]) }]);
+        let [mut one, mut other] = crew(&[GroupConfig {
+            policy: Policy { health, ..Policy::default() },
+            ..group(0, &[4])
+        }]);
         one.wants(0, at(0));
         one.is_refused(at(0));
         one.is_refused(at(0));
