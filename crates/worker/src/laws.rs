@@ -54,6 +54,11 @@ impl<D: Driver> Worker<D> {
         leased.filter(|(_, it)| it.spooled.is_some()).count()
     }
 
+    /// Tunnels that hold a buffer: something is on its way in them.
+    pub fn tunnels_holding(&self) -> usize {
+        self.tunnels.iter().filter(|(_, tunnel)| tunnel.buffers() > 0).count()
+    }
+
     /// Exchanges that wait until the disk has done an errand.
     pub fn waits_for_disk(&self) -> usize {
         self.spool.as_ref().map_or(0, Spool::waiting)

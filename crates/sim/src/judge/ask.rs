@@ -4,7 +4,8 @@ use std::io::Write;
 
 use super::outbox::Outbox;
 use super::pattern::{Key, stretch};
-use super::setting::Setting;
+use super::setting::{Serves, Setting};
+use super::tunnel::Talk;
 use crate::dice::Dice;
 
 /// A request as its client means it.
@@ -31,6 +32,8 @@ pub(super) struct Ask {
     pub(super) blank: bool,
     /// An ID of the client's own.
     pub(super) own_id: bool,
+    /// It asks to go on in another protocol, and with what.
+    pub(super) talk: Option<Talk>,
 }
 
 /// A request method.
@@ -110,6 +113,7 @@ impl Ask {
             homeless: old && dice.chance(100),
             blank: dice.chance(habits.upgrades),
             own_id: dice.chance(habits.upgrades),
+            talk: dice.chance(setting.switches).then(|| Talk::draw(dice, setting)),
         }
     }
 
@@ -127,7 +131,14 @@ impl Ask {
             homeless: false,
             blank: false,
             own_id: false,
+            talk: None,
         }
+    }
+
+    /// Whether the server is asked to switch, where the group's listener lets it be.
+    pub(super) fn offers(&self, group: usize, setting: &Setting) -> bool {
+        let asks = self.upgrades || self.talk.is_some();
+        !self.old && asks && setting.serves[group] == Serves::Upgrades
     }
 
     /// The version as `Via` names it.
@@ -192,11 +203,20 @@ impl Ask {
             (true, true) => Some("keep-alive"),
             _ => None,
         };
+        if self.talk.is_some() && !self.upgrades {
+            w.extend_from_slice(b"Upgrade: websocket\r\n");
+        }
         match (self.upgrades, options) {
             (true, Some(options)) => {
                 put(w, format_args!("Connection: {options}, upgrade , x-mine\r\n"));
             }
             (true, None) => w.extend_from_slice(b"Connection: Upgrade,X-Mine\r\n"),
+            (false, Some(options)) if self.talk.is_some() => {
+                put(w, format_args!("Connection: {options}, upgrade\r\n"));
+            }
+            (false, None) if self.talk.is_some() => {
+                w.extend_from_slice(b"Connection: upgrade\r\n");
+            }
             (false, Some(options)) => put(w, format_args!("connection:{options}\r\n")),
             (false, None) => {}
         }

@@ -9,6 +9,7 @@ use base::time::Instant;
 use super::ask::Ask;
 use super::malformed::Malformed;
 use super::reply::Reply;
+use super::tunnel::Talk;
 
 /// A request and all that is known of it.
 #[derive(Debug)]
@@ -31,12 +32,16 @@ pub(super) struct Record {
     /// When a server last did something for it, and the longest time for which it did not.
     pub(super) served: Option<Instant>,
     pub(super) silence: Duration,
+    /// A server has switched protocols.
+    pub(super) said_101: bool,
     /// A server wrote the last byte of the response at that moment.
     pub(super) answered: Option<Instant>,
     /// What its client was told, or that it left.
     pub(super) fate: Option<Fate>,
     /// By what name the server knows it.
     pub(super) id: Option<Vec<u8>>,
+    /// The ends of the tunnel that it is to become: its client's, its server's.
+    pub(super) ends: [Option<usize>; 2],
 }
 
 /// What a client sent.
@@ -48,6 +53,8 @@ pub(super) enum What {
     Malformed(Malformed),
     /// The head of a request, and a body that is none.
     BadBody(Ask),
+    /// Nothing that anteroom reads: the connection is passed through.
+    Passed(Talk),
 }
 
 /// How an exchange ended for its client.
@@ -55,6 +62,10 @@ pub(super) enum What {
 pub(super) enum Fate {
     /// It had its response, every byte of it.
     Answered,
+    /// Protocols were switched.
+    Switched,
+    /// It was passed through to a server.
+    Passed,
     /// It was refused with that status.
     Refused(u16),
     /// It was cut off, for a reason.
@@ -130,9 +141,11 @@ impl Record {
             reached: None,
             served: None,
             silence: Duration::ZERO,
+            said_101: false,
             answered: None,
             fate: None,
             id: None,
+            ends: [None; 2],
         }
     }
 
@@ -155,7 +168,7 @@ impl Record {
     pub(super) const fn ask(&self) -> Option<&Ask> {
         match &self.what {
             What::Asked(ask, _) | What::BadBody(ask) => Some(ask),
-            What::Malformed(_) => None,
+            What::Malformed(_) | What::Passed(_) => None,
         }
     }
 

@@ -64,8 +64,9 @@ impl Run {
             self.until_done(Duration::from_secs(5), ROUNDS)?;
             self.clients[number as usize].part();
             match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
-                Some(Fate::Answered) => return Ok(()),
-                Some(Fate::Refused(502 | 503)) if self.may_be_down(group) => {}
+                Some(Fate::Answered | Fate::Passed) => return Ok(()),
+                Some(Fate::Refused(502 | 503) | Fate::Unheard | Fate::Left)
+                    if self.may_be_down(group) => {}
                 fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
             }
             let end = self.stage.now() + Duration::from_secs(1);

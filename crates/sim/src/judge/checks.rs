@@ -7,6 +7,7 @@ use worker::{AcceptPause, CloseReason, WorkerCounters};
 
 use super::ask::Method;
 use super::book::Fate;
+use super::client::Client;
 use super::duties;
 use super::house::House;
 use super::server::Session;
@@ -63,12 +64,14 @@ impl Checks {
         stage: &mut Stage,
         house: &House,
         sessions: &[Option<Session>],
+        clients: &[Client],
     ) -> Verdict {
         stage.book.causes.short |= house.sum(waits) > 0;
         self.rests += 1;
         if !self.rests.is_multiple_of(AUDIT_EVERY) && !stage.is_calm() {
             return Ok(());
         }
+        duties::tunnels(stage, house, sessions, clients)?;
         self.audit(stage, house, sessions)
     }
 
@@ -208,7 +211,10 @@ impl Checks {
         let [lines, _] = self.lines;
         // Of those who waited for a first buffer in vain, not a byte ever came: they have no line.
         let untold = refused_sum(house, Refusal::Crowded);
-        if setting.access.is_some() && (lines > whole || lines + dropped + untold < whole) {
+        // What is passed through has a line, and is no request; that of a tunnel may tell of a cut.
+        let [switched, passed] = [0, 1].map(|which| house.sum(|c| c.tunnels[which].get()));
+        let told = lines + dropped + untold + switched;
+        if setting.access.is_some() && (lines > whole + passed || told < whole) {
             let text = format!("{whole} answers, {lines} lines of answers, {dropped} dropped");
             return wrong("figures", text);
         }
@@ -338,5 +344,5 @@ fn at_most_once(stage: &Stage) -> Verdict {
 
 /// How an exchange that was cut off counts.
 pub(super) const fn is_answer(fate: Fate) -> bool {
-    matches!(fate, Fate::Answered | Fate::Refused(_))
+    matches!(fate, Fate::Answered | Fate::Switched | Fate::Refused(_))
 }

@@ -14,7 +14,9 @@ use super::malformed;
 use super::outbox::{Cut, Pace, Wrote};
 use super::reply::{Reply, micros};
 use super::stage::{Stage, Verdict};
+use super::tunnel::Talk;
 use crate::dice::Dice;
+use crate::peer::Peer;
 
 /// A client.
 #[derive(Debug)]
@@ -97,12 +99,18 @@ impl Client {
     /// Whether it has nothing more to do.
     pub(super) fn is_done(&self, calm: bool) -> bool {
         let asks = self.left > 0 && (!calm || self.is_probe);
-        !asks && self.line.as_ref().is_none_or(|line| line.awaits.is_empty())
+        !asks && self.line.as_ref().is_none_or(|line| !line.is_busy())
     }
 
     /// Whether its requests are all answered.
     pub(super) fn awaits(&self) -> Option<u32> {
         self.line.as_ref().and_then(|line| line.awaits.front().copied())
+    }
+
+    /// The end of a tunnel that it is, or will be, and its connection.
+    pub(super) fn end(&self) -> Option<(usize, &Peer)> {
+        let line = self.line.as_ref()?;
+        line.speech.as_ref().or(line.offers.as_ref()).map(|speech| (speech.me, &line.peer))
     }
 
     /// Does what it can. Returns when it wants to act again, whatever happens.
@@ -138,12 +146,16 @@ impl Client {
         line.looks(stage)?;
         match wrote {
             Wrote::Until(moment) => again = earlier(again, Some(moment)),
-            Wrote::Cut(Cut::End) => line.end(),
+            Wrote::Cut(Cut::End) => line.end(stage),
             Wrote::Cut(cut) => {
                 line.leave(stage, cut);
                 return Ok(self.hang_up(stage));
             }
-            Wrote::All | Wrote::Full => {}
+            Wrote::All => line.has_said_all(stage),
+            Wrote::Full => {}
+        }
+        if line.is_over(stage) {
+            return Ok(self.hang_up(stage));
         }
         Ok(earlier(again, self.thinks))
     }
@@ -190,8 +202,23 @@ impl Client {
         self.line = Some(line);
     }
 
+    /// Its connection is passed through: it says what it has to say.
+    fn pass(&mut self, stage: &mut Stage) {
+        let Some(line) = &mut self.line else { return };
+        if self.left == 0 || line.is_busy() || (stage.is_calm() && !self.is_probe) {
+            return;
+        }
+        self.left -= 1;
+        let plain = self.is_probe;
+        let talk = if plain { Talk::plain() } else { Talk::draw(&mut self.dice, &stage.setting) };
+        line.pass(stage, Record::new(What::Passed(talk), self.group, self.address));
+    }
+
     /// Says more, if it may.
     fn ask_more(&mut self, stage: &mut Stage) {
+        if stage.setting.serves[self.group].passes() {
+            return self.pass(stage);
+        }
         let now = stage.now();
         if let Some(moment) = self.thinks {
             if now < moment && !stage.is_calm() {
@@ -205,11 +232,15 @@ impl Client {
             && line.awaits.len() < self.temper.depth
             && !line.told
             && !line.ended
+            && !line.is_in_tunnel()
             && (!stage.is_calm() || self.is_probe)
         {
             self.left -= 1;
-            let record =
-                Record::new(what(&mut self.dice, stage, self.is_probe), self.group, self.address);
+            let record = Record::new(
+                self::what(&mut self.dice, stage, self.is_probe, self.group),
+                self.group,
+                self.address,
+            );
             line.ask(stage, &mut self.dice, record);
             if self.is_probe {
                 break;
@@ -227,7 +258,7 @@ impl Client {
 }
 
 /// What it says next.
-fn what(dice: &mut Dice, stage: &Stage, is_probe: bool) -> What {
+fn what(dice: &mut Dice, stage: &Stage, is_probe: bool, group: usize) -> What {
     if is_probe {
         return What::Asked(Ask::plain(), Reply::plain(77));
     }
@@ -241,7 +272,7 @@ fn what(dice: &mut Dice, stage: &Stage, is_probe: bool) -> What {
         return What::BadBody(Ask { method: super::ask::Method::Post, body, ..Ask::plain() });
     }
     let ask = Ask::draw(dice, setting);
-    let reply = Reply::draw(dice, setting, &ask);
+    let reply = Reply::draw(dice, setting, &ask, group);
     What::Asked(ask, reply)
 }
 

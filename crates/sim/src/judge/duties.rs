@@ -1,12 +1,17 @@
 //! Duties that no table of a worker shows: what a stop owes, what the spool counts.
 
+use std::collections::BTreeMap;
+
 use base::counter::Counter;
 use exchange::Phase;
 use worker::WorkerCounters;
 
 use super::book::Fate;
+use super::client::Client;
 use super::house::House;
+use super::server::Session;
 use super::stage::{Stage, Verdict, wrong};
+use super::tunnel::Side;
 use crate::world::World;
 
 /// The figures of a worker before a turn, to see what the turn owed if it is the last.
@@ -42,7 +47,9 @@ fn ended(counters: &WorkerCounters) -> u64 {
     let refused: u64 = counters.refusals.iter().map(Counter::get).sum();
     let leased: u64 = counters.queue_seconds.buckets().iter().sum();
     let left = counters.clients_closed[worker::CloseReason::Aborted as usize].get();
-    refused + leased + left
+    // What is passed through is leased and pinned at once.
+    let passed: u64 = counters.tunnels.iter().map(Counter::get).sum();
+    refused + leased + left + passed
 }
 
 /// What clients were answered was counted.
@@ -54,7 +61,9 @@ pub(super) fn bytes(stage: &Stage, house: &House) -> Verdict {
         let known = reply.has_body(ask) && !(reply.is_until_end() && it.failed);
         known.then_some(u64::from(reply.length))
     });
-    let (bodies, counted) = (lengths.sum::<u64>(), house.sum(|it| it.client_bytes_out.get()));
+    let heard = stage.ends.iter().filter(|end| end.side == Side::Client).map(|end| end.heard);
+    let (bodies, counted) =
+        (lengths.chain(heard).sum::<u64>(), house.sum(|it| it.client_bytes_out.get()));
     if counted >= bodies {
         return Ok(());
     }
@@ -82,6 +91,41 @@ pub(super) fn streams(house: &House, world: &World) -> Verdict {
             let text = format!("worker {worker}: nobody hears a stream's client leave");
             return wrong("stream", text);
         }
+    }
+    Ok(())
+}
+
+/// A silent tunnel holds no buffer (law 2): whichever does, has bytes that one end has said and that
+/// are neither still nor already in the network.
+pub(super) fn tunnels(
+    stage: &Stage,
+    house: &House,
+    sessions: &[Option<Session>],
+    clients: &[Client],
+) -> Verdict {
+    let holding = house.tunnels_holding();
+    if holding == 0 || stage.setting.sleepy[0] > 0 {
+        return Ok(());
+    }
+    let ends = clients.iter().filter_map(Client::end);
+    let ends = ends.chain(sessions.iter().flatten().filter_map(Session::end));
+    let outside = ends.map(|(me, peer)| (me, (peer.unread() + peer.unreceived()) as u64));
+    let outside: BTreeMap<usize, u64> = outside.collect();
+    let needs = |&(&me, &mine): &(&usize, &u64)| {
+        let end = &stage.ends[me];
+        let began = end.request.is_none_or(|it| stage.book.get(it).fate == Some(Fate::Switched));
+        // Of one whose other end is gone, or not known, nobody can tell.
+        let Some((other, theirs)) = end.other.and_then(|it| Some((it, outside.get(&it)?))) else {
+            return true;
+        };
+        let it = &stage.ends[other];
+        // The word that protocols are switched may be on its way.
+        !began || (me < other && end.said + it.said > end.heard + it.heard + mine + theirs)
+    };
+    let under_way = outside.iter().filter(needs).count() as u64;
+    if holding > under_way {
+        let text = format!("{holding} tunnels hold buffers, and {under_way} have need of any");
+        return wrong("tunnel", text);
     }
     Ok(())
 }

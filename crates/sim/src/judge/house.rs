@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
-use bus::{GroupConfig, ServerConfig, Shared};
+use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::{Driver, Socket};
-use exchange::ErrorPages;
+use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use worker::coverage::Coverage;
 use worker::{
@@ -13,7 +13,7 @@ use worker::{
 };
 
 use super::duties::Before;
-use super::setting::Setting;
+use super::setting::{Serves, Setting};
 use super::stage::{Verdict, wrong};
 use crate::memory::{Detached, MemoryDriver};
 use crate::world::World;
@@ -102,12 +102,17 @@ impl House {
         self.workers[number].iter().flat_map(Worker::stream_clients)
     }
 
-    /// Exchanges of a worker that wait until the disk has done an errand.
+    /// Tunnels that hold a buffer.
+    pub(super) fn tunnels_holding(&self) -> u64 {
+        self.workers.iter().flatten().map(|it| it.tunnels_holding() as u64).sum()
+    }
+
     /// Leased connections to which nothing can be written before the disk has read it.
     pub(super) fn requests_read_back(&self) -> u64 {
         self.workers.iter().flatten().map(|it| it.requests_read_back() as u64).sum()
     }
 
+    /// Exchanges of a worker that wait until the disk has done an errand.
     pub(super) fn waits_for_disk(&self, number: usize) -> usize {
         self.workers[number].as_ref().map_or(0, Worker::waits_for_disk)
     }
@@ -153,12 +158,15 @@ fn groups(setting: &Setting) -> Vec<GroupConfig> {
         backup: server.backup,
         addresses: 1,
     });
-    let groups = setting.groups.iter().map(|group| GroupConfig {
+    let groups = setting.groups.iter().zip(&setting.serves).map(|(group, serves)| GroupConfig {
         name: "app".into(),
         servers: servers.by_ref().take(group.len()).collect(),
         queue_length: setting.queue_length,
         persistent: setting.persistent,
-        policy: setting.policy,
+        policy: match serves {
+            Serves::Passes { .. } => Policy { passes: true, warm: 0, ..setting.policy },
+            _ => setting.policy,
+        },
     });
     groups.collect()
 }
@@ -169,7 +177,7 @@ fn plan(
     groups: &[GroupConfig],
     spool: Option<&Arc<spool::Shared>>,
 ) -> Plan {
-    let listener = |(id, &stream): (u32, &bool)| ListenerPlan {
+    let listener = |(id, (&stream, &serves)): (u32, (&bool, &Serves))| ListenerPlan {
         id: ListenerId(id),
         group: GroupId(id),
         default_host: "front".into(),
@@ -179,9 +187,11 @@ fn plan(
         request_ids: setting.request_ids,
         error_pages: ErrorPages::default(),
         stream,
-        // Switched protocols are of no concern here: they have storms of their own.
-        upgrade: false,
-        passing: None,
+        upgrade: serves == Serves::Upgrades,
+        passing: match serves {
+            Serves::Passes { first_byte } => Some(Passing { first_byte, names: None }),
+            _ => None,
+        },
     };
     Plan {
         worker: WorkerId(worker),
@@ -193,7 +203,7 @@ fn plan(
         max_clients: setting.max_clients,
         exchange_memory: setting.exchange_memory,
         spool: spool.cloned(),
-        listeners: (0..).zip(&setting.stream).map(listener).collect(),
+        listeners: (0..).zip(setting.stream.iter().zip(&setting.serves)).map(listener).collect(),
         groups: groups.to_vec(),
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,

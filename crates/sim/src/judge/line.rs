@@ -13,6 +13,7 @@ use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::reading::Reading;
 use super::reply::micros;
 use super::stage::{Stage, Verdict, wrong};
+use super::tunnel::Speech;
 use crate::dice::Dice;
 use crate::peer::Peer;
 
@@ -26,14 +27,14 @@ pub(super) struct Line {
     places: VecDeque<(u64, u64, u32)>,
     /// Requests without an answer.
     pub(super) awaits: VecDeque<u32>,
-    inbox: Vec<u8>,
+    pub(super) inbox: Vec<u8>,
     reading: Reading,
     /// It leaves when so many bytes were read.
     pub(super) leaves: Option<(u64, Cut)>,
-    taken: u64,
+    pub(super) taken: u64,
     /// It reads nothing until then; and the longest time that it ever did not.
-    stalls: Option<Instant>,
-    stalled: Duration,
+    pub(super) stalls: Option<Instant>,
+    pub(super) stalled: Duration,
     /// It stops reading for that long after so many bytes.
     pub(super) stall_at: Option<(u64, Duration)>,
     wrote: Instant,
@@ -44,6 +45,9 @@ pub(super) struct Line {
     /// It was told that this was the last answer.
     pub(super) told: bool,
     pub(super) ended: bool,
+    /// What it will say if protocols are switched; what it says now that they are.
+    pub(super) offers: Option<Speech>,
+    pub(super) speech: Option<Speech>,
 }
 
 impl Line {
@@ -67,6 +71,8 @@ impl Line {
             answered: false,
             told: false,
             ended: false,
+            offers: None,
+            speech: None,
         }
     }
 
@@ -85,6 +91,7 @@ impl Line {
                 }
             }
             What::Malformed(malformed) => malformed.write(self.outbox.bytes()),
+            What::Passed(_) => {}
             What::BadBody(_) => {
                 let w = self.outbox.bytes();
                 super::ask::put(
@@ -104,6 +111,7 @@ impl Line {
         });
         self.places.push_back((start, self.outbox.end(), number));
         self.awaits.push_back(number);
+        self.offer(stage, number);
     }
 
     /// Writes what it may, and enters into the book which requests began and which are complete.
@@ -112,6 +120,7 @@ impl Line {
         let before = self.outbox.written();
         let wrote = self.outbox.write(&self.peer, pace, now);
         let written = self.outbox.written();
+        self.has_written(stage);
         if written > before {
             self.gap = self.gap.max(now.since(self.wrote));
             self.wrote = now;
@@ -149,6 +158,9 @@ impl Line {
             self.stall_at = None;
             self.stalls = Some(now + length);
             self.stalled = self.stalled.max(length);
+            if let Some(speech) = &self.speech {
+                speech.stalled_for(length, stage);
+            }
         }
         if let Some(until) = self.stalls {
             if now < until {
@@ -173,6 +185,9 @@ impl Line {
 
     /// Makes sense of what was read.
     fn understand(&mut self, stage: &mut Stage) -> Verdict {
+        if self.speech.is_some() {
+            return self.hear(stage);
+        }
         let standing = self.standing(stage);
         let mut at = 0;
         loop {
@@ -183,12 +198,19 @@ impl Line {
                 self.outbox.hurry();
                 self.expecting.is_told();
             }
+            if came.switched {
+                self.inbox.drain(..at);
+                return self.switches(stage, standing.now);
+            }
             let Some(answer) = came.answer else { break };
             self.since = standing.now;
             if let Some(number) = number {
                 self.answered = true;
                 self.awaits.pop_front();
                 stage.settle(number, answer.fate);
+            }
+            if number.is_some_and(|number| self.spoke_too_early(stage, number)) {
+                return Ok(());
             }
             if !answer.keeps {
                 self.is_told(stage)?;
@@ -216,7 +238,7 @@ impl Line {
         Ok(())
     }
 
-    fn standing(&self, stage: &Stage) -> Standing {
+    pub(super) fn standing(&self, stage: &Stage) -> Standing {
         let now = stage.now();
         Standing {
             now,
@@ -248,6 +270,7 @@ impl Line {
             // Dropping it closes it.
             Cut::End | Cut::Close => {}
         }
+        self.breaks_off(stage, cut);
         for number in std::mem::take(&mut self.awaits) {
             stage.settle(number, Fate::Left);
         }
@@ -255,6 +278,9 @@ impl Line {
 
     /// Whether the other side has ended the connection; if so, whether it might.
     pub(super) fn has_lost(&mut self, stage: &mut Stage, client: u32) -> Verdict<bool> {
+        if self.speech.is_some() {
+            return self.is_parted(stage);
+        }
         let reset = self.peer.is_reset();
         if !reset && (self.stalls.is_some() || !self.peer.has_ended()) {
             return Ok(false);
@@ -319,10 +345,7 @@ impl Line {
     /// connection.
     fn ends_by_itself(&self, lost: &[u32], stage: &Stage) -> bool {
         let is_last = |&number: &u32| {
-            let ask = match &stage.book.get(number).what {
-                What::Asked(ask, _) => ask,
-                What::Malformed(_) | What::BadBody(_) => return true,
-            };
+            let What::Asked(ask, _) = &stage.book.get(number).what else { return true };
             let long = u64::from(ask.length()) > stage.setting.collectable();
             let advised = ask.expects && stage.setting.has_small_pipes();
             ask.old || !ask.keeps || long || advised
@@ -340,8 +363,9 @@ impl Line {
         wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))
     }
 
-    pub(super) fn end(&mut self) {
+    pub(super) fn end(&mut self, stage: &mut Stage) {
         if !std::mem::replace(&mut self.ended, true) {
+            self.ends_talk(stage);
             self.peer.end();
         }
     }

@@ -9,12 +9,14 @@
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
+//! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
 //! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
 //! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
 //!   everybody; `calm`: how a run ends;
 //! - `checks`, `duties`: what must hold after each round, at rest, and at the end;
 //! - `shrink`: how a failing run is cut down.
 
+mod answering;
 mod ask;
 mod book;
 mod calm;
@@ -30,6 +32,7 @@ mod message;
 mod operator;
 mod oracle;
 mod outbox;
+mod parting;
 mod pattern;
 mod reading;
 mod reply;
@@ -38,7 +41,9 @@ mod server;
 mod setting;
 mod shrink;
 mod stage;
+mod talking;
 mod tally;
+mod tunnel;
 
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};

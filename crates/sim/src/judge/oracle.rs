@@ -28,6 +28,8 @@ pub(super) fn request_head(
         return Err(format!("its first line is not {line:?}"));
     }
     let streamed = setting.stream[record.group];
+    let offers = ask.offers(record.group, setting);
+    let connection = if offers { "upgrade" } else { "close" };
     let host = if ask.homeless && !ask.absolute { "front" } else { "world" };
     let told = (host == "world").then_some(host);
     let peer = record.peer.to_string();
@@ -53,7 +55,8 @@ pub(super) fn request_head(
                 id = Some(value.to_vec());
                 (8, request_id(text, number, ask.own_id, setting))
             }
-            b"Connection" => (9, text == "close" && !setting.persistent),
+            b"Connection" => (9, text == connection && (offers || !setting.persistent)),
+            b"Upgrade" => (12, text == "websocket" && offers),
             b"Content-Length" => {
                 framing = Framing::Length(u64::from(ask.length()));
                 let told = ask.body.is_some() && !(streamed && ask.is_chunked());
@@ -73,13 +76,48 @@ pub(super) fn request_head(
     }
     let mut must = 0b1101_1011 | u32::from(ask.filler > 0) << 2 | u32::from(told.is_some()) << 5;
     must |= u32::from(setting.request_ids || ask.own_id) << 8;
-    must |= u32::from(!setting.persistent) << 9;
+    must |= u32::from(offers || !setting.persistent) << 9 | u32::from(offers) << 12;
     must |= match (ask.body.is_some(), streamed && ask.is_chunked()) {
         (true, false) => 1 << 10,
         (true, true) => 1 << 11,
         (false, _) => 0,
     };
     if seen == must { Ok((framing, id)) } else { Err(format!("fields {seen:b}, not {must:b}")) }
+}
+
+/// What a client must find in the head that switches protocols.
+pub(super) fn switch_head(
+    head: &Head<'_>,
+    number: u32,
+    record: &Record,
+    setting: &Setting,
+) -> Result<(), Wrong> {
+    let Some(reply) = record.reply().filter(|reply| reply.is_switch() && record.said_101) else {
+        return Err(format!("101 to {number}, though no server said so"));
+    };
+    if head.line != b"HTTP/1.1 101 Answer" {
+        return Err("its first line".to_owned());
+    }
+    let mut seen = 0_u32;
+    for (name, value) in head.fields() {
+        let text = str::from_utf8(value).unwrap_or_default();
+        let (bit, right) = match name {
+            b"X-Number" => (0, decimal(value) == Some(u64::from(number))),
+            b"Connection" => (1, text == "upgrade"),
+            b"Upgrade" => (2, text == "websocket"),
+            b"Date" => (3, date(text, reply.dated)),
+            b"X-Filler" => (4, value.len() == reply.filler as usize && all(value, b'g')),
+            b"X-Request-ID" => (5, record.id.as_deref() == Some(value) && setting.request_ids),
+            _ => return Err(format!("field {:?}", name.escape_ascii().to_string())),
+        };
+        if !right || seen & 1 << bit != 0 {
+            let name = name.escape_ascii();
+            return Err(format!("field {name} says {:?}", value.escape_ascii().to_string()));
+        }
+        seen |= 1 << bit;
+    }
+    let must = 0b1111 | u32::from(reply.filler > 0) << 4 | u32::from(setting.request_ids) << 5;
+    if seen == must { Ok(()) } else { Err(format!("fields {seen:b}, not {must:b}")) }
 }
 
 /// An ID is the client's own, or one of 32 digits.
@@ -198,10 +236,10 @@ pub(super) struct Standing {
 
 /// How late a worker may notice what happened, beside what it must: it sleeps, and completions
 /// come late.
-const LATE: Duration = Duration::from_millis(300);
+pub(super) const LATE: Duration = Duration::from_millis(300);
 
 /// Deadlines are kept in whole milliseconds.
-const TICK: Duration = Duration::from_millis(2);
+pub(super) const TICK: Duration = Duration::from_millis(2);
 
 impl Standing {
     /// Whether so much time had passed since then.
@@ -246,7 +284,7 @@ pub(super) fn may_refuse(
     let malformed = match &record.what {
         What::Malformed(malformed) => Some(malformed.status),
         What::BadBody(_) => Some(400),
-        What::Asked(..) => None,
+        What::Asked(..) | What::Passed(_) => None,
     };
     let length = record.ask().map_or(0, |ask| u64::from(ask.length()));
     // A server learns of a request, and its answer is learned of, with some delay.
@@ -294,7 +332,11 @@ pub(super) fn may_refuse(
                 setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
             (full, "nothing had to go to the spool")
         }
-        Refusal::PinnedFull => (record.reply().is_some_and(Reply::is_stream), "it is no stream"),
+        Refusal::PinnedFull => {
+            let keeps = |reply: &Reply| reply.is_stream() || reply.is_switch();
+            let kept = record.reply().is_none_or(keeps);
+            (kept && stage.may_be_pinned_full(record.group), "there was room for one more")
+        }
     };
     if right { Ok(()) } else { Err(format!("refused as {}, but {cause}", refusal.label())) }
 }
@@ -321,7 +363,8 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
         return Some(Excuse::NoRoom);
     }
     // As many streams as may be run already, and hints were under way: nothing else fits behind them.
-    if record.reply().is_some_and(|reply| reply.is_stream() && reply.interim > 0) {
+    let kept = |reply: &Reply| reply.is_stream() || reply.is_switch();
+    if record.reply().is_some_and(|reply| kept(reply) && reply.interim > 0) {
         return Some(Excuse::Crowd);
     }
     if record.arrivals > 0 && silence >= first_byte.min(response).min(idle) {
@@ -343,6 +386,27 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     } else {
         None
     }
+}
+
+/// Whether a connection that is passed through may be cut off though no server was found for it.
+pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Result<(), Wrong> {
+    let for_that = [
+        Refusal::Unreachable,
+        Refusal::QueueFull,
+        Refusal::QueueTimeout,
+        Refusal::Crowded,
+        Refusal::Stopping,
+        Refusal::Pressure,
+        Refusal::PinnedFull,
+    ];
+    let may = |refusal: Refusal| may_refuse(refusal, record, stage, at).is_ok();
+    let causes = &stage.book.causes;
+    // A server may have broken off before it said a word.
+    let left = causes.connects || stage.dropped[record.group].is_some();
+    if left || at.may_be_parted(stage) || for_that.into_iter().any(may) {
+        return Ok(());
+    }
+    Err("there was a server for it".to_owned())
 }
 
 /// Whether a request may reach a server once more.

@@ -21,6 +21,8 @@ pub(super) enum Key {
     Request(u32),
     /// That of the response to request `n`.
     Response(u32),
+    /// What an end of a tunnel says.
+    End(usize),
 }
 
 /// The bytes of a body from `at` on, `length` of them.
@@ -28,6 +30,7 @@ pub(super) fn stretch(key: Key, at: usize, length: usize) -> &'static [u8] {
     let number = match key {
         Key::Request(number) => u64::from(number) << 1,
         Key::Response(number) => u64::from(number) << 1 | 1,
+        Key::End(number) => (number as u64) << 1 | 1 << 40,
     };
     let begin = usize::try_from(mix(number)).unwrap_or(0) % PLACES;
     let end = (begin + at + length).min(TEXT.len());

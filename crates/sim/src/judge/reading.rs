@@ -8,7 +8,7 @@ use exchange::Refusal;
 use super::ask::Method;
 use super::book::Fate;
 use super::message::{Body, Content, Framing, Head, decimal};
-use super::oracle::{Standing, may_refuse, response_head};
+use super::oracle::{Standing, may_refuse, response_head, switch_head};
 use super::pattern::Key;
 use super::stage::{Stage, Verdict, wrong};
 
@@ -40,6 +40,8 @@ pub(super) struct Came {
     pub(super) bytes: usize,
     /// Among them 100.
     pub(super) advised: bool,
+    /// They end with 101.
+    pub(super) switched: bool,
     /// The whole answer to the oldest request.
     pub(super) answer: Option<Answer>,
 }
@@ -84,7 +86,14 @@ impl Reading {
                     };
                     came.bytes += length;
                     *seen = 0;
-                    came.advised |= self.head_is_there(&rest[..length], number, stage)?;
+                    match self.head_is_there(&rest[..length], number, stage)? {
+                        Some(100) => came.advised = true,
+                        Some(101) => {
+                            came.switched = true;
+                            return Ok(came);
+                        }
+                        _ => {}
+                    }
                 }
                 State::Response { body, .. } | State::Refusal { body, .. } => {
                     let read = body.read(rest).or_else(|text| wrong("response", text))?;
@@ -123,8 +132,13 @@ impl Reading {
         Ok(true)
     }
 
-    /// Makes sense of a whole head. True if it is 100.
-    fn head_is_there(&mut self, text: &[u8], number: Option<u32>, stage: &Stage) -> Verdict<bool> {
+    /// Makes sense of a whole head. Which it is, if it is an interim one.
+    fn head_is_there(
+        &mut self,
+        text: &[u8],
+        number: Option<u32>,
+        stage: &Stage,
+    ) -> Verdict<Option<u16>> {
         let head = Head::of(text).or_else(|text| wrong("response", text))?;
         let status = head.line.strip_prefix(b"HTTP/1.1 ").and_then(|rest| decimal(rest.get(..3)?));
         let status = status.and_then(|status| u16::try_from(status).ok());
@@ -132,7 +146,7 @@ impl Reading {
             return wrong("response", format!("no status line: {}", text.escape_ascii()));
         };
         if status < 200 {
-            return self.interim(status, &head, number, stage);
+            return self.interim(status, &head, number, stage).map(|()| Some(status));
         }
         if head.fields().any(|(name, _)| name == b"X-Number") {
             let Some(number) = number else {
@@ -144,10 +158,10 @@ impl Reading {
             })?;
             let body = Body::new(told.framing, Content::Known(Key::Response(number)));
             self.state = State::Response { body, keeps: told.keeps };
-            return Ok(false);
+            return Ok(None);
         }
         self.refusal(status, &head, number, stage)?;
-        Ok(false)
+        Ok(None)
     }
 
     fn interim(
@@ -156,11 +170,15 @@ impl Reading {
         head: &Head<'_>,
         number: Option<u32>,
         stage: &Stage,
-    ) -> Verdict<bool> {
+    ) -> Verdict {
         let Some(number) = number else {
             return wrong("response", "an interim response that nobody asked for");
         };
         let record = stage.book.get(number);
+        if status == 101 {
+            return switch_head(head, number, record, &stage.setting)
+                .or_else(|text| wrong("tunnel", format!("the switch of {number}: {text}")));
+        }
         let old = record.ask().is_none_or(|ask| ask.old);
         let advises = status == 100 && record.ask().is_some_and(|ask| ask.expects);
         let hints = status == 103 && record.reply().is_some_and(|reply| reply.interim > 0);
@@ -179,7 +197,7 @@ impl Reading {
             return wrong("response", format!("{status} before the response to {number}"));
         }
         self.advised |= status == 100;
-        Ok(status == 100)
+        Ok(())
     }
 
     fn refusal(

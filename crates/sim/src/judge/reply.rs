@@ -7,6 +7,7 @@ use super::ask::{Ask, Method, chunks, put};
 use super::outbox::{Cut, Outbox};
 use super::pattern::{Key, stretch};
 use super::setting::Setting;
+use super::tunnel::Talk;
 use crate::dice::Dice;
 
 /// A response as its server means it.
@@ -36,6 +37,8 @@ pub(super) struct Reply {
     pub(super) trouble: Trouble,
     /// The trouble is met once only.
     once: bool,
+    /// What the server says when it has switched protocols.
+    pub(super) talk: Option<Talk>,
 }
 
 /// How a body is sent.
@@ -47,6 +50,8 @@ pub(super) enum Form {
     UntilEnd,
     /// There is none.
     Nothing,
+    /// Protocols are switched: none, but what the server says then.
+    Switch,
     /// A stream of events, framed as one of the others.
     Events(Framed),
 }
@@ -89,14 +94,19 @@ const GARBAGE: [&str; 9] = [
     "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
 ];
 
+/// Which of them switches to what nobody asked for.
+const UNASKED: usize = 5;
+
 /// A pause that only the world's calming down ends.
 const FOR_EVER: Duration = Duration::from_hours(1000);
 
 impl Reply {
     /// Draws the response to a request.
-    pub(super) fn draw(dice: &mut Dice, setting: &Setting, ask: &Ask) -> Self {
+    pub(super) fn draw(dice: &mut Dice, setting: &Setting, ask: &Ask, group: usize) -> Self {
         let habits = &setting.habits;
-        let form = form(dice, setting);
+        let offers = ask.offers(group, setting);
+        let switches = offers && ask.talk.is_some() && dice.chance(200);
+        let form = if switches { Form::Switch } else { form(dice, setting) };
         let huge = dice.chance(habits.huge);
         let length = dice.length(if huge { setting.longest } else { setting.longest.min(2000) });
         let trouble = match (trouble(dice, setting), form) {
@@ -105,23 +115,29 @@ impl Reply {
                 Trouble::Promises(1 + length)
             }
             // And nothing is promised elsewhere.
-            (Trouble::TooMuch(_), Form::UntilEnd | Form::Events(Framed::UntilEnd))
+            (
+                Trouble::TooMuch(_),
+                Form::Switch | Form::UntilEnd | Form::Events(Framed::UntilEnd),
+            )
             | (Trouble::Promises(_), _) => Trouble::None,
+            // That would be what was asked for.
+            (Trouble::Garbage(UNASKED), _) if offers => Trouble::Garbage(UNASKED + 1),
             (trouble, _) => trouble,
         };
         let early = ask.body.is_some() && dice.chance(habits.early);
         Self {
             status: match form {
                 Form::Nothing => dice.pick(&[204, 304]),
+                Form::Switch => 101,
                 _ => dice.pick(&[200, 200, 404, 500, 201]),
             },
             form,
-            length: if form == Form::Nothing { 0 } else { length },
+            length: if matches!(form, Form::Nothing | Form::Switch) { 0 } else { length },
             interim: if dice.chance(habits.interim) { dice.between(1, 4) } else { 0 },
-            parts: dice.chance(habits.parts),
+            parts: dice.chance(habits.parts) && !switches,
             dated: dice.chance(60),
-            rich: dice.chance(habits.upgrades),
-            names: dice.chance(habits.upgrades),
+            rich: dice.chance(habits.upgrades) && !switches,
+            names: dice.chance(habits.upgrades) && !switches,
             filler: if dice.chance(habits.fields) {
                 dice.length(setting.max_head - 900)
             } else {
@@ -131,6 +147,7 @@ impl Reply {
             pauses: pauses(dice, setting, form),
             trouble,
             once: dice.chance(200),
+            talk: switches.then(|| Talk::draw(dice, setting)),
         }
     }
 
@@ -150,6 +167,7 @@ impl Reply {
             pauses: Vec::new(),
             trouble: Trouble::None,
             once: false,
+            talk: None,
         }
     }
 
@@ -167,6 +185,10 @@ impl Reply {
         matches!(self.form, Form::Events(_))
     }
 
+    pub(super) fn is_switch(&self) -> bool {
+        self.form == Form::Switch
+    }
+
     /// Whether its body comes in chunks.
     pub(super) const fn is_chunked(&self) -> bool {
         matches!(self.form, Form::Chunks(_) | Form::Events(Framed::Chunks))
@@ -179,7 +201,7 @@ impl Reply {
 
     /// Whether the answer has a body that comes.
     pub(super) fn has_body(&self, ask: &Ask) -> bool {
-        self.form != Form::Nothing && ask.method != Method::Head
+        !matches!(self.form, Form::Nothing | Form::Switch) && ask.method != Method::Head
     }
 
     /// Writes it down, with its pauses and what goes wrong. Returns whether the server closes the
@@ -232,6 +254,9 @@ impl Reply {
         }
         if self.is_stream() {
             w.extend_from_slice(b"Content-Type: text/event-stream\r\n");
+        }
+        if self.is_switch() {
+            w.extend_from_slice(b"Upgrade: websocket\r\nConnection: Upgrade\r\n");
         }
         if self.rich {
             w.extend_from_slice(

@@ -78,15 +78,18 @@ impl Run {
         let house = House::new(&setting, &world);
         let mut events = operator::events(&mut dice(OPERATOR), &setting).into_iter();
         let groups = setting.groups.len();
-        let stage = Stage {
+        let mut stage = Stage {
             world,
             setting,
             book: super::book::Book::default(),
             tally: Tally::of_one(),
             dropped: vec![None; groups],
             unsafe_pieces: 0,
+            ends: Vec::new(),
+            pins: Vec::new(),
             longest: Duration::ZERO,
         };
+        stage.pins = vec![0; stage.setting.servers().count()];
         let clients = (0..stage.setting.clients)
             .map(|number| Client::new(number, dice(CLIENTS + number as usize), &stage))
             .collect::<Vec<_>>();
@@ -182,7 +185,7 @@ impl Run {
                 return wrong("liveness", "the workers turn in circles");
             }
         }
-        self.checks.at_rest(&mut self.stage, &self.house, &self.sessions)?;
+        self.checks.at_rest(&mut self.stage, &self.house, &self.sessions, &self.clients)?;
         let Some(next) = self.next_moment().filter(|&next| next <= end) else { return Ok(false) };
         let now = self.stage.now();
         assert!(next > now, "what is due was done");
@@ -333,7 +336,7 @@ impl Run {
                 });
                 let player = SESSIONS + u32::try_from(vacant).unwrap_or(0);
                 self.session_due[vacant] = None;
-                let session = self.servers[place].takes(peer, player, &self.stage);
+                let session = self.servers[place].takes(peer, player, &mut self.stage);
                 self.sessions[vacant] = Some(session);
             }
         }

@@ -13,6 +13,7 @@ use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::pattern::Key;
 use super::reply::{Trouble, micros};
 use super::stage::{Stage, Verdict, wrong};
+use super::tunnel::{Speech, Talk};
 use crate::dice::Dice;
 use crate::peer::Peer;
 
@@ -29,16 +30,16 @@ pub(super) struct Server {
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Session {
     pub(super) server: ServerId,
-    group: usize,
-    peer: Peer,
+    pub(super) group: usize,
+    pub(super) peer: Peer,
     latency: Duration,
-    pace: Pace,
-    reads: usize,
-    inbox: Vec<u8>,
+    pub(super) pace: Pace,
+    pub(super) reads: usize,
+    pub(super) inbox: Vec<u8>,
     reading: Reading,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// The request that is being answered, and where its answer begins in what is said.
-    answers: Option<(u32, u64)>,
+    pub(super) answers: Option<(u32, u64)>,
     /// The request that was answered last.
     last: Option<u32>,
     /// It closes when everything is written; or then, if nothing comes before.
@@ -54,12 +55,14 @@ pub(super) struct Session {
     stays: bool,
     /// A stream of events was begun on it.
     pub(super) streams: bool,
+    /// Its end of a tunnel.
+    pub(super) speech: Option<Speech>,
     pub(super) over: bool,
 }
 
 /// How many bytes a server reads at one time, and when it goes on.
 const READS: [usize; 4] = [1 << 20, 1 << 20, 3000, 100];
-const READS_ON: Duration = Duration::from_micros(5);
+pub(super) const READS_ON: Duration = Duration::from_micros(5);
 
 /// How long a server may take to read so much.
 pub(super) fn reading(bytes: usize) -> Duration {
@@ -76,13 +79,13 @@ enum Reading {
 
 impl Server {
     /// A connection that was just taken.
-    pub(super) fn takes(&mut self, peer: Peer, player: u32, stage: &Stage) -> Session {
+    pub(super) fn takes(&mut self, peer: Peer, player: u32, stage: &mut Stage) -> Session {
         let setting = &stage.setting;
         let dice = &mut self.dice;
         let slow = dice.chance(setting.habits.slow);
         peer.play(player);
         stage.world.note(|| format!("server {}: takes {}", self.id.0, peer.number()));
-        Session {
+        let mut session = Session {
             server: self.id,
             group: self.group,
             peer,
@@ -104,8 +107,16 @@ impl Server {
             fickle: setting.habits.drops,
             stays: dice.chance(setting.habits.stays),
             streams: false,
+            speech: None,
             over: false,
+        };
+        if stage.setting.serves[self.group].passes() {
+            let calm = stage.is_calm();
+            let talk = if calm { Talk::plain() } else { Talk::draw(dice, &stage.setting) };
+            session.talks(talk, None, stage);
+            stage.pins[self.id.index()] += 1;
         }
+        session
     }
 }
 
@@ -117,6 +128,11 @@ impl Session {
     /// Whether it is open and nothing is under way on it: whoever leases it holds it too long.
     pub(super) fn is_idle(&self) -> bool {
         !self.peer.is_closed() && self.has_nothing_under_way()
+    }
+
+    /// The end of a tunnel that it is, if it is one, and its connection.
+    pub(super) fn end(&self) -> Option<(usize, &Peer)> {
+        self.speech.as_ref().map(|speech| (speech.me, &self.peer))
     }
 
     fn has_nothing_under_way(&self) -> bool {
@@ -135,8 +151,14 @@ impl Session {
         if calm {
             self.outbox.calm_down();
         }
-        let count = self.peer.read_into(&mut self.inbox, self.reads);
-        self.understand(stage)?;
+        let reads = if self.speech.is_some() { 0 } else { self.reads };
+        let count = self.peer.read_into(&mut self.inbox, reads);
+        if self.speech.is_none() {
+            self.understand(stage)?;
+        }
+        if self.speech.is_some() {
+            return self.act_in_tunnel(stage);
+        }
         if calm {
             // What was just asked is not answered late either.
             self.outbox.hurry();
@@ -241,13 +263,13 @@ impl Session {
     }
 
     /// The server has it no longer.
-    fn lets_go(&self, stage: &mut Stage) {
+    pub(super) fn lets_go(&self, stage: &mut Stage) {
         if let Some(reached) = self.last.and_then(|number| stage.book.get(number).reached) {
             stage.longest = stage.longest.max(stage.now().since(reached));
         }
     }
 
-    fn leave(&mut self, stage: &mut Stage, cut: Cut) {
+    pub(super) fn leave(&mut self, stage: &mut Stage, cut: Cut) {
         self.lets_go(stage);
         stage.world.note(|| format!("session {}: {cut:?}", self.peer.number()));
         match cut {
@@ -258,6 +280,10 @@ impl Session {
             Cut::Close => {}
         }
         stage.dropped[self.group] = Some(stage.now());
+        if let Some(speech) = &self.speech {
+            speech.leaves(cut, self.peer.unread() > 0, stage);
+            self.takes_back(cut, stage);
+        }
         if matches!(self.reading, Reading::Head(_)) && is_unsafe(&self.inbox) {
             stage.unsafe_pieces += 1;
         }
@@ -265,7 +291,7 @@ impl Session {
     }
 
     /// What it was asked is not answered as it should be.
-    fn fails(&mut self, stage: &mut Stage) {
+    pub(super) fn fails(&mut self, stage: &mut Stage) {
         let reading = match &self.reading {
             Reading::Body { number, .. } => Some(*number),
             Reading::Head(_) => None,
@@ -287,7 +313,7 @@ impl Session {
     fn understand(&mut self, stage: &mut Stage) -> Verdict {
         let inbox = std::mem::take(&mut self.inbox);
         let mut at = 0;
-        while at < inbox.len() {
+        while at < inbox.len() && self.speech.is_none() {
             let rest = &inbox[at..];
             match &mut self.reading {
                 Reading::Head(seen) => {
@@ -399,14 +425,23 @@ impl Session {
         self.answers = Some((number, start));
         self.closes |= reply.write(ask, number, attempt, &mut self.outbox);
         self.streams |= reply.is_stream();
+        stage.pins[self.server.index()] += u32::from(reply.is_stream());
+        let talk = reply
+            .talk
+            .clone()
+            .filter(|_| !matches!(trouble, Trouble::Garbage(_) | Trouble::Deserts(_)));
         let fails = !matches!(trouble, Trouble::None | Trouble::TooMuch(_) | Trouble::Silent);
         let speaks_out_of_turn = matches!(trouble, Trouble::TooMuch(_));
-        record.failed |= fails;
+        // Who switches before the request is whole reads the rest of it in another protocol.
+        record.failed |= fails || (talk.is_some() && !whole);
         self.too_much = speaks_out_of_turn.then_some(start);
         if speaks_out_of_turn {
             stage.dropped[self.group] = Some(stage.now());
         }
         self.last = Some(number);
+        if let Some(talk) = talk {
+            self.talks(talk, Some(number), stage);
+        }
         Ok(())
     }
 }

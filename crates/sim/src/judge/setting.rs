@@ -84,6 +84,31 @@ pub struct Setting {
     pub pause: u32,
     /// What clients, servers and the operator are like.
     pub habits: Habits,
+    /// What each group's listener does with what comes.
+    pub serves: Vec<Serves>,
+    /// How often a request asks to switch protocols, of 256.
+    pub switches: u32,
+}
+
+/// What a listener does with what comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Serves {
+    /// HTTP.
+    Http,
+    /// HTTP, and protocols may be switched.
+    Upgrades,
+    /// It passes everything through, and connects at once, or with the first byte.
+    Passes {
+        /// With the first byte.
+        first_byte: bool,
+    },
+}
+
+impl Serves {
+    /// Whether everything is passed through.
+    pub const fn passes(self) -> bool {
+        matches!(self, Self::Passes { .. })
+    }
 }
 
 /// A server as it is configured.
@@ -240,7 +265,7 @@ impl Setting {
             .collect();
         let short = dice.chance(110);
         let (segments, most) = segments(dice);
-        Self {
+        let mut setting = Self {
             workers,
             buffers,
             buffer_bytes,
@@ -281,6 +306,41 @@ impl Setting {
                 dice.pick(&[500, 20_000, 900_000, 70_000_000])
             },
             habits,
+            serves: Vec::new(),
+            switches: 0,
+        };
+        setting.draw_tunnels(dice, short);
+        setting
+    }
+
+    /// Whether there are tunnels, and where: in most seeds there are none.
+    fn draw_tunnels(&mut self, dice: &mut Dice, short: bool) {
+        let any = dice.chance(80);
+        let serves = |dice: &mut Dice| match dice.weighted(&[1, 5, 2, 1]) {
+            0 => Serves::Http,
+            1 => Serves::Upgrades,
+            place => Serves::Passes { first_byte: place == 3 },
+        };
+        let draw = |_: &Vec<ServerSetting>| if any { serves(dice) } else { Serves::Http };
+        self.serves = self.groups.iter().map(draw).collect();
+        if any {
+            self.switches = dice.pick(&[100, 20, 250]);
+        }
+        if any && short {
+            let millis = dice.pick(&[2000_u32, 500, 100]);
+            self.timeouts.tunnel = Duration::from_millis(u64::from(millis));
+        }
+        for (streams, serves) in self.stream.iter_mut().zip(&self.serves) {
+            // What is passed through is not read.
+            *streams &= !serves.passes();
+        }
+        for (servers, serves) in self.groups.iter_mut().zip(&self.serves) {
+            if serves.passes() {
+                // Where none may be pinned, none is served.
+                for server in servers {
+                    server.pinned = server.pinned.max(1);
+                }
+            }
         }
     }
 
@@ -294,7 +354,8 @@ impl Setting {
     /// the place of one.
     pub fn may_be_crowded(&self) -> bool {
         // A worker that sleeps has not heard of those that left.
-        let more = self.habits.events > 0 || self.sleepy[0] > 0;
+        let tunnels = self.serves.iter().any(|serves| *serves != Serves::Http);
+        let more = self.habits.events > 0 || tunnels || self.sleepy[0] > 0;
         self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
     }
 

@@ -8,6 +8,7 @@ use super::book::{Book, Fate};
 use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
+use super::tunnel::End;
 use crate::segments::Segments;
 use crate::world::World;
 
@@ -40,6 +41,10 @@ pub(super) struct Stage {
     /// For each group, how many connections ended with what may be the beginning of a request
     /// that must not be sent twice.
     pub(super) unsafe_pieces: u32,
+    /// The ends of tunnels, and of connections that are passed through.
+    pub(super) ends: Vec<End>,
+    /// For each server, how often a connection to it was to be kept by one client for long.
+    pub(super) pins: Vec<u32>,
     /// The longest time that a server ever had a request.
     pub(super) longest: Duration,
 }
@@ -77,6 +82,28 @@ impl Stage {
         let each =
             self.longest + slow + stays + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
         each * setting.clients * 2 >= length
+    }
+
+    /// Whether there may have been no room for one more pinned connection to a group's servers.
+    pub(super) fn may_be_pinned_full(&self, group: usize) -> bool {
+        let servers = self.setting.servers().zip(&self.pins);
+        let mut own = servers.filter(|((other, _), _)| *other == group);
+        // Whom nobody connects is not counted.
+        let more = u32::from(self.setting.serves[group].passes());
+        own.any(|((_, server), &wanted)| wanted + more > server.pinned)
+            || self.setting.may_be_crowded()
+    }
+
+    /// A new end; its number.
+    pub(super) fn begins(&mut self, end: End) -> usize {
+        self.ends.push(end);
+        self.ends.len() - 1
+    }
+
+    /// Two ends are each other's.
+    pub(super) fn join(&mut self, one: usize, other: usize) {
+        self.ends[one].other = Some(other);
+        self.ends[other].other = Some(one);
     }
 
     /// How an exchange ended for its client.
