@@ -68,7 +68,8 @@ fn a_name_that_leads_elsewhere_is_followed_and_who_is_served_finishes() {
     eventually("new requests to go to the new address", || {
         (client.get("/").text() == "two").then_some(())
     });
-    assert!(proxy.process().output().contains(&format!("app.test:{port} is at {TWO}:{port} now")));
+    let said = format!("app.test:{port} is at {TWO}:{port} now");
+    eventually("a word about it", || proxy.process().output().contains(&said).then_some(()));
     // What was leased finished on the old one, and then nothing is left there.
     assert_eq!(slow.response().text(), "one");
     eventually("the old connections to be closed", || (one.open() == 0).then_some(()));

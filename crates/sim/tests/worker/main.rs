@@ -10,6 +10,7 @@ mod limits;
 mod passing;
 mod servers;
 mod spool;
+mod spool_faults;
 mod spool_storm;
 mod storm;
 mod streams;

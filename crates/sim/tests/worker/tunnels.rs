@@ -465,7 +465,7 @@ fn who_waits_for_a_buffer_too_long_is_told_that_something_is_missing() {
     let others: Vec<_> = (0..6).map(|_| tunnel(&mut house)).collect();
     for (client, server) in &others {
         client.set_window(0);
-        server.write(&[b'x'; 20_000]);
+        server.write(&vec![b'x'; 20_000]);
         house.settle();
     }
     client.write_all(b"said in time");
