@@ -49,11 +49,16 @@ pub fn answer(request: &Request, place: Place, stream: &mut Stream) -> io::Resul
 }
 
 /// What is wrong with a request that reached an upstream: nothing may be (law 4). `beyond` are
-/// bytes that came behind it, before it was answered.
-pub fn faults(request: &Request, beyond: &[u8]) -> Vec<String> {
+/// bytes that came behind it, before it was answered. A request may come in chunks instead of with
+/// its length if `streams` says so.
+pub fn faults(request: &Request, beyond: &[u8], streams: bool) -> Vec<String> {
     let head = &request.head;
     let mut found = Vec::new();
-    for hop in ["transfer-encoding", "te", "trailer", "keep-alive", "proxy-connection"] {
+    let in_chunks = streams && head.all("transfer-encoding") == ["chunked"];
+    if !in_chunks && !head.all("transfer-encoding").is_empty() {
+        found.push("`transfer-encoding` reached the upstream".to_owned());
+    }
+    for hop in ["te", "trailer", "keep-alive", "proxy-connection"] {
         if !head.all(hop).is_empty() {
             found.push(format!("`{hop}` reached the upstream"));
         }
@@ -75,7 +80,11 @@ pub fn faults(request: &Request, beyond: &[u8]) -> Vec<String> {
     }
     let lengths = head.all("content-length");
     let exact = lengths.iter().all(|length| *length == request.body.len().to_string());
-    if lengths.len() > 1 || !exact || (lengths.is_empty() && !request.body.is_empty()) {
+    let framed = match lengths.len() {
+        0 => in_chunks || request.body.is_empty(),
+        many => many == 1 && exact && !in_chunks,
+    };
+    if !framed {
         found.push(format!("lengths {lengths:?} for {} bytes", request.body.len()));
     }
     if !head.start.ends_with(" HTTP/1.1") || head.start.matches(' ').count() != 2 {

@@ -48,6 +48,7 @@ pub struct Upstream {
 pub struct State {
     requests: Mutex<Vec<Request>>,
     faults: Mutex<Vec<String>>,
+    streams: AtomicBool,
     open: Mutex<HashMap<usize, Stream>>,
     accepted: AtomicUsize,
     most_open: AtomicUsize,
@@ -196,6 +197,16 @@ impl Upstream {
     pub fn faults(&self) -> Vec<String> {
         lock(&self.state.faults).clone()
     }
+
+    /// The same since the last call.
+    pub fn take_faults(&self) -> Vec<String> {
+        std::mem::take(&mut lock(&self.state.faults))
+    }
+
+    /// From now on requests may come in chunks: whoever streams them does not know their length.
+    pub fn expect_streams(&self) {
+        self.state.streams.store(true, Ordering::SeqCst);
+    }
 }
 
 impl Drop for Upstream {
@@ -267,7 +278,8 @@ where
                 return Err(error);
             }
         };
-        let faults = crate::echo::faults(&request, reader.kept());
+        let streams = state.streams.load(Ordering::SeqCst);
+        let faults = crate::echo::faults(&request, reader.kept(), streams);
         lock(&state.faults).extend(faults);
         let number = {
             let mut requests = lock(&state.requests);
@@ -357,6 +369,23 @@ mod tests {
         client
             .send("GET / HTTP/1.1\r\nHost: a\r\nConnection: x\r\nTE: trailers\r\n\r\n")
             .response();
-        assert!(!upstream.faults().is_empty());
+        assert!(!upstream.take_faults().is_empty());
+        assert_eq!(upstream.faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn chunks_are_for_those_that_expect_streams() {
+        let upstream = Upstream::pages();
+        let mut client = Client::new(upstream.address());
+        let mut faults = |fields: &str| {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+            client.send(head + "0\r\n\r\n").response();
+            upstream.take_faults().len()
+        };
+        assert_eq!(faults("Transfer-Encoding: chunked\r\n"), 1);
+        upstream.expect_streams();
+        assert_eq!(faults("Transfer-Encoding: chunked\r\n"), 0);
+        assert_eq!(faults("Transfer-Encoding: chunked\r\nTE: trailers\r\n"), 1);
+        assert_eq!(faults("Content-Length: 5\r\n"), 0);
     }
 }

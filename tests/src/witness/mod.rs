@@ -144,9 +144,16 @@ impl Witness {
         mem::take(&mut self.heads)
     }
 
-    /// Of a strict reader: what was wrong with the requests it met (law 4).
+    /// Of a strict reader: what was wrong with the requests it met since the last call (law 4).
     pub fn faults(&self) -> Vec<String> {
-        self.recorder.as_ref().map(Upstream::faults).unwrap_or_default()
+        self.recorder.as_ref().map(Upstream::take_faults).unwrap_or_default()
+    }
+
+    /// What comes may be streamed.
+    pub fn expect_streams(&self) {
+        if let Some(recorder) = &self.recorder {
+            recorder.expect_streams();
+        }
     }
 
     /// Takes in what was recorded meanwhile.
