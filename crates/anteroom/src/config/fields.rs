@@ -198,9 +198,18 @@ impl<'t> Fields<'t> {
 
     /// `true` or `false`.
     pub(crate) fn switch(&self, name: &str, complaints: &mut Complaints) -> Option<bool> {
+        self.given_switch(name, complaints).map(|given| given.value)
+    }
+
+    /// The same with its place.
+    pub(crate) fn given_switch(
+        &self,
+        name: &str,
+        complaints: &mut Complaints,
+    ) -> Option<Given<bool>> {
         let value = self.get(name)?;
         if let DeValue::Boolean(on) = value.get_ref() {
-            return Some(*on);
+            return Some(Given::at(*on, value.span()));
         }
         self.wrong_type(name, "true or false", value, complaints);
         None

@@ -149,7 +149,7 @@ impl File<'_> {
         }
         let connections = fields.count("connections", 1..=CONNECTIONS_MOST, out);
         let pinned = fields.count("pinned", 0..=PINNED_MOST, out);
-        let persistent = fields.switch("persistent", out).unwrap_or(true);
+        let persistent = fields.given_switch("persistent", out);
         let queue = fields.table("queue", &QUEUE, out);
         let queue = queue.and_then(|queue| queue.count("length", 1..=QUEUE_MOST, out));
         let balance = fields.choice("balance", &BALANCE, out).map(|given| given.value);

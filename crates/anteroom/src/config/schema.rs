@@ -117,12 +117,12 @@ pub(crate) static SPOOL: Section = Section {
     keys: &[
         key(
             "dir",
-            Unset { example: "\"/var/tmp\"", means: "/var/tmp, if a spool can be had there" },
+            Unset { example: "\"/var/tmp\"", means: "`/var/tmp`, if a spool can be had there" },
             "A directory on a disk.",
         ),
         key(
             "size",
-            Unset { example: "\"1GiB\"", means: "1GiB, if there is so much room" },
+            Unset { example: "\"1GiB\"", means: "`1GiB`, if there is so much room" },
             "What lies there in all; set aside at start.",
         ),
         key(
@@ -224,13 +224,13 @@ pub(crate) static LISTEN: Section = Section {
             "proxy",
             Unset {
                 example: "\"http\"",
-                means: "told by the port: 80, 8000, 8008, 8080 are http, one nobody knows is pass",
+                means: "told by the port",
             },
-            "What is spoken there: http, or pass for what is passed through unread.",
+            "http, or pass (unread); ports 80, 8000, 8008, 8080 tell http, one nobody knows pass.",
         ),
         key(
             "upstream",
-            Unset { example: "\"app\"", means: "the group of servers, if there is only one" },
+            Unset { example: "\"app\"", means: "the only group" },
             "The name of the group of servers behind it.",
         ),
         key(
@@ -256,7 +256,7 @@ pub(crate) static LISTEN: Section = Section {
         ),
         key(
             "connect",
-            Unset { example: "\"at-once\"", means: "at-once, or as the name is known with `sni`" },
+            Unset { example: "\"at-once\"", means: "`at-once`, or as the name is known with `sni`" },
             "Passed through: the server is connected to at-once, or with the client's first-byte.",
         ),
         key(
@@ -424,7 +424,7 @@ pub(crate) static RESOLVER: Section = Section {
     keys: &[
         key(
             "servers",
-            Unset { example: "[\"127.0.0.1:53\"]", means: "those of /etc/resolv.conf" },
+            Unset { example: "[\"127.0.0.1:53\"]", means: "those of `/etc/resolv.conf`" },
             "The name servers.",
         ),
         key(

@@ -307,6 +307,10 @@ fn what_is_passed_through_has_servers_of_its_own() {
     assert!(said.starts_with("a.toml:5:11: error: ") && said.contains("of its own"), "{said}");
     let said = checked(&format!("{pass}{app}warm = 2\n")).unwrap_err();
     assert!(said.starts_with("a.toml:7:8: error: `warm`"), "{said}");
+    for value in ["true", "false"] {
+        let said = checked(&format!("{pass}{app}persistent = {value}\n")).unwrap_err();
+        assert!(said.starts_with("a.toml:7:14: error: `persistent`"), "{said}");
+    }
     let configured = settings(&format!("{pass}{app}"));
     let group = &configured.groups[0];
     assert!(group.policy.passes && !group.persistent);
@@ -525,29 +529,36 @@ fn every_key_is_documented_with_its_default() {
             }
             let example = key.example();
             assert!(printed.contains(&example), "{example} is not in --defaults");
-            let within = match section.title {
-                "queue" => "queue.",
-                "health" => "health.",
-                "retries" => "retries.",
-                "[spool]" => "spool.",
-                "[log]" => "log.",
-                "[resolver]" => "resolver.",
-                _ => "",
+            let (heading, within) = match section.title {
+                "the file" => ("## The file itself", ""),
+                "queue" => ("## `[[upstream]]`", "queue."),
+                "health" => ("## `[[upstream]]`", "health."),
+                "retries" => ("## `[[upstream]]`", "retries."),
+                "[spool]" => ("## `[spool]`", "spool."),
+                "[log]" => ("## `[log]`", "log."),
+                "[resolver]" => ("## Names", "resolver."),
+                "[timeouts]" => ("## `[timeouts]`", ""),
+                "[[listen]]" => ("## `[[listen]]`", ""),
+                "[[upstream]]" => ("## `[[upstream]]`", ""),
+                title => panic!("where is {title} documented?"),
             };
-            let start = format!("| `{within}{}` |", key.name);
-            let row = documentation.lines().find(|line| line.starts_with(&start));
-            let row = row.unwrap_or_else(|| panic!("{} is not documented", key.name));
-            if let Preset::Default(value) = &key.preset {
-                let value = value();
-                let plain = value.trim_matches('"');
-                assert!(
-                    row.contains(&format!("`{plain}`")),
-                    "default {plain} of {}: {row}",
-                    key.name
-                );
-            }
+            let told = documented(documentation, heading, &format!("{within}{}", key.name));
+            let holds = match &key.preset {
+                Preset::Default(value) => format!("`{}`", value().trim_matches('"')),
+                Preset::Needed(_) => "must be given".to_owned(),
+                Preset::Unset { means, .. } => (*means).to_owned(),
+                Preset::Table(_) => continue,
+            };
+            assert_eq!(told, Some(holds.as_str()), "{} {}", section.title, key.name);
         }
     }
+}
+
+/// What the table below a heading says of a key that is left out.
+fn documented<'d>(documentation: &'d str, heading: &str, key: &str) -> Option<&'d str> {
+    let below = documentation.lines().skip_while(|line| *line != heading).skip(1);
+    let mut section = below.take_while(|line| !line.starts_with("## "));
+    section.find_map(|line| line.strip_prefix(&format!("| `{key}` | "))?.split(" |").next())
 }
 
 #[test]

@@ -383,6 +383,11 @@ impl Desk<'_> {
                             is there: leave it out";
                 self.complaints.error(warm.span.clone(), text);
             }
+            if let Some(persistent) = &group.persistent {
+                let text = "`persistent`: a connection that is passed through is one client's and \
+                            ends with it: leave it out";
+                self.complaints.error(persistent.span.clone(), text);
+            }
         }
     }
 
@@ -435,7 +440,7 @@ fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
         pinned: draft.pinned.as_ref().map_or(limits::PINNED, |given| given.value),
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
         // Each of those is one client's.
-        persistent: draft.persistent && !passed,
+        persistent: !passed && draft.persistent.as_ref().is_none_or(|given| given.value),
         policy: Policy {
             balance: draft.balance,
             health: draft.health,

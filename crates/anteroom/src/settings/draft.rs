@@ -103,7 +103,8 @@ pub(crate) struct GroupDraft {
     pub(crate) pinned: Option<Given<u32>>,
     /// Most waiting requests, over all workers.
     pub(crate) queue: Option<Given<u32>>,
-    pub(crate) persistent: bool,
+    /// Whether a connection serves one request after another.
+    pub(crate) persistent: Option<Given<bool>>,
     pub(crate) balance: Balance,
     pub(crate) health: HealthPolicy,
     pub(crate) retries: RetryPolicy,
@@ -195,7 +196,7 @@ impl From<&ProxyArgs> for Draft {
             connections: Some(Given::by_flag(args.connections)),
             pinned: Some(Given::by_flag(args.pinned)),
             queue: Some(Given::by_flag(args.queue)),
-            persistent: !args.not_persistent,
+            persistent: args.not_persistent.then(|| Given::by_flag(false)),
             balance: Balance::default(),
             health: HealthPolicy::default(),
             retries: RetryPolicy::default(),
