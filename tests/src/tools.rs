@@ -1,5 +1,6 @@
 //! Clients that others wrote: curl, wrk, h2load, Python.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +14,12 @@ pub struct Ran {
     pub code: Option<i32>,
     /// What it wrote, both streams.
     pub output: String,
+}
+
+/// A test, or a part of it, cannot be run on this machine: `cargo xtask test` tells so at its end.
+pub fn skip(why: &str) {
+    // Printed by the macros, it would be kept with the output of a test that held.
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Runs a tool to its end.

@@ -9,6 +9,7 @@ use blackbox::large::{
     Content, MIB, assert_prompt, assert_spool_empty, download, patient, server, tight, upload,
 };
 use blackbox::proxy::{Anteroom, Setup, command};
+use blackbox::tools::skip;
 use blackbox::wait::{eventually, pause};
 
 #[test]
@@ -37,7 +38,7 @@ fn may_mount() -> bool {
     attempt.args(["--mount", "mount", "-t", "tmpfs", "none", "/var/tmp"]);
     let may = attempt.output().is_ok_and(|done| done.status.success());
     if !may {
-        eprintln!("skipped: nothing can be mounted here");
+        skip("a spool's default directory that will not do: nothing can be mounted here");
     }
     may
 }
@@ -149,7 +150,7 @@ impl Frozen {
             && done("mkfs.ext4", &["-q", "-F", &image])
             && done("mount", &["-o", "loop", &image, &at]);
         if !there {
-            eprintln!("skipped: no file system of its own can be mounted here");
+            skip("a disk that hangs: no file system of its own can be mounted here");
             return None;
         }
         Some(Self { folder, at })

@@ -24,6 +24,6 @@ pub(crate) fn run(runner: &Runner, tally: &mut Tally) {
         // A directory of its own: the flag is part of every crate.
         command.env("CARGO_TARGET_DIR", runner.target().join("models"));
         let done = runner.run(&mut command, Duration::from_mins(20));
-        tally.tests(&format!("models on {tool}"), done.held, &done.output);
+        tally.tests_of_each(&format!("models on {tool}"), done.held, &done.output);
     }
 }

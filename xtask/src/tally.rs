@@ -8,6 +8,7 @@ pub(crate) struct Tally {
     passed: u64,
     failed: u64,
     failures: Vec<String>,
+    skipped: Vec<String>,
 }
 
 impl Tally {
@@ -27,6 +28,11 @@ impl Tally {
         if held { self.pass() } else { self.fail(step) }
     }
 
+    /// What cannot be tried on this machine, and why: told at the end, lest it be taken for tried.
+    pub(crate) fn skip(&mut self, what: &str) {
+        self.skipped.push(what.to_owned());
+    }
+
     /// A test program is over: `held` is its exit status, `output` what it wrote.
     pub(crate) fn tests(&mut self, step: &str, held: bool, output: &str) {
         let sums = Sums::read(output);
@@ -34,6 +40,8 @@ impl Tally {
         self.failed += sums.failed;
         let names = output.lines().filter_map(failed_test);
         self.failures.extend(names.map(|name| format!("{step}: {name}")));
+        let skipped = output.lines().filter_map(skipped_test);
+        self.skipped.extend(skipped.map(|what| format!("{step}: {what}")));
         // It did not compile, crashed or hung: no line tells of that.
         if !held && sums.failed == 0 {
             self.fail(&format!("{step}: ended with a failure outside its tests"));
@@ -43,8 +51,20 @@ impl Tally {
         }
     }
 
-    /// Prints what failed and, last, the line that others read.
+    /// The same, where each program has tests that run: a filter that matches nothing is a fault.
+    pub(crate) fn tests_of_each(&mut self, step: &str, held: bool, output: &str) {
+        self.tests(step, held, output);
+        let idle = Sums::read(output).idle;
+        if idle > 0 {
+            self.fail(&format!("{step}: {idle} test programs ran no test"));
+        }
+    }
+
+    /// Prints what was skipped, what failed and, last, the line that others read.
     pub(crate) fn close(self) -> ExitCode {
+        for what in &self.skipped {
+            println!("skipped: {what}");
+        }
         for failure in &self.failures {
             println!("failed: {failure}");
         }
@@ -58,10 +78,17 @@ fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// What a test says in a line `skipped: WHAT`; with the output of all shown, its name stands before.
+fn skipped_test(line: &str) -> Option<&str> {
+    line.split_once("skipped: ").map(|(_, what)| what)
+}
+
 /// What the `test result:` lines of cargo's test programs say.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Sums {
     programs: u64,
+    /// Programs that ran no test at all.
+    idle: u64,
     passed: u64,
     failed: u64,
 }
@@ -71,6 +98,7 @@ impl Sums {
         let mut sums = Self::default();
         for line in output.lines().filter_map(|line| line.strip_prefix("test result: ")) {
             sums.programs += 1;
+            let ran = sums.passed + sums.failed;
             for part in line.split([';', '.']) {
                 let mut words = part.split_whitespace();
                 let (Some(number), Some(what)) = (words.next(), words.next()) else { continue };
@@ -80,6 +108,7 @@ impl Sums {
                     _ => {}
                 }
             }
+            sums.idle += u64::from(sums.passed + sums.failed == ran);
         }
         sums
     }
@@ -99,7 +128,25 @@ test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
 
     #[test]
     fn sums_over_programs() {
-        assert_eq!(Sums::read(OUTPUT), Sums { programs: 2, passed: 7, failed: 1 });
+        assert_eq!(Sums::read(OUTPUT), Sums { programs: 2, idle: 0, passed: 7, failed: 1 });
+    }
+
+    #[test]
+    fn a_program_without_a_test_is_a_failure_where_each_has_some() {
+        let idle = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out\n";
+        let mut tally = Tally::default();
+        tally.tests_of_each("models", true, &OUTPUT[OUTPUT.rfind("test result").unwrap()..]);
+        assert_eq!((tally.passed, tally.failed), (5, 0));
+        tally.tests_of_each("models", false, &format!("{OUTPUT}{idle}"));
+        assert_eq!(tally.failures, ["models: a::c", "models: 1 test programs ran no test"]);
+    }
+
+    #[test]
+    fn what_was_skipped_is_told() {
+        let mut tally = Tally::default();
+        tally.tests("blackbox", true, &format!("skipped: no mounts\n{OUTPUT}"));
+        tally.skip("io_uring");
+        assert_eq!(tally.skipped, ["blackbox: no mounts", "io_uring"]);
     }
 
     #[test]
