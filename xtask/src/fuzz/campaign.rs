@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 
 use super::plan::Effort;
 use super::seeds;
@@ -13,7 +14,7 @@ use crate::run::{Runner, shown};
 
 /// Longest input, bytes.
 const INPUT_MOST: &str = "-max_len=4096";
-/// How long a target is looked at by `--smoke`, seconds.
+/// How long `--smoke` goes on with a target behind its corpus, seconds.
 const SMOKE: u64 = 3;
 /// Longest that one input may take, seconds: a machine may be busy with other things.
 const INPUT_PATIENCE: &str = "-timeout=120";
@@ -62,20 +63,30 @@ impl<'r> Campaign<'r> {
     fn run_one(&self, target: &str, effort: Effort) -> io::Result<(Stats, Option<String>)> {
         let (seeds, found) = self.corpora(target)?;
         let crashes = self.crashes(target)?;
-        let (span, found) = match effort {
-            Effort::Seconds(seconds) => (format!("-max_total_time={seconds}"), found),
-            Effort::Runs(runs) => (format!("-runs={runs}"), found),
-            Effort::Smoke => (format!("-max_total_time={SMOKE}"), self.nothing_found(target)?),
+        let attempt = |span: &str, found: &Path| {
+            let mut command = self.program(target);
+            command.args([INPUT_MOST, INPUT_PATIENCE, span, "-print_final_stats=1"]);
+            command.arg(format!("-dict={}", self.dictionary(target).display()));
+            command.arg(format!("-artifact_prefix={}/", crashes.display()));
+            command.args([found, &seeds]);
+            let (ended_well, output) = self.logged(target, &mut command)?;
+            Ok((Stats::read(&output), (!ended_well).then_some(output)))
         };
-        let mut command = self.program(target);
-        command.args([INPUT_MOST, INPUT_PATIENCE, &span, "-print_final_stats=1"]);
-        command.arg(format!("-dict={}", self.dictionary(target).display()));
-        command.arg(format!("-artifact_prefix={}/", crashes.display()));
-        command.args([found, seeds]);
-        let (ended_well, output) = self.logged(target, &mut command)?;
-        // A slow machine may still be at the corpus when its time is over.
-        let ended_well = ended_well || output.contains("libFuzzer: run interrupted");
-        Ok((Stats::read(&output), (!ended_well).then_some(output)))
+        match effort {
+            Effort::Seconds(seconds) => attempt(&format!("-max_total_time={seconds}"), &found),
+            Effort::Runs(runs) => attempt(&format!("-runs={runs}"), &found),
+            Effort::Smoke => {
+                let none = self.nothing_found(target)?;
+                let began = Instant::now();
+                let corpus = attempt("-runs=0", &none)?;
+                if corpus.1.is_some() {
+                    return Ok(corpus);
+                }
+                // A run begins with the corpus, and its time with the process.
+                let seconds = began.elapsed().as_secs() + 1 + SMOKE;
+                attempt(&format!("-max_total_time={seconds}"), &none)
+            }
+        }
     }
 
     /// What is kept of a target, unpacked, and where what it finds goes.
