@@ -27,11 +27,17 @@ pub(crate) fn run(runner: &Runner) -> ExitCode {
     tally.close()
 }
 
+/// The target that the compiler was built for.
+fn host(runner: &Runner) -> Option<String> {
+    let done = runner.quietly(Command::new("rustc").arg("-vV"), Duration::from_mins(1));
+    done.output.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned)
+}
+
 /// Cargo's tests of these crates, every crate below them sanitized, too.
 fn sanitized(runner: &Runner, crates: &[&str], rest: &[&str]) -> Command {
-    let host = "x86_64-unknown-linux-gnu";
+    let host = host(runner).unwrap_or_default();
     // With a target of its own named, what runs while building is left as it is.
-    let mut arguments = vec!["test", "--target", host, "--no-fail-fast", "--lib", "--tests"];
+    let mut arguments = vec!["test", "--target", &host, "--no-fail-fast", "--lib", "--tests"];
     for name in crates {
         arguments.extend(["--package", name]);
     }
