@@ -10,6 +10,7 @@ use core::time::Duration;
 use crate::bus::{Bus, Failure};
 use crate::decide::Decision;
 use crate::group::{GroupConfig, ServerConfig};
+use crate::handover::Travelling;
 use crate::policy::Policy;
 use crate::shared::Shared;
 
@@ -121,6 +122,103 @@ impl Bus {
         self.release(connection, true, now);
         assert_eq!(self.all(now), []);
         connection
+    }
+}
+
+/// What workers send each other.
+pub(crate) enum Letter {
+    Nudge(GroupId),
+    Carried(Travelling),
+}
+
+/// What a worker that lives a whole life has under way: its requests arrive, each when the one
+/// before it was served, until it has had enough.
+pub(crate) struct Duties {
+    leased: Vec<(ExchangeId, ConnectionId)>,
+    connecting: Vec<ConnectionId>,
+    /// Connections that are to be closed.
+    pub(crate) closing: Vec<ConnectionId>,
+    served: u32,
+    wanted: u32,
+    enough: u32,
+}
+
+impl Duties {
+    /// The first requests arrive, so many as it has at a time.
+    pub(crate) fn begin(bus: &mut Bus, at_once: u32, enough: u32, now: Instant) -> Self {
+        let (leased, connecting, closing) = Default::default();
+        let mut duties = Self { leased, connecting, closing, served: 0, wanted: 0, enough };
+        for exchange in 0..at_once {
+            duties.arrive(bus, ExchangeId(exchange), now);
+        }
+        duties
+    }
+
+    fn arrive(&mut self, bus: &mut Bus, exchange: ExchangeId, now: Instant) {
+        if self.wanted < self.enough {
+            self.wanted += 1;
+            bus.enqueue(APP, exchange, now, false).unwrap();
+        }
+    }
+
+    /// Whether all its requests were served.
+    pub(crate) const fn is_content(&self) -> bool {
+        self.served == self.enough
+    }
+
+    /// Does as its bus decided.
+    pub(crate) fn obey(
+        &mut self,
+        bus: &mut Bus,
+        decision: Decision,
+        post: impl FnOnce(WorkerId, Letter),
+    ) {
+        match decision {
+            Decision::Lease { exchange, connection, .. } => {
+                self.leased.push((exchange, connection));
+            }
+            Decision::Open { connection, .. } => self.connecting.push(connection),
+            Decision::Close { connection } => self.closing.push(connection),
+            Decision::HandOver { connection, to } => {
+                post(to, Letter::Carried(bus.hand_over(connection).unwrap()));
+            }
+            Decision::Nudge { to, group } => post(to, Letter::Nudge(group)),
+            Decision::Fail { .. } => panic!("nothing failed"),
+        }
+    }
+
+    /// Connects, leases and closings take one round. False if there were none.
+    pub(crate) fn finish(
+        &mut self,
+        bus: &mut Bus,
+        now: Instant,
+        mut reusable: impl FnMut() -> bool,
+    ) -> bool {
+        let [connecting, closing] = [&mut self.connecting, &mut self.closing].map(core::mem::take);
+        let leased = core::mem::take(&mut self.leased);
+        let any = !(connecting.is_empty() && closing.is_empty() && leased.is_empty());
+        for connection in connecting {
+            bus.connected(connection, now);
+        }
+        for connection in closing {
+            bus.closed(connection);
+        }
+        for (exchange, connection) in leased {
+            bus.release(connection, reusable(), now);
+            self.served += 1;
+            self.arrive(bus, exchange, now);
+        }
+        any
+    }
+}
+
+impl Letter {
+    /// A bus is told.
+    pub(crate) fn reach(self, bus: &mut Bus, now: Instant) {
+        match self {
+            Self::Carried(travelling) => assert!(bus.adopt(travelling, now).is_ok()),
+            Self::Nudge(group) => bus.nudged(group),
+        }
     }
 }
 

@@ -7,25 +7,18 @@ use core::time::Duration;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
+use base::id::{ServerId, WorkerId};
 use base::time::Instant;
 
 use super::{Dice, MICRO};
 use crate::bus::Bus;
-use crate::decide::Decision;
 use crate::group::GroupConfig;
-use crate::handover::Travelling;
 use crate::shared::Shared;
-use crate::testing::{APP, group};
+use crate::testing::{APP, Duties, Letter, group};
 
 /// Requests that each worker has served before it is content, and how many it has at a time.
 const SERVED: u32 = 3_000;
 const AT_ONCE: u32 = 3;
-
-enum Letter {
-    Nudge(GroupId),
-    Carried(Travelling),
-}
 
 struct Worker {
     bus: Bus,
@@ -35,11 +28,6 @@ struct Worker {
     content: Arc<AtomicU32>,
     dice: Dice,
     clock: std::time::Instant,
-    leased: Vec<(ExchangeId, ConnectionId)>,
-    connecting: Vec<ConnectionId>,
-    closing: Vec<ConnectionId>,
-    served: u32,
-    wanted: u32,
 }
 
 impl Worker {
@@ -61,11 +49,6 @@ impl Worker {
             content: Arc::clone(content),
             dice: Dice::new(u64::from(number)),
             clock,
-            leased: Vec::new(),
-            connecting: Vec::new(),
-            closing: Vec::new(),
-            served: 0,
-            wanted: 0,
         }
     }
 
@@ -75,15 +58,16 @@ impl Worker {
 
     fn run(&mut self) {
         let workers = u32::try_from(self.others.len()).unwrap();
-        for exchange in 0..AT_ONCE {
-            self.arrive(ExchangeId(exchange));
-        }
+        let now = self.now();
+        let mut duties = Duties::begin(&mut self.bus, AT_ONCE, SERVED, now);
         loop {
             let now = self.now();
             while let Some(decision) = self.bus.decide(now, true) {
-                self.obey(decision);
+                duties.obey(&mut self.bus, decision, |to, letter| {
+                    let _ = self.others[to.index()].send(letter);
+                });
             }
-            if self.finish_what_is_under_way() {
+            if self.finish_what_is_under_way(&mut duties) {
                 self.read();
                 continue;
             }
@@ -94,57 +78,15 @@ impl Worker {
         }
     }
 
-    fn arrive(&mut self, exchange: ExchangeId) {
-        if self.wanted < SERVED {
-            self.wanted += 1;
-            let now = self.now();
-            self.bus.enqueue(GroupId(0), exchange, now, false).unwrap();
-        }
-    }
-
-    fn obey(&mut self, decision: Decision) {
-        match decision {
-            Decision::Lease { exchange, connection, .. } => {
-                self.leased.push((exchange, connection));
-            }
-            Decision::Open { connection, .. } => self.connecting.push(connection),
-            Decision::Close { connection } => self.closing.push(connection),
-            Decision::HandOver { connection, to } => {
-                let travelling = self.bus.hand_over(connection).unwrap();
-                let _ = self.others[to.index()].send(Letter::Carried(travelling));
-            }
-            Decision::Nudge { to, group } => {
-                drop(self.others[to.index()].send(Letter::Nudge(group)));
-            }
-            Decision::Fail { .. } => panic!("nothing failed"),
-        }
-    }
-
     /// Connects, leases and closings take one round. False if there were none.
-    fn finish_what_is_under_way(&mut self) -> bool {
+    fn finish_what_is_under_way(&mut self, duties: &mut Duties) -> bool {
+        let was_content = duties.is_content();
         let now = self.now();
-        let (connecting, closing, leased) = (
-            core::mem::take(&mut self.connecting),
-            core::mem::take(&mut self.closing),
-            core::mem::take(&mut self.leased),
-        );
-        let any = !(connecting.is_empty() && closing.is_empty() && leased.is_empty());
-        for connection in connecting {
-            self.bus.connected(connection, now);
-        }
-        for connection in closing {
-            self.bus.closed(connection);
-        }
-        for (exchange, connection) in leased {
-            let reusable = self.dice.percent(90);
-            self.bus.release(connection, reusable, now);
-            self.served += 1;
-            self.arrive(exchange);
-            if self.served == SERVED {
-                self.content.fetch_add(1, SeqCst);
-                for other in &self.others {
-                    let _ = other.send(Letter::Nudge(APP));
-                }
+        let any = duties.finish(&mut self.bus, now, || self.dice.percent(90));
+        if duties.is_content() && !was_content {
+            self.content.fetch_add(1, SeqCst);
+            for other in &self.others {
+                let _ = other.send(Letter::Nudge(APP));
             }
         }
         any
@@ -152,15 +94,8 @@ impl Worker {
 
     fn read(&mut self) {
         while let Ok(letter) = self.letters.try_recv() {
-            self.read_one(letter);
-        }
-    }
-
-    fn read_one(&mut self, letter: Letter) {
-        let now = self.now();
-        match letter {
-            Letter::Carried(travelling) => assert!(self.bus.adopt(travelling, now).is_ok()),
-            Letter::Nudge(group) => self.bus.nudged(group),
+            let now = self.now();
+            letter.reach(&mut self.bus, now);
         }
     }
 
@@ -169,7 +104,10 @@ impl Worker {
         let wake = self.bus.wake_at(now).filter(|wake| wake.0 < u64::MAX);
         let length = wake.map_or(Duration::from_secs(10), |wake| wake.since(now));
         match self.letters.recv_timeout(length + Duration::from_nanos(MICRO)) {
-            Ok(letter) => self.read_one(letter),
+            Ok(letter) => {
+                let now = self.now();
+                letter.reach(&mut self.bus, now);
+            }
             Err(_) => assert!(wake.is_some(), "worker {} waits for ever", self.number),
         }
     }

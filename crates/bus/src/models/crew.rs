@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use base::id::{ConnectionId, ExchangeId, GroupId, ServerId, WorkerId};
+use base::id::{ServerId, WorkerId};
 use base::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 use base::sync::explore::Explore;
 use base::sync::{ArrayQueue, thread};
@@ -16,19 +16,13 @@ use base::time::Instant;
 use crate::bus::Bus;
 use crate::decide::Decision;
 use crate::group::GroupConfig;
-use crate::handover::Travelling;
 use crate::shared::Shared;
-use crate::testing::group;
+use crate::testing::{Duties, Letter, group};
 
 /// Requests that each worker has served before it is content, and how many it has at a time.
 const SERVED: u32 = 4;
 const AT_ONCE: u32 = 2;
 const BEGIN: u64 = 1_000_000;
-
-enum Letter {
-    Nudge(GroupId),
-    Carried(Travelling),
-}
 
 /// What the threads share beside the bus.
 struct World {
@@ -83,25 +77,18 @@ struct Worker {
     bus: Bus,
     me: WorkerId,
     world: Arc<World>,
-    leased: Vec<(ExchangeId, ConnectionId)>,
-    connecting: Vec<ConnectionId>,
-    closing: Vec<ConnectionId>,
-    served: u32,
-    wanted: u32,
 }
 
 impl Worker {
     fn run(&mut self, persistent: bool) {
         let workers = u32::try_from(self.world.mailboxes.len()).unwrap();
-        for exchange in 0..AT_ONCE {
-            self.arrive(ExchangeId(exchange));
-        }
+        let mut duties = Duties::begin(&mut self.bus, AT_ONCE, SERVED, self.world.now());
         loop {
             let now = self.world.now();
             while let Some(decision) = self.bus.decide(now, true) {
-                self.obey(decision);
+                self.obey(&mut duties, decision);
             }
-            if self.finish_what_is_under_way(persistent) {
+            if self.finish_what_is_under_way(&mut duties, persistent) {
                 self.read();
             } else if self.world.content.load(SeqCst) == workers {
                 self.world.wakes[self.me.index()].store(u64::MAX, SeqCst);
@@ -113,58 +100,29 @@ impl Worker {
         }
     }
 
-    fn arrive(&mut self, exchange: ExchangeId) {
-        if self.wanted < SERVED {
-            self.wanted += 1;
-            self.bus.enqueue(GroupId(0), exchange, self.world.now(), false).unwrap();
+    fn obey(&mut self, duties: &mut Duties, decision: Decision) {
+        let Self { bus, world, .. } = self;
+        if matches!(decision, Decision::Open { .. }) {
+            let others = world.open.fetch_add(1, SeqCst);
+            assert!(others < world.bound, "more connections than the bound");
         }
-    }
-
-    fn obey(&mut self, decision: Decision) {
-        match decision {
-            Decision::Lease { exchange, connection, .. } => {
-                self.leased.push((exchange, connection));
-            }
-            Decision::Open { connection, .. } => {
-                let others = self.world.open.fetch_add(1, SeqCst);
-                assert!(others < self.world.bound, "more connections than the bound");
-                self.connecting.push(connection);
-            }
-            Decision::Close { connection } => self.closing.push(connection),
-            Decision::HandOver { connection, to } => {
-                let travelling = self.bus.hand_over(connection).unwrap();
-                self.world.post(to, Letter::Carried(travelling));
-            }
-            Decision::Nudge { to, group } => self.world.post(to, Letter::Nudge(group)),
-            Decision::Fail { .. } => panic!("nothing failed"),
-        }
+        duties.obey(bus, decision, |to, letter| world.post(to, letter));
     }
 
     /// Connects, leases and closings take one round. False if there were none.
-    fn finish_what_is_under_way(&mut self, persistent: bool) -> bool {
-        let now = self.world.now();
-        let (connecting, closing, leased) = (
-            core::mem::take(&mut self.connecting),
-            core::mem::take(&mut self.closing),
-            core::mem::take(&mut self.leased),
-        );
-        let any = !(connecting.is_empty() && closing.is_empty() && leased.is_empty());
-        for connection in connecting {
-            self.bus.connected(connection, now);
-        }
+    fn finish_what_is_under_way(&mut self, duties: &mut Duties, persistent: bool) -> bool {
+        let closing = core::mem::take(&mut duties.closing);
+        let mut any = !closing.is_empty();
         for connection in closing {
             self.world.open.fetch_sub(1, SeqCst);
             self.bus.closed(connection);
         }
-        for (exchange, connection) in leased {
-            self.bus.release(connection, persistent, now);
-            self.served += 1;
-            self.arrive(exchange);
-            if self.served == SERVED {
-                self.world.content.fetch_add(1, SeqCst);
-                for other in 0..u32::try_from(self.world.mailboxes.len()).unwrap() {
-                    self.world.ring(WorkerId(other));
-                }
+        let was_content = duties.is_content();
+        any |= duties.finish(&mut self.bus, self.world.now(), || persistent);
+        if duties.is_content() && !was_content {
+            self.world.content.fetch_add(1, SeqCst);
+            for other in 0..u32::try_from(self.world.mailboxes.len()).unwrap() {
+                self.world.ring(WorkerId(other));
             }
         }
         any
@@ -172,12 +130,7 @@ impl Worker {
 
     fn read(&mut self) {
         while let Some(letter) = self.world.mailboxes[self.me.index()].pop() {
-            match letter {
-                Letter::Carried(travelling) => {
-                    assert!(self.bus.adopt(travelling, self.world.now()).is_ok());
-                }
-                Letter::Nudge(group) => self.bus.nudged(group),
-            }
+            letter.reach(&mut self.bus, self.world.now());
         }
     }
 
@@ -220,10 +173,7 @@ fn crew(workers: u32, connections: &'static [u32], persistent: bool, silent: boo
                 let me = WorkerId(me);
                 let mut bus = Bus::new(shared, me, &configs, AT_ONCE);
                 bus.look_again = Duration::MAX;
-                let (leased, connecting, closing) = Default::default();
-                let (served, wanted) = (0, 0);
-                Worker { bus, me, world, leased, connecting, closing, served, wanted }
-                    .run(persistent);
+                Worker { bus, me, world }.run(persistent);
             })
         })
         .collect();
