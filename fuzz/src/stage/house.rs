@@ -129,6 +129,11 @@ impl House {
         left.saturating_sub(length)
     }
 
+    /// Whether anybody ever waited for a buffer.
+    pub(super) fn was_short(&self) -> bool {
+        self.counters.buffer_waits.iter().any(|waits| waits.get() > 0)
+    }
+
     /// Everybody has left: the worker drains, and nothing is left.
     pub(super) fn close(mut self) {
         assert!(self.office.post(WorkerId(0), Letter::Drain).is_ok());

@@ -122,7 +122,9 @@ fn canonical(bytes: &[u8], circumstances: Circumstances) {
     let Some(head) = reference::head(&bytes[..end + 4]) else { panic!("{text}") };
     assert_eq!(head.line[2], b"HTTP/1.1", "{text}");
     for once in ["host", "via", "forwarded", "x-forwarded-for", "x-forwarded-proto"] {
-        assert!(head.all(once).count() == 1 || once == "via", "{once} in {text}");
+        // Those who led the request to us stand before us in `Via`, a line each.
+        let most = if once == "via" { usize::MAX } else { 1 };
+        assert!((1..=most).contains(&head.all(once).count()), "{once} in {text}");
     }
     for never in ["te", "upgrade", "expect", "keep-alive", "trailer", "proxy", "proxy-connection"] {
         assert_eq!(head.all(never).count(), 0, "{never} in {text}");

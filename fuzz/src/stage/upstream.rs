@@ -22,12 +22,16 @@ struct Link {
     said: Vec<u8>,
     /// Whether all was read of what was said, and nothing more comes.
     ended: bool,
+    /// Whether the server broke it.
+    broken: bool,
 }
 
 struct Stage {
     house: House,
     visitors: Vec<Visitor>,
     links: Vec<Link>,
+    /// Whether any time went by, beyond which something may not be waited for.
+    passed: bool,
 }
 
 /// The first bytes say under which circumstances the server says the others.
@@ -35,7 +39,7 @@ pub fn check(bytes: &[u8]) {
     let Some((circumstances, bytes)) = Circumstances::read(bytes) else { return };
     let house = House::new(&circumstances);
     let visitors = (0..CLIENTS).map(|name| Visitor::new(name, REQUESTS, &house.world)).collect();
-    let mut stage = Stage { house, visitors, links: Vec::new() };
+    let mut stage = Stage { house, visitors, links: Vec::new(), passed: false };
     stage.settle();
     let mut turn = 0;
     for act in acts(bytes) {
@@ -48,7 +52,10 @@ impl Stage {
     fn act(&mut self, act: &Act, turn: &mut usize) {
         match act {
             Act::Settle => return self.settle(),
-            Act::Pass(length) => return self.pass(*length),
+            Act::Pass(length) => {
+                self.passed = true;
+                return self.pass(*length);
+            }
             Act::Turn(number) => {
                 *turn = *number;
                 return;
@@ -91,6 +98,7 @@ impl Stage {
     /// The server goes; everybody has been answered then, or was cut off.
     fn end(mut self) {
         self.settle();
+        self.judge_cuts();
         self.house
             .world
             .set_server(ServerId(0), ServerMode::FailsAtOnce(driver::ConnectFault::Refused));
@@ -98,7 +106,7 @@ impl Stage {
             link.act(&Act::Reset);
         }
         self.pass(PATIENCE);
-        let Self { house, visitors, links } = self;
+        let Self { house, visitors, links, .. } = self;
         for visitor in &visitors {
             assert!(visitor.is_done(), "a client waits for ever: {:?}", visitor.asked.last());
             visitor.asked.iter().for_each(|asked| judge(asked, &links));
@@ -106,11 +114,22 @@ impl Stage {
         drop((visitors, links));
         house.close();
     }
+
+    /// Nobody was cut off without a reason.
+    fn judge_cuts(&self) {
+        if self.passed || self.house.was_short() {
+            return;
+        }
+        for asked in self.visitors.iter().flat_map(Visitor::concluded) {
+            let reason = self.links.iter().any(|link| link.is_reason_to_cut(&asked.target));
+            assert!(asked.answer.is_some() || reason, "cut off without a reason: {asked:?}");
+        }
+    }
 }
 
 impl Link {
     const fn new(peer: Peer) -> Self {
-        Self { peer: Some(peer), heard: Vec::new(), said: Vec::new(), ended: false }
+        Self { peer: Some(peer), heard: Vec::new(), said: Vec::new(), ended: false, broken: false }
     }
 
     fn hear(&mut self) {
@@ -136,6 +155,7 @@ impl Link {
             Act::Reset => {
                 peer.reset();
                 self.peer = None;
+                self.broken = true;
             }
             Act::Window(bytes) => peer.set_window(*bytes),
             Act::Take(bytes) => {
@@ -144,6 +164,13 @@ impl Link {
             }
             Act::Say(_) | Act::Settle | Act::Pass(_) | Act::Turn(_) => {}
         }
+    }
+
+    /// Whether the client that asked for `target` may be left without a whole answer: the server
+    /// ended or broke the connection, or said something that is none, or not whole.
+    fn is_reason_to_cut(&self, target: &str) -> bool {
+        let spoiled = || matches!(self.said_to(target), Some(Reading::Partial | Reading::Bad));
+        self.ended || self.broken || (!self.said.is_empty() && spoiled())
     }
 
     /// What the server said to the request for `target`: `None` if it never saw it, or all of it.

@@ -48,6 +48,11 @@ impl Visitor {
         !self.asking && self.asked.len() == self.most
     }
 
+    /// What it asked and waits for no longer.
+    pub(super) fn concluded(&self) -> &[Asked] {
+        &self.asked[..self.asked.len() - usize::from(self.asking)]
+    }
+
     /// Reads what came, and asks again if it can; whether it did something.
     pub(super) fn act(&mut self, world: &World) -> bool {
         let came = self.peer.read();

@@ -154,7 +154,12 @@ impl Model {
             rank: rank(feed),
             headroom: u16::from(feed.byte()),
         };
+        let room = self.pool.room(&self.entries[at].chain);
+        let allowed = self.allowed(plan.rank);
         let mut promise = if feed.byte() & 1 == 1 { self.promises.pop() } else { None };
+        let promised = u32::from(promise.is_some());
+        let granted = u32::from(plan.fresh).min(promised + allowed);
+        let offered = room + (granted as usize * BYTES).saturating_sub(plan.headroom.into());
         let source = self.fresh(feed.number());
         let fails = feed.byte() == 7;
         let Entry { chain, bytes } = &mut self.entries[at];
@@ -171,9 +176,12 @@ impl Model {
             Ok(source.len() - rest.len())
         });
         match filled {
-            Ok(length) => bytes.extend_from_slice(&source[..length]),
+            Ok(length) => {
+                assert!(length >= source.len().min(offered), "less is offered than may be had");
+                bytes.extend_from_slice(&source[..length]);
+            }
             Err(FillError::Receive(())) => assert!(fails),
-            Err(FillError::NoBuffer) => {}
+            Err(FillError::NoBuffer) => assert_eq!((room, granted), (0, 0), "{plan:?}"),
         }
         self.promises.extend(promise);
     }
@@ -217,9 +225,19 @@ impl Model {
     /// What stands behind takes the place of the next chain.
     fn split(&mut self, at: usize, feed: &mut Feed<'_>) {
         let rank = rank(feed);
-        let Entry { chain, bytes } = &mut self.entries[at];
+        let Entry { chain, bytes } = &self.entries[at];
         let place = feed.number().min(bytes.len());
-        let Ok(behind) = self.pool.split(chain, short(place), rank) else { return };
+        // A buffer is needed for what stands behind a cut inside of one.
+        let ends = self.pool.peek(chain).scan(0, |end, slice| {
+            *end += slice.len();
+            Some(*end)
+        });
+        let between = place == 0 || ends.into_iter().any(|end| end == place);
+        let granted = between || self.allowed(rank) > 0;
+        let Entry { chain, bytes } = &mut self.entries[at];
+        let split = self.pool.split(chain, short(place), rank);
+        assert_eq!(split.is_ok(), granted, "at {place} of {}", bytes.len());
+        let Ok(behind) = split else { return };
         let behind = Entry { chain: behind, bytes: bytes.split_off(place) };
         let before = std::mem::replace(&mut self.entries[(at + 1) % 4], behind);
         self.pool.release(before.chain);
@@ -263,7 +281,19 @@ impl Model {
         let length = feed.number().min(self.entries[at].bytes.len());
         let source = self.fresh(feed.number());
         let Entry { chain, bytes } = &mut self.entries[at];
-        if self.pool.replace_front(chain, short(length), &source) {
+        // What is replaced leaves at least its own place, in the buffer where the rest begins.
+        let mut place = length;
+        for slice in self.pool.peek(chain) {
+            if place < slice.len() {
+                break;
+            }
+            place -= slice.len();
+        }
+        let fits = length < bytes.len() && source.len() <= place;
+        let replaced = self.pool.replace_front(chain, short(length), &source);
+        assert!(replaced || !fits, "{} bytes in the place of {place}", source.len());
+        assert!(!replaced || (chain.buffers() > 0 && source.len() <= BYTES));
+        if replaced {
             bytes.splice(..length, source);
         }
     }
