@@ -12,5 +12,6 @@ extern crate std;
 mod chosen;
 pub mod http;
 pub mod pass;
+pub mod security;
 
 pub use chosen::Chosen;

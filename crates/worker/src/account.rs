@@ -263,6 +263,29 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// A connection was turned away before it was a client's.
+    pub(crate) fn account_turned_back(
+        &mut self,
+        listener: ListenerId,
+        peer: IpAddr,
+        reason: CloseReason,
+    ) {
+        let Some(Books { writer, .. }) = &mut self.ledger.0 else { return };
+        let end = End {
+            wall: self.date.wall(),
+            now: self.now,
+            began: self.now,
+            listener,
+            peer: Some(peer).filter(|peer| !peer.is_unspecified()),
+            status: 0,
+            request_id: RequestId::default(),
+        };
+        let account = Account { passes: true, closed: Some(reason), ..Account::default() };
+        if !writer.write(&end.record(&account, &[])) {
+            self.counters.access_dropped.increment();
+        }
+    }
+
     /// The exchange became a tunnel: its account goes on as that one's.
     pub(crate) fn account_tunnel(&mut self, id: ExchangeId, tunnel: TunnelId) {
         let Some(Books { exchanges, tunnels, .. }) = &mut self.ledger.0 else { return };

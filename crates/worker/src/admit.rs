@@ -18,6 +18,9 @@ impl<D: Driver> Worker<D> {
     /// A client connected.
     pub(crate) fn admit(&mut self, listener: ListenerId, socket: Socket, peer: IpAddr) {
         self.counters.clients_accepted.increment();
+        if let Some(reason) = self.screens_out(listener, peer) {
+            return self.turn_back(listener, (socket, peer), reason);
+        }
         if self.is_at_limit() && self.plan.reclaim_parked {
             self.reclaim_one();
         }

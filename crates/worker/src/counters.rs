@@ -21,6 +21,8 @@ pub enum CloseReason {
     Reclaimed,
     /// `max_clients` were there (`at_limit = "answer"`).
     Limit,
+    /// Its address may not connect (`allow`, `deny`).
+    Denied,
     /// The server broke off in the middle of a response.
     Upstream,
     /// The pool ran short and this was the slowest holder.
@@ -35,7 +37,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
@@ -44,6 +46,7 @@ impl CloseReason {
         Self::Refused,
         Self::Reclaimed,
         Self::Limit,
+        Self::Denied,
         Self::Upstream,
         Self::Pressure,
         Self::Stalled,
@@ -62,6 +65,7 @@ impl CloseReason {
             Self::Refused => "refused",
             Self::Reclaimed => "reclaimed",
             Self::Limit => "limit",
+            Self::Denied => "denied",
             Self::Upstream => "upstream",
             Self::Pressure => "pressure",
             Self::Stalled => "stalled",

@@ -5,11 +5,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::id::{GroupId, ServerId, WorkerId};
+use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use base::sync::ArrayQueue;
 use base::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use bus::Travelling;
 use driver::Wake;
+use proxies::security::AccessList;
 
 use crate::crowd::Crowd;
 
@@ -33,6 +34,13 @@ pub enum Letter<T> {
         server: ServerId,
         /// All of them.
         addresses: Arc<[SocketAddr]>,
+    },
+    /// Other addresses may come to a listener now.
+    List {
+        /// Which listener.
+        listener: ListenerId,
+        /// The verdicts.
+        list: Arc<AccessList>,
     },
     /// Finish what is under way, let nobody new in, then end.
     Drain,

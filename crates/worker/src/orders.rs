@@ -36,6 +36,7 @@ impl<D: Driver> Worker<D> {
                 // What it is about is looked at below.
                 Letter::Places => {}
                 Letter::Addresses { server, addresses } => self.readdress(server, &addresses),
+                Letter::List { listener, list } => self.take_list(listener, list),
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }

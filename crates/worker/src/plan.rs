@@ -10,6 +10,7 @@ use exchange::{ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
 
 use crate::client::Client;
+use crate::screen::Screening;
 use crate::upstream::Upstream;
 
 /// Everything one worker is told at its start.
@@ -71,6 +72,8 @@ pub struct ListenerPlan {
     pub id: ListenerId,
     /// The servers behind it; where names decide, those that are asked otherwise.
     pub group: GroupId,
+    /// What is asked of those who come.
+    pub screening: Screening,
     /// How connections are passed through, if they are; HTTP is spoken otherwise.
     pub passing: Option<Passing>,
     /// The host an HTTP/1.0 request without `Host` is for (RFC 9112 §3.3).

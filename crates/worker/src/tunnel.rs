@@ -323,7 +323,7 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Ends both connections; `cut` tells both ends that something is missing.
-    fn end_tunnel(&mut self, id: TunnelId, reason: CloseReason, cut: bool) {
+    pub(crate) fn end_tunnel(&mut self, id: TunnelId, reason: CloseReason, cut: bool) {
         let token = self.token(id);
         let Some(mut tunnel) = self.tunnels.remove(id.0) else { return };
         if self.pool.is_waiting(token) {

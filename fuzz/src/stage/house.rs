@@ -10,7 +10,9 @@ use driver::Driver;
 use exchange::ErrorPages;
 use pool::PoolConfig;
 use sim::{Detached, MemoryDriver, Segments, World, WorldConfig};
-use worker::{AtLimit, Letter, Life, ListenerPlan, Office, Plan, Timeouts, Worker, WorkerCounters};
+use worker::{
+    AtLimit, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, Worker, WorkerCounters,
+};
 
 /// In what a run differs from another one.
 #[expect(clippy::struct_excessive_bools, reason = "each is a circumstance of its own")]
@@ -171,6 +173,7 @@ fn plan(
             id: ListenerId(0),
             group: GroupId(0),
             passing: None,
+            screening: Screening::default(),
             default_host: "front".into(),
             max_head: if bounded { 400 } else { 1500 },
             max_target: if bounded { 60 } else { 1 << 10 },

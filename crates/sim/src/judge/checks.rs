@@ -268,6 +268,7 @@ const CLOSED: [&str; CloseReason::ALL.len()] = [
     "closed: refused",
     "closed: reclaimed",
     "closed: limit",
+    "closed: denied",
     "closed: upstream",
     "closed: pressure",
     "closed: stalled",

@@ -9,7 +9,8 @@ use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Letter, Life, ListenerPlan, Office, Plan, Worker, WorkerCounters, access_ring,
+    AccessReader, Letter, Life, ListenerPlan, Office, Plan, Screening, Worker, WorkerCounters,
+    access_ring,
 };
 
 use super::duties::Before;
@@ -192,6 +193,7 @@ fn plan(
             Serves::Passes { first_byte } => Some(Passing { first_byte, names: None }),
             _ => None,
         },
+        screening: Screening::default(),
     };
     Plan {
         worker: WorkerId(worker),

@@ -10,7 +10,7 @@ use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use worker::{
-    AccessReader, AtLimit, Letter, Life, ListenerPlan, Office, Plan, Timeouts, Worker,
+    AccessReader, AtLimit, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, Worker,
     WorkerCounters, access_ring,
 };
 
@@ -44,6 +44,7 @@ pub(crate) struct Setting {
     pub(crate) access: Option<usize>,
     pub(crate) policy: Policy,
     pub(crate) passing: Option<Passing>,
+    pub(crate) screening: Screening,
 }
 
 impl Default for Setting {
@@ -70,6 +71,7 @@ impl Default for Setting {
             access: None,
             policy: Policy::default(),
             passing: None,
+            screening: Screening::default(),
         }
     }
 }
@@ -122,6 +124,7 @@ impl House {
                     stream: setting.stream,
                     upgrade: true,
                     passing: setting.passing.clone(),
+                    screening: setting.screening.clone(),
                 })
                 .collect(),
             groups: groups.clone(),

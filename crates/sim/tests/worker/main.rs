@@ -8,6 +8,7 @@ mod judged;
 mod life;
 mod limits;
 mod passing;
+mod screen;
 mod servers;
 mod spool;
 mod spool_faults;

@@ -1,0 +1,7 @@
+//! The security proxy: what stands before every other. Tables and verdicts only; the worker asks
+//! them before it lends anything, and does what they say.
+
+mod list;
+
+pub use ipnet::IpNet;
+pub use list::{AccessList, Verdict, canonical};

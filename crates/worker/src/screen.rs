@@ -1,0 +1,75 @@
+//! The security proxy's verdicts, carried out: who may come in, before anything is lent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use base::id::{ClientId, ListenerId};
+use driver::{Driver, Socket};
+use proxies::security::{AccessList, Verdict};
+
+use crate::client::{ClientState, Party};
+use crate::counters::CloseReason;
+use crate::turn::Worker;
+
+/// What a listener asks of those who come.
+#[derive(Clone, Debug, Default)]
+pub struct Screening {
+    /// Which addresses may connect; all of them without.
+    pub list: Option<Arc<AccessList>>,
+}
+
+impl Screening {
+    /// Whether a client may not come in. One on a Unix socket has no address, and the socket's mode
+    /// decided already.
+    fn denies(&self, peer: Option<IpAddr>) -> bool {
+        let list = self.list.as_deref().zip(peer);
+        list.is_some_and(|(list, peer)| list.verdict(peer) == Verdict::Deny)
+    }
+}
+
+impl<D: Driver> Worker<D> {
+    /// Why a client that has just connected is turned away, if it is.
+    pub(crate) fn screens_out(&self, listener: ListenerId, peer: IpAddr) -> Option<CloseReason> {
+        let peer = Some(peer).filter(|peer| !peer.is_unspecified());
+        let screening = &self.plan.listeners.get(listener.index())?.screening;
+        screening.denies(peer).then_some(CloseReason::Denied)
+    }
+
+    /// Resets a connection that never becomes a client: it gets no record, and nothing is lent.
+    pub(crate) fn turn_back(
+        &mut self,
+        listener: ListenerId,
+        (socket, peer): (Socket, IpAddr),
+        reason: CloseReason,
+    ) {
+        self.driver.own(socket, Party::Nobody.owner());
+        self.driver.reset(socket);
+        self.counters.closed(reason);
+        self.account_turned_back(listener, peer, reason);
+    }
+
+    /// A listener's list is another one now. Whoever is here and may not be here any more goes.
+    pub(crate) fn take_list(&mut self, listener: ListenerId, list: Arc<AccessList>) {
+        let Some(plan) = self.plan.listeners.get_mut(listener.index()) else { return };
+        plan.screening.list = Some(list);
+        for id in (0..self.clients.table.capacity()).map(ClientId) {
+            let Some(client) = self.clients.get(id).filter(|it| it.listener() == listener) else {
+                continue;
+            };
+            if self.plan.listeners[listener.index()].screening.denies(client.peer()) {
+                self.expel(id, CloseReason::Denied);
+            }
+        }
+    }
+
+    /// Ends whatever a client does.
+    fn expel(&mut self, id: ClientId, reason: CloseReason) {
+        match self.clients.get(id).map(|client| client.state) {
+            Some(ClientState::Parked) => self.reset_client(id, reason),
+            Some(ClientState::Active(exchange)) => self.abandon(exchange, reason),
+            Some(ClientState::Tunnel(tunnel)) => self.end_tunnel(tunnel, reason, true),
+            // It goes already.
+            Some(ClientState::Lingering { .. } | ClientState::Closing) | None => {}
+        }
+    }
+}
