@@ -9,10 +9,11 @@ use std::thread;
 use std::time::Duration;
 
 use base::counter::Counter;
-use base::id::{ServerId, WorkerId};
+use base::id::{ListenerId, ServerId, WorkerId};
 use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
+use proxies::security::AccessList;
 use tokio::sync::mpsc::UnboundedSender;
 use worker::{AccessWriter, Letter, Office, Plan, Worker, WorkerCounters};
 
@@ -76,6 +77,8 @@ pub(crate) struct Crew {
     /// Orders, and servers whose name leads elsewhere, that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
     untold: Vec<(WorkerId, ServerId)>,
+    /// Lists that met a full mailbox.
+    unlisted: Vec<(WorkerId, ListenerId)>,
 }
 
 impl Crew {
@@ -108,6 +111,7 @@ impl Crew {
             spooling,
             access: None,
             untold: Vec::new(),
+            unlisted: Vec::new(),
             listeners,
             settings,
             wakers,
@@ -209,6 +213,15 @@ impl Crew {
         self.deliver();
     }
 
+    /// Tells every worker that this is the list of a listener now.
+    pub(crate) fn relist(&mut self, listener: ListenerId, list: &Arc<AccessList>) {
+        let Some(listen) = self.settings.listeners.get_mut(listener.index()) else { return };
+        listen.screened.list = Some(Arc::clone(list));
+        self.unlisted.retain(|(_, other)| *other != listener);
+        self.unlisted.extend(self.ids().map(|id| (id, listener)));
+        self.deliver();
+    }
+
     /// Tries again to deliver what met a full mailbox.
     pub(crate) fn deliver(&mut self) {
         let (servers, office) = (&self.servers, &self.office);
@@ -219,6 +232,11 @@ impl Crew {
             };
             let addresses = servers[server.index()].iter().filter_map(ip).collect();
             office.post(id, Letter::Addresses { server, addresses }).is_err()
+        });
+        let listeners = &self.settings.listeners;
+        self.unlisted.retain(|&(id, listener)| {
+            let list = listeners[listener.index()].screened.list.clone();
+            list.is_some_and(|list| office.post(id, Letter::List { listener, list }).is_err())
         });
         self.undelivered.retain(|(id, order)| {
             let letter = match order {
@@ -231,7 +249,7 @@ impl Crew {
 
     /// Whether [`deliver`](Self::deliver) is to be called again soon.
     pub(crate) fn has_undelivered(&self) -> bool {
-        !self.undelivered.is_empty() || !self.untold.is_empty()
+        !(self.undelivered.is_empty() && self.untold.is_empty() && self.unlisted.is_empty())
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct Panel {
     spool: Option<Arc<spool::Shared>>,
     stage: AtomicU8,
     restarts: AtomicU64,
+    relisted: [AtomicU64; 2],
 }
 
 impl Panel {
@@ -59,6 +60,7 @@ impl Panel {
             spool: None,
             stage: AtomicU8::new(0),
             restarts: AtomicU64::new(0),
+            relisted: Default::default(),
         }
     }
 
@@ -80,6 +82,11 @@ impl Panel {
     /// Counts a worker that was started anew.
     pub(crate) fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a list whose files changed: whether it was taken up.
+    pub(crate) fn relisted(&self, taken: bool) {
+        self.relisted[usize::from(!taken)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Everything as it stands. Figures read at slightly different moments may differ by what
@@ -129,6 +136,7 @@ impl Panel {
             upstreams: self.upstreams.read(),
             groups: self.upstreams.read_groups(),
             restarts: self.restarts.load(Ordering::Relaxed),
+            relisted: self.relisted.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
     }
 
@@ -190,6 +198,8 @@ pub(crate) struct Figures {
     pub(crate) upstreams: Vec<ServerFigures>,
     pub(crate) groups: Vec<GroupFigures>,
     pub(crate) restarts: u64,
+    /// Lists of addresses read anew: taken up, and refused.
+    pub(crate) relisted: [u64; 2],
 }
 
 /// Histograms of several workers, added up.

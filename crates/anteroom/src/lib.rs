@@ -20,6 +20,7 @@ mod failure;
 mod figures;
 mod http;
 mod identity;
+mod lists;
 mod log;
 mod master;
 mod metrics;

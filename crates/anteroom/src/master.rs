@@ -18,6 +18,7 @@ use crate::crew::{Crew, End, Report};
 use crate::failure::Failure;
 use crate::figures::{Panel, Stage};
 use crate::http::Door;
+use crate::lists::Lists;
 use crate::log::{self, Logs};
 use crate::names::Names;
 use crate::quantity::Length;
@@ -73,6 +74,8 @@ pub(crate) struct Master {
     admin: Option<Door>,
     /// What becomes of servers' names, told by the thread that watches them.
     names: Names,
+    /// Lists whose files changed, told by the thread that looks after them.
+    lists: Lists,
     /// Workers that have not begun to accept yet.
     awaited: BTreeSet<WorkerId>,
     /// Workers that are not over.
@@ -131,6 +134,7 @@ impl Master {
             give_up: None,
             reopen: Box::new(|| ()),
             names: Names::watch(&settings)?,
+            lists: Lists::watch(&settings)?,
             crew,
             reports,
             orders,
@@ -200,6 +204,10 @@ impl Master {
                 order = signals.next(stage) => self.obey(order),
                 wish = wishes.next() => self.grant(wish),
                 event = self.names.next() => Names::hear(event, &mut self.crew),
+                reread = self.lists.next() => {
+                    let (panel, names) = (&self.reins.panel, &self.frame.listeners);
+                    Lists::hear(reread, &mut self.crew, panel, names);
+                }
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
                 () = sleep_until(advisor.next()) => advisor.look(),

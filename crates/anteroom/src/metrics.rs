@@ -75,6 +75,9 @@ impl Collector for Scrape {
         groups(&mut sheet, &figures.groups)?;
         let restarts = "Workers that failed and were started anew";
         sheet.count("worker_restarts", restarts, figures.restarts)?;
+        let relisted = by("result", ["taken", "refused"], figures.relisted);
+        let lists = "Lists of addresses whose files changed: taken up, or wrong and left";
+        sheet.counts("list_reloads", lists, relisted)?;
         let dropped =
             by("cause", ["buffer", "write"], [figures.access_dropped, figures.log_unwritten]);
         let lost = "Lines of the logs that were lost: a full buffer, or a destination that failed";

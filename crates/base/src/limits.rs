@@ -48,6 +48,13 @@ pub const SERVERS_MAX: u32 = 256;
 /// Most listening addresses.
 pub const LISTENERS_MAX: u32 = 64;
 
+/// Entries of one listener's lists of addresses (`allow` and `deny` together).
+pub const LIST_ENTRIES: usize = 1 << 20;
+/// Bytes of one file of such entries.
+pub const LIST_FILE_BYTES: u64 = 64 << 20;
+/// How often files that may change are looked at.
+pub const FILE_PAUSE: Duration = Duration::from_secs(1);
+
 /// Connections accepted in one turn before others get theirs.
 pub const ACCEPT_BATCH: u32 = 32;
 /// How long a client that has just come may go unwatched by the kernel: so long its reset may go

@@ -9,7 +9,7 @@ use worker::AtLimit;
 use super::fields::{Fields, or_list};
 use super::proxies::Kind;
 use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
-use super::{pages, passing, proxies, servers};
+use super::{pages, passing, proxies, screening, servers};
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
 use crate::resolve;
@@ -194,6 +194,7 @@ impl File<'_> {
         let upgrade = fields.switch("upgrade", out).unwrap_or(true);
         let error_pages = fields.table("error_pages", &ERROR_PAGES, out);
         let error_pages = error_pages.map(|table| pages::read(&table, out)).unwrap_or_default();
+        let screened = screening::read(fields, address.as_ref(), out);
         passing::keys(kind, fields, out);
         let passed = if kind == Some(Kind::Pass) {
             passing::read(fields, groups, out)
@@ -223,6 +224,7 @@ impl File<'_> {
             upgrade,
             passing,
             others,
+            screened,
         })
     }
 

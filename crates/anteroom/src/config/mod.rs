@@ -10,6 +10,7 @@ mod pages;
 mod passing;
 mod proxies;
 mod schema;
+mod screening;
 mod servers;
 #[cfg(test)]
 mod tests;

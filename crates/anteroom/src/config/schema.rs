@@ -268,6 +268,19 @@ pub(crate) static LISTEN: Section = Section {
             "Passed through: the groups of servers that TLS clients ask for by these names.",
         ),
         key(
+            "allow",
+            Unset {
+                example: "[\"10.0.0.0/8\"]",
+                means: "every address may connect that `deny` does not name",
+            },
+            "The addresses that may connect: networks, addresses, `all`, and files of those.",
+        ),
+        key(
+            "deny",
+            Unset { example: "[\"10.66.0.0/16\"]", means: "nobody" },
+            "The addresses that may not; where both name one, its smallest network decides.",
+        ),
+        key(
             "upgrade",
             Default(|| true.to_string()),
             "Whether client and server may switch protocols, as WebSocket does; never to HTTP/2.",
@@ -377,6 +390,16 @@ pub(crate) static SERVER: Section = Section {
             "Most requests it gets at one time.",
         ),
     ],
+};
+
+/// An entry of `allow` and `deny` that is a table.
+pub(crate) static LIST_ENTRY: Section = Section {
+    title: "an entry of a list",
+    keys: &[key(
+        "file",
+        Needed("\"/etc/anteroom/deny.txt\""),
+        "A file with an entry a line; read again when it changes.",
+    )],
 };
 
 /// `health` of an `[[upstream]]`.

@@ -182,6 +182,12 @@ const CASES: &[Case] = &[
     listen("proxy = \"pass\"\nupgrade = false", "5:11", &["leave it out"]),
     listen("proxy = \"pass\"\nconnect = \"later\"", "5:11", &["at-once", "first-byte"]),
     listen("connect = \"at-once\"", "4:11", &["write proxy = \"pass\""]),
+    listen("allow = \"10.0.0.0/8\"", "4:9", &["a list", "allow = [\"10.0.0.0/8\"]"]),
+    listen("allow = []", "4:9", &["name at least one"]),
+    listen("deny = [\"10.0.0.0/8\", \"10.0/8\"]", "4:23", &["\"10.0/8\"", "10.0.0.0/8", "or all"]),
+    listen("deny = [{ fiel = \"a\" }]", "4:11", &["unknown key `fiel`", "`file`"]),
+    listen("deny = [{ file = \"/no/such.txt\" }]", "4:18", &["/no/such.txt: there is no such file"]),
+    listen("deny = [{ file = \"/etc/passwd\" }]", "4:18", &["/etc/passwd:1: `root:", "write an address"]),
     listen("sni = { \"a.b\" = \"upstream\" }", "4:7", &["write proxy = \"pass\""]),
     listen("proxy = \"pass\"\nsni = {}", "5:7", &["name at least one"]),
     listen("proxy = \"pass\"\nsni = { \"a*\" = \"upstream\" }", "5:9", &["*.b.example"]),
@@ -296,6 +302,17 @@ fn the_port_tells_the_proxy() {
     };
     assert!(passes(""), "a port that nobody knows is passed through");
     assert!(passes("proxy = \"pass\"\n") && !passes("proxy = \"http\"\n"));
+}
+
+#[test]
+fn lists_need_addresses() {
+    let content = format!("[[listen]]\naddress = \"unix:/tmp/a\"\nproxy = \"http\"\ndeny = [\"::1\"]\n{UPSTREAM}");
+    let said = checked(&content).unwrap_err();
+    assert!(said.starts_with("a.toml:4:8: error: `deny` says nothing"), "{said}");
+    let content = format!("{LISTEN}allow = [\"::1\", \"10.0.0.0/8\"]\ndeny = [\"all\"]\n{UPSTREAM}");
+    let list = settings(&content).listeners[0].screened.list.clone().unwrap();
+    assert_eq!(list.entries(), 4);
+    assert_eq!(list.verdict("10.1.1.1".parse().unwrap()), ::proxies::security::Verdict::Allow);
 }
 
 #[test]

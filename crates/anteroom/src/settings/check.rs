@@ -300,6 +300,7 @@ impl Desk<'_> {
             stream: listener.stream,
             upgrade: listener.upgrade,
             passing: listener.passing.clone(),
+            screened: listener.screened.clone(),
         })
     }
 

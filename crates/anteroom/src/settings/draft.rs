@@ -13,6 +13,7 @@ use worker::{AtLimit, Timeouts};
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
 use crate::cli::{Io, ProxyArgs, Timeout, When};
+use crate::lists::Screened;
 use crate::log::{Destination, Format};
 use crate::resolve::Target;
 
@@ -83,6 +84,8 @@ pub(crate) struct ListenDraft {
     pub(crate) passing: Option<Passing>,
     /// Groups that names lead to, beside `group`.
     pub(crate) others: Vec<GroupId>,
+    /// Who may connect, read already.
+    pub(crate) screened: Screened,
 }
 
 impl ListenDraft {
@@ -183,6 +186,7 @@ impl From<&ProxyArgs> for Draft {
             upgrade: true,
             passing: args.pass.then(Passing::default),
             others: Vec::new(),
+            screened: Screened::default(),
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),

@@ -20,12 +20,13 @@ use control::{Name, ResolverConfig};
 use driver::Address;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
-use worker::{AtLimit, ListenerPlan, Plan, Timeouts};
+use worker::{AtLimit, ListenerPlan, Plan, Screening, Timeouts};
 
 use crate::cli::{Io, ProxyArgs};
 use crate::descriptors::Holders;
 use crate::failure::Failure;
 use crate::identity::Identity;
+use crate::lists::Screened;
 use crate::log::{self, LogSettings};
 
 pub(crate) use check::{Machine, check};
@@ -81,6 +82,8 @@ pub(crate) struct Listen {
     pub(crate) upgrade: bool,
     /// How connections are passed through, if they are.
     pub(crate) passing: Option<Passing>,
+    /// Who may connect.
+    pub(crate) screened: Screened,
 }
 
 /// A group of servers.
@@ -223,6 +226,7 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         stream: listen.stream,
         upgrade: listen.upgrade,
         passing: listen.passing.clone(),
+        screening: Screening { list: listen.screened.list.clone() },
     }
 }
 

@@ -1,0 +1,68 @@
+//! What a `[[listen]]` asks of those who come.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use driver::Address;
+
+use super::fields::{Entry, Fields};
+use super::schema::LIST_ENTRY;
+use crate::lists::{Asked, Screened, Sources, parse};
+use crate::settings::{Complaints, Given};
+
+/// Reads `allow` and `deny`, and the files they name.
+pub(super) fn read(
+    fields: &Fields<'_>,
+    address: Option<&Given<Address>>,
+    out: &mut Complaints,
+) -> Screened {
+    let asked = Asked { allow: sources("allow", fields, out), deny: sources("deny", fields, out) };
+    if asked.is_nothing() {
+        return Screened::default();
+    }
+    if matches!(address, Some(Given { value: Address::Unix(_), .. })) {
+        for name in ["allow", "deny"] {
+            let remedy = "says nothing of clients on a Unix socket, which have no address: leave it \
+                          out, and let the mode of its directory decide";
+            fields.misplaced(name, remedy, out);
+        }
+    }
+    let files = asked.files();
+    // What is wrong with a file was told already, where it is named.
+    let list = asked.read().map(Arc::new);
+    if let Err(error) = &list
+        && !out.has_errors()
+    {
+        out.error(Some(fields.span()), error);
+    }
+    Screened { asked, files: Some(files), list: list.ok() }
+}
+
+fn sources(name: &str, fields: &Fields<'_>, out: &mut Complaints) -> Option<Sources> {
+    if !fields.has(name) {
+        return None;
+    }
+    let mut sources = Sources::default();
+    for entry in fields.entries(name, &LIST_ENTRY, out) {
+        match entry {
+            Entry::Text(text) => {
+                if let Err(remedy) = parse(text.value, &mut sources.nets) {
+                    out.error(text.span, format_args!("`{name}` = \"{}\": {remedy}", text.value));
+                }
+            }
+            Entry::Table(table) => match table.text("file", out) {
+                Some(path) => {
+                    let file = Sources { nets: Vec::new(), files: vec![Path::new(path.value).into()] };
+                    let alone = Asked { allow: Some(file), deny: None };
+                    if let Err(error) = alone.read() {
+                        out.error(path.span, format_args!("`{name}`: {error}"));
+                    }
+                    sources.files.push(Path::new(path.value).into());
+                }
+                None if !table.has("file") => table.missing("file", out),
+                None => {}
+            },
+        }
+    }
+    Some(sources)
+}

@@ -1,0 +1,130 @@
+//! Entries of lists: addresses and networks, and files of them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::IpAddr;
+use std::path::Path;
+
+use base::limits;
+use proxies::security::{IpNet, canonical};
+
+use crate::quantity::Size;
+
+/// What `all` stands for.
+const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
+
+/// Reads one entry: an address, a network, or `all`.
+///
+/// # Errors
+/// What would be right.
+pub(crate) fn parse(text: &str, nets: &mut Vec<IpNet>) -> Result<(), String> {
+    let wrong = || {
+        "write an address or a network, as in 192.0.2.1, 10.0.0.0/8 or 2001:db8::/32, or all"
+            .to_owned()
+    };
+    if text == "all" {
+        nets.extend(ALL.iter().filter_map(|net| net.parse::<IpNet>().ok()));
+        return Ok(());
+    }
+    let net = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse().map_err(|_| wrong())?,
+    };
+    nets.push(canonical(net));
+    Ok(())
+}
+
+/// Reads a file of entries, one a line; what stands behind `#` or `;` is a comment.
+///
+/// # Errors
+/// With file, line and remedy.
+pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), String> {
+    let name = path.display();
+    let content = content(path).map_err(|remedy| format!("{name}: {remedy}"))?;
+    for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
+        let entry = line.split(|byte| matches!(byte, b'#' | b';')).next().unwrap_or_default();
+        let entry = String::from_utf8_lossy(entry.trim_ascii());
+        if entry.is_empty() {
+            continue;
+        }
+        if nets.len() >= limits::LIST_ENTRIES {
+            let most = limits::LIST_ENTRIES;
+            return Err(format!(
+                "{name}:{number}: more than {most} entries: join networks beside each other"
+            ));
+        }
+        parse(&entry, nets).map_err(|remedy| {
+            let shown: String = entry.chars().filter(|it| !it.is_control()).take(60).collect();
+            format!("{name}:{number}: `{shown}`: {remedy}")
+        })?;
+    }
+    Ok(())
+}
+
+/// What stands in a file, or what is wrong and the remedy.
+fn content(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file: create it, or leave it out".to_owned(),
+        io::ErrorKind::PermissionDenied => "it may not be read: change its mode".to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    };
+    // A pipe would be waited for.
+    if !path.metadata().map_err(told)?.is_file() {
+        return Err("this is no file: name one".to_owned());
+    }
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(told)?;
+    file.take(limits::LIST_FILE_BYTES + 1).read_to_end(&mut content).map_err(told)?;
+    if content.len() as u64 > limits::LIST_FILE_BYTES {
+        return Err(format!("it is longer than {}: is it the right file?", Size(limits::LIST_FILE_BYTES)));
+    }
+    Ok(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Result<Vec<String>, String> {
+        let mut nets = Vec::new();
+        parse(text, &mut nets).map(|()| nets.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn entries_are_addresses_and_networks() {
+        for (text, nets) in [
+            ("192.0.2.1", &["192.0.2.1/32"][..]),
+            ("10.0.0.0/8", &["10.0.0.0/8"]),
+            ("10.1.2.3/8", &["10.0.0.0/8"]),
+            ("::1", &["::1/128"]),
+            ("2001:DB8::/32", &["2001:db8::/32"]),
+            ("::ffff:10.0.0.0/104", &["10.0.0.0/8"]),
+            ("all", &["0.0.0.0/0", "::/0"]),
+        ] {
+            assert_eq!(parsed(text).unwrap(), nets, "{text}");
+        }
+        for text in ["", "10.0.0.0/33", "10.0.0", "10.0.0.0/-1", "::/129", "ALL", "a.example", "[::1]", "1.2.3.4 "] {
+            assert!(parsed(text).unwrap_err().contains("10.0.0.0/8"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_an_entry_a_line_and_names_the_line_that_is_wrong() {
+        let path = std::env::temp_dir().join(format!("anteroom-{}-entries", std::process::id()));
+        let file = |content: &[u8]| {
+            std::fs::write(&path, content).unwrap();
+            let mut nets = Vec::new();
+            read(&path, &mut nets).map(|()| nets.len())
+        };
+        assert_eq!(file(b""), Ok(0));
+        assert_eq!(file(b"# head\r\n\r\n10.0.0.0/8 ; SBL1\r\n\t::1\t# us\n192.0.2.1"), Ok(3));
+        let error = file(b"10.0.0.0/8\n\ndeny 1.2.3.4;\n").unwrap_err();
+        assert!(error.contains("-entries:3: `deny 1.2.3.4`: write"), "{error}");
+        let error = file(b"\xff\x1b[2J").unwrap_err();
+        assert!(error.contains(":1: `\u{fffd}[2J`"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        let told = |path: &str| read(Path::new(path), &mut Vec::new()).unwrap_err();
+        assert!(told("/nowhere/at/all").contains("create it"));
+        assert!(told("/").contains("no file") && told("/dev/zero").contains("no file"));
+    }
+}
