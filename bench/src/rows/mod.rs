@@ -3,6 +3,7 @@
 mod beside;
 mod cpu;
 mod crowd;
+mod deny;
 mod dribble;
 mod gunicorn;
 mod logs;
@@ -43,6 +44,8 @@ pub(crate) enum Row {
     Pass,
     /// What access log and metrics cost per request.
     Logs,
+    /// What 100,000 denied networks cost a connection.
+    Deny,
     /// gunicorn's normal clients beside a crowd of slow ones.
     Gunicorn,
     /// 100,000 parked clients over several processes.
@@ -101,6 +104,7 @@ impl Row {
             (Self::Tunnels, _) => tunnels::measure(stand, length),
             (Self::Pass, _) => pass::measure(stand, length),
             (Self::Logs, _) => logs::measure(stand, length),
+            (Self::Deny, _) => deny::measure(stand, length),
             (Self::Gunicorn, _) => gunicorn::measure(stand, length),
             (Self::Million, _) => crowd::measure(stand, length, 1_000_000),
             (_, None) => crowd::measure(stand, length, 100_000),

@@ -4,6 +4,7 @@ pub(crate) mod folder;
 pub(crate) mod gunicorn;
 mod haproxy;
 mod nginx;
+mod screened;
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -80,6 +81,8 @@ pub(crate) struct Setup {
     pub(crate) size: usize,
     /// Whether it writes an access log and gives metrics.
     pub(crate) logs: bool,
+    /// How many networks anteroom denies, where it is started from a file.
+    pub(crate) denied: Option<u32>,
     /// What is spoken.
     pub(crate) kind: Kind,
     /// Where it listens, if that must be shared with others of its kind; a free port of its own
@@ -99,6 +102,7 @@ impl Setup {
             core: None,
             size: 1024,
             logs: false,
+            denied: None,
             kind: Kind::Http,
             shared: None,
         }
@@ -151,6 +155,9 @@ impl Stand {
         let process = match proxy {
             Proxy::Nginx => nginx::start(folder, &listen, setup, log.as_deref())?,
             Proxy::Haproxy => haproxy::start(folder, &listen, setup, log.as_deref())?,
+            Proxy::Anteroom if setup.denied.is_some() => {
+                screened::start(&self.anteroom, folder, &listen, setup)?
+            }
             Proxy::Anteroom => anteroom(&self.anteroom, &listen, setup, (log.as_deref(), admin))?,
             Proxy::Other => {
                 let other =
