@@ -11,3 +11,4 @@ extern crate std;
 
 pub mod hello;
 pub mod http1;
+pub mod proxy_protocol;
