@@ -132,6 +132,20 @@ pub enum Received {
     Failed(PeerFault),
 }
 
+/// What [`crate::Driver::peek`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peeked {
+    /// So many bytes have arrived, perhaps none.
+    Bytes {
+        /// How many were copied.
+        count: usize,
+        /// No more will come: the peer ended its direction.
+        ended: bool,
+    },
+    /// The connection broke.
+    Failed(PeerFault),
+}
+
 /// What became of a [`crate::Driver::send`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {

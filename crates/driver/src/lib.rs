@@ -24,7 +24,7 @@ pub mod uring;
 
 pub use address::{Address, AddressError};
 pub use completion::{
-    AcceptFault, Completion, ConnectFault, Owner, PeerFault, Received, Sent, Socket, SpoolDone,
+    AcceptFault, Completion, ConnectFault, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolDone,
     SpoolRead, Ticket,
 };
 pub use disk::{Desk, Disk, SpoolError, SpoolFile, put_behind};
@@ -138,6 +138,14 @@ pub trait Driver {
         promise: &mut Option<Promise>,
     ) -> Received;
 
+    /// Copies what has arrived into `space` and leaves it where it is: so a header that stands before
+    /// everything else, TLS included, is read without a buffer, and not a byte behind it. What the
+    /// transport is made of beneath TLS, if there is any. [`arm`](Self::arm) tells when more came.
+    fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked;
+
+    /// Takes the first bytes of what [`peek`](Self::peek) showed, and forgets them.
+    fn skip(&mut self, socket: Socket, bytes: usize);
+
     /// Receives and forgets what is there: the discarding of a lingering close.
     fn discard(&mut self, socket: Socket) -> Received;
 
@@ -149,6 +157,14 @@ pub trait Driver {
     /// for whom there is no buffer, `100 Continue`. Returns how many bytes were taken; behind a part
     /// nothing else may be sent.
     fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> u32;
+
+    /// Sends a header that stands before everything else, TLS included, on a connection that was just
+    /// opened. `more` says that further bytes follow at once. False if the transport did not take it
+    /// whole; then nothing else may be sent.
+    fn introduce(&mut self, socket: Socket, header: &[u8], more: bool) -> bool;
+
+    /// The addresses of both ends of a TCP connection, the peer's first. It asks the kernel.
+    fn ends(&mut self, socket: Socket) -> Option<[SocketAddr; 2]>;
 
     /// Has a copy of the first `piece.len` bytes from `from` on written to the spool;
     /// [`Completion::Spooled`] follows. Errands are done in the order they are given, those of

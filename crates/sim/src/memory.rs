@@ -2,7 +2,7 @@
 //!
 //! What it allocates itself is not counted as the worker's: see `allocation_counter::opt_out`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -10,7 +10,7 @@ use allocation_counter::opt_out;
 use base::id::{ListenerId, ServerId};
 use base::time::Instant;
 use driver::{
-    Completion, ConnectFault, Driver, Owner, PeerFault, Received, Sent, Socket, SpoolRead, Ticket,
+    Completion, ConnectFault, Driver, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolRead, Ticket,
     Wake, put_behind,
 };
 use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
@@ -20,6 +20,10 @@ use crate::net::{Net, Pipe, Place};
 use crate::sockets::{Door, Note, Station};
 use crate::weather::Weather;
 use crate::world::{BEGINNING, Shared};
+
+/// Where every client comes from, beside its address, and where it came in.
+const CLIENT_PORT: u16 = 40_000;
+const OWN_ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 1)), 80);
 
 /// Bytes discarded by one call.
 const DISCARD_BYTES: usize = 16 << 10;
@@ -265,6 +269,38 @@ impl Driver for MemoryDriver {
         }
     }
 
+    fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked {
+        self.net(|net, worker| {
+            let Some((entry, id)) = net.stations[worker].get(socket) else {
+                return Peeked::Failed(PeerFault::Reset);
+            };
+            if let Some(fault) = entry.fault {
+                entry.reported = true;
+                return Peeked::Failed(fault);
+            }
+            if !entry.readable {
+                return Peeked::Bytes { count: 0, ended: false };
+            }
+            let pipe = &net.connections[id].to_driver;
+            let count = pipe.bytes.len().min(space.len());
+            for (place, byte) in space.iter_mut().zip(&pipe.bytes) {
+                *place = *byte;
+            }
+            entry.readable = false;
+            Peeked::Bytes { count, ended: pipe.ended }
+        })
+    }
+
+    fn skip(&mut self, socket: Socket, bytes: usize) {
+        self.net(|net, worker| {
+            let Some((entry, id)) = net.stations[worker].get(socket) else { return };
+            entry.readable = true;
+            net.connections[id].to_driver.bytes.drain(..bytes);
+            net.moved += 1;
+            net.made_room(id);
+        });
+    }
+
     fn discard(&mut self, socket: Socket) -> Received {
         self.net(|net, worker| {
             let Some((entry, id)) = net.stations[worker].get(socket) else {
@@ -294,6 +330,20 @@ impl Driver for MemoryDriver {
             }
         });
         if let Sent::Now(bytes) = sent { bytes } else { 0 }
+    }
+
+    fn introduce(&mut self, socket: Socket, header: &[u8], _more: bool) -> bool {
+        let whole = u32::try_from(header.len()).unwrap_or(u32::MAX);
+        self.offer(socket, &[header], false) == Sent::Now(whole)
+    }
+
+    fn ends(&mut self, socket: Socket) -> Option<[SocketAddr; 2]> {
+        self.net(|net, worker| {
+            let (_, id) = net.stations[worker].get(socket)?;
+            let from = net.connections[id].from;
+            let peer = SocketAddr::new(from, CLIENT_PORT);
+            (!from.is_unspecified()).then_some([peer, OWN_ADDRESS])
+        })
     }
 
     fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {

@@ -15,6 +15,7 @@ pub(crate) mod connect;
 mod mark;
 mod newcomers;
 mod notes;
+mod preface;
 mod table;
 mod transfer;
 mod wake;
@@ -35,7 +36,7 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use spool::Piece;
 
 use crate::{
-    Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, PeerFault, Received, Sent,
+    Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, Peeked, PeerFault, Received, Sent,
     Socket, SpoolRead, Ticket, Wake,
 };
 use accept::{Arrivals, Door};
@@ -447,6 +448,24 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         received
     }
 
+    fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked {
+        let Some(entry) = self.table.get(socket) else { return Peeked::Failed(PeerFault::Reset) };
+        let tried = entry.flags.any(Flags::UNWATCHED) && !entry.flags.any(Flags::SEEN);
+        let peeked = preface::peek(entry, space);
+        if tried {
+            entry.flags.set(Flags::SEEN);
+            self.newcomers.learn(!matches!(peeked, Peeked::Bytes { count: 0, ended: false }));
+        }
+        peeked
+    }
+
+    fn skip(&mut self, socket: Socket, bytes: usize) {
+        let Some(space) = self.discarded.get_mut(..bytes) else { return };
+        if let Some(entry) = self.table.get(socket) {
+            preface::skip(entry, space);
+        }
+    }
+
     fn discard(&mut self, socket: Socket) -> Received {
         let Some(entry) = self.table.get(socket) else {
             return Received::Failed(PeerFault::Reset);
@@ -471,6 +490,14 @@ impl<W: Watcher> Driver for SocketDriver<W> {
 
     fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> u32 {
         self.table.get(socket).map_or(0, |entry| transfer::send_text(entry, text))
+    }
+
+    fn introduce(&mut self, socket: Socket, header: &[u8], more: bool) -> bool {
+        self.table.get(socket).is_some_and(|entry| preface::introduce(entry, header, more))
+    }
+
+    fn ends(&mut self, socket: Socket) -> Option<[SocketAddr; 2]> {
+        self.table.get(socket).and_then(|entry| entry.descriptor()).and_then(preface::ends)
     }
 
     fn spool_write(&mut self, pool: &Pool, from: &Cursor, piece: Piece, ticket: Ticket) -> bool {

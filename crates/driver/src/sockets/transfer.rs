@@ -145,7 +145,7 @@ pub(crate) fn send_text(entry: &mut Entry, text: &'static [u8]) -> u32 {
 }
 
 /// Gives bytes to the transport; 0 means that it has no room.
-fn offer(entry: &mut Entry, slices: &[&[u8]], more: bool) -> Result<usize, PeerFault> {
+pub(crate) fn offer(entry: &mut Entry, slices: &[&[u8]], more: bool) -> Result<usize, PeerFault> {
     if let Some(fault) = entry.fault() {
         entry.flags.set(Flags::REPORTED);
         return Err(fault);

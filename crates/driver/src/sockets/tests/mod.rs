@@ -6,6 +6,7 @@ mod connecting;
 mod listening;
 mod moving;
 mod newcomers;
+mod preface;
 mod receiving;
 mod sending;
 

@@ -1,0 +1,67 @@
+//! What stands before a connection's first byte: looked at and left, taken, sent.
+
+use std::net::SocketAddr;
+
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, read};
+use rustix::net::{self, RecvFlags};
+
+use super::table::{Entry, Flags};
+use super::transfer::{fault_of, offer};
+use crate::{Peeked, PeerFault};
+
+/// Copies what is there, and leaves it.
+pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
+    if let Some(fault) = entry.fault() {
+        entry.flags.set(Flags::REPORTED);
+        return Peeked::Failed(fault);
+    }
+    let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
+    let nothing = Peeked::Bytes { count: 0, ended: false };
+    if !entry.flags.any(Flags::READABLE) {
+        return nothing;
+    }
+    match net::recv(descriptor, space, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Ok((0, _)) => {
+            entry.flags.set(Flags::ENDED);
+            Peeked::Bytes { count: 0, ended: true }
+        }
+        Ok((count, _)) => {
+            // The kernel tells when more arrives.
+            let ended = entry.flags.any(Flags::ENDED);
+            entry.flags.clear(Flags::READABLE);
+            Peeked::Bytes { count, ended }
+        }
+        Err(Errno::AGAIN) => {
+            entry.flags.clear(Flags::READABLE);
+            nothing
+        }
+        Err(Errno::INTR) => nothing,
+        Err(error) => {
+            let fault = fault_of(error);
+            entry.break_with(fault);
+            entry.flags.set(Flags::REPORTED);
+            Peeked::Failed(fault)
+        }
+    }
+}
+
+/// Takes what was looked at. Whether something stands behind it the next receive finds out.
+pub(crate) fn skip(entry: &mut Entry, space: &mut [u8]) {
+    let Some(descriptor) = entry.descriptor() else { return };
+    let taken = rustix::io::retry_on_intr(|| read(descriptor, &mut *space));
+    debug_assert!(taken.is_err() || taken == Ok(space.len()), "it has been there");
+    entry.flags.set(Flags::READABLE);
+}
+
+/// Sends a header whole, or fails.
+pub(crate) fn introduce(entry: &mut Entry, header: &[u8], more: bool) -> bool {
+    offer(entry, &[header], more) == Ok(header.len())
+}
+
+/// The peer's address and ours.
+pub(crate) fn ends(descriptor: &OwnedFd) -> Option<[SocketAddr; 2]> {
+    let peer = SocketAddr::try_from(net::getpeername(descriptor).ok()??).ok()?;
+    let own = SocketAddr::try_from(net::getsockname(descriptor).ok()?).ok()?;
+    Some([peer, own])
+}

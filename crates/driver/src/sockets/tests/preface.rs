@@ -1,0 +1,86 @@
+//! What stands before the first byte.
+
+use std::io::Read;
+use std::net::Shutdown;
+
+use super::*;
+use crate::Peeked;
+
+const OTHER: Owner = Owner(78);
+
+fn peek(bench: &mut Bench, socket: Socket) -> (Peeked, Vec<u8>) {
+    let mut space = [0; 16];
+    let peeked = bench.driver.peek(socket, &mut space);
+    let count = if let Peeked::Bytes { count, .. } = peeked { count } else { 0 };
+    (peeked, space[..count].to_vec())
+}
+
+fn bytes(count: usize) -> Peeked {
+    Peeked::Bytes { count, ended: false }
+}
+
+#[test]
+fn what_is_looked_at_stays_and_each_piece_is_told() {
+    let mut bench = Bench::new();
+    let (mut stream, socket) = bench.client(OWNER);
+    bench.driver.arm(socket);
+    for (piece, seen) in [("HE", "HE"), ("A", "HEA"), ("D!body", "HEAD!body")] {
+        stream.write_all(piece.as_bytes()).unwrap();
+        assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }], "{piece}");
+        assert_eq!(peek(&mut bench, socket), (bytes(seen.len()), seen.into()));
+        bench.driver.arm(socket);
+        assert_eq!(bench.driver.next(), None, "nothing more came");
+    }
+    bench.driver.skip(socket, 5);
+    bench.driver.arm(socket);
+    assert_eq!(bench.driver.next(), Some(Completion::Readable { owner: OWNER }));
+    assert_eq!(bench.receive(socket), (Received::Bytes(4), b"body".to_vec()));
+    bench.driver.arm(socket);
+    assert_eq!(bench.driver.next(), None);
+    stream.write_all(b"more").unwrap();
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }]);
+    assert_eq!(bench.receive(socket), (Received::Bytes(4), b"more".to_vec()));
+}
+
+#[test]
+fn an_end_and_a_reset_are_seen_behind_what_was_looked_at() {
+    let mut bench = Bench::new();
+    let (mut stream, socket) = bench.client(OWNER);
+    bench.driver.arm(socket);
+    stream.write_all(b"HE").unwrap();
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }]);
+    assert_eq!(peek(&mut bench, socket).0, bytes(2));
+    bench.driver.arm(socket);
+    stream.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }]);
+    assert_eq!(peek(&mut bench, socket).0, Peeked::Bytes { count: 2, ended: true });
+    let (stream, silent) = bench.client(OTHER);
+    bench.driver.arm(silent);
+    drop(stream);
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OTHER }]);
+    assert_eq!(peek(&mut bench, silent).0, Peeked::Bytes { count: 0, ended: true });
+    let (mut stream, socket) = bench.client(OTHER);
+    bench.driver.arm(socket);
+    stream.write_all(b"HE").unwrap();
+    assert_eq!(bench.settle(), [Completion::Readable { owner: OTHER }]);
+    bench.driver.arm(socket);
+    reset(stream);
+    bench.settle();
+    assert_eq!(peek(&mut bench, socket).0, Peeked::Failed(PeerFault::Reset));
+}
+
+#[test]
+fn a_header_goes_before_everything_and_both_ends_are_known() {
+    let mut bench = Bench::new();
+    let (mut stream, socket) = bench.client(OWNER);
+    let ends = [stream.local_addr().unwrap(), stream.peer_addr().unwrap()];
+    assert_eq!(bench.driver.ends(socket), Some(ends));
+    assert!(bench.driver.introduce(socket, b"HEADER", true));
+    assert_eq!(bench.driver.send_text(socket, b" text"), 5);
+    let mut read = [0; 11];
+    stream.read_exact(&mut read).unwrap();
+    assert_eq!(&read, b"HEADER text");
+    bench.driver.close(socket);
+    assert!(!bench.driver.introduce(socket, b"HEADER", false));
+    assert_eq!(bench.driver.ends(socket), None);
+}
