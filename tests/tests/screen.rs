@@ -53,7 +53,9 @@ fn the_smallest_network_decides_and_who_is_denied_is_reset_and_logged() {
         let lines = std::fs::read_to_string(&log).expect("the log");
         let of = |from: &str| {
             let client = format!("\"client\":\"{from}\"");
-            lines.lines().any(|line| line.contains(&client) && line.contains("\"closed\":\"denied\""))
+            lines
+                .lines()
+                .any(|line| line.contains(&client) && line.contains("\"closed\":\"denied\""))
         };
         (of("127.0.0.2") && of("127.0.0.16") && !of("127.0.0.1")).then_some(())
     });
@@ -72,12 +74,16 @@ fn a_file_that_changes_is_taken_up_and_one_that_is_wrong_is_not() {
     let mut parked = proxy.client();
     assert_eq!(parked.get("/").status, 200);
     // Thousands of entries, of which one is meant.
-    let many: String = (0..50_000u32).map(|n| format!("10.{}.{}.0/25\n", n / 250, n % 250)).collect();
+    let many: String =
+        (0..50_000u32).map(|n| format!("10.{}.{}.0/25\n", n / 250, n % 250)).collect();
     folder.write("deny.txt", format!("{many}127.0.0.2 ; this one\n2001:db8::/32\n"));
     eventually("the new list", || (!is_served(&proxy, "127.0.0.2")).then_some(()));
     assert_eq!(parked.get("/").status, 200, "others notice nothing");
     let taken = |result| proxy.figure("anteroom_list_reloads_total", &[("result", result)]);
-    assert_eq!((taken("taken").to_string(), taken("refused").to_string()), ("1".into(), "0".into()));
+    assert_eq!(
+        (taken("taken").to_string(), taken("refused").to_string()),
+        ("1".into(), "0".into())
+    );
     assert!(proxy.output().contains("was read anew: 50,002 entries"), "{}", proxy.output());
 
     folder.write("deny.txt", "10.0.0.0/8\n127.0.0.300\n");

@@ -160,7 +160,8 @@ mod tests {
         let pause = Duration::from_millis(5);
         let watch = watch_files(sets, pause, move |number| {
             let _ = tell.send(number);
-        }).unwrap();
+        })
+        .unwrap();
         fs::write(&files[1], "1").unwrap();
         assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(1));
         drop(watch);

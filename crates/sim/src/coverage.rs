@@ -21,6 +21,7 @@ const PARTS: [Part; 3] = [
     (
         "clients",
         &[
+            State::ProxyHeader,
             State::Parked,
             ARRIVING,
             COLLECTING,

@@ -10,8 +10,8 @@ use allocation_counter::opt_out;
 use base::id::{ListenerId, ServerId};
 use base::time::Instant;
 use driver::{
-    Completion, ConnectFault, Driver, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolRead, Ticket,
-    Wake, put_behind,
+    Completion, ConnectFault, Driver, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolRead,
+    Ticket, Wake, put_behind,
 };
 use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
 use spool::Piece;

@@ -158,10 +158,7 @@ pub enum Version {
 
 /// The header that says whose connection it is: from the client's address to the one it came in at.
 /// Without them it says that they are not known.
-pub fn write_header(
-    version: Version,
-    ends: Option<[SocketAddr; 2]>,
-) -> ArrayVec<u8, TEXT_MAX> {
+pub fn write_header(version: Version, ends: Option<[SocketAddr; 2]>) -> ArrayVec<u8, TEXT_MAX> {
     let ends = ends.map(|ends| ends.map(|end| (end.ip().to_canonical(), end.port())));
     match version {
         Version::V1 => write_text(ends),
@@ -244,7 +241,11 @@ mod tests {
             let followed = format!("{line}GET / HTTP/1.1\r\n");
             assert_eq!(read_header(followed.as_bytes()), whole(line.len(), client), "{line}");
             for cut in 0..line.len() {
-                assert_eq!(read_header(&line.as_bytes()[..cut]), Header::Incomplete, "{line} {cut}");
+                assert_eq!(
+                    read_header(&line.as_bytes()[..cut]),
+                    Header::Incomplete,
+                    "{line} {cut}"
+                );
             }
         }
     }
@@ -286,7 +287,8 @@ mod tests {
     fn binary_is_read_with_values_skipped() {
         let four = [192, 0, 2, 1, 198, 51, 100, 7, 0x13, 0x88, 1, 0xbb];
         let values = [&four[..], &[3, 0, 4, 1, 2, 3, 4, 0x20, 0, 1, 9]].concat();
-        let six = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[0; 15], &[1], &[0, 5, 0, 6]].concat();
+        let six =
+            [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[0; 15], &[1], &[0, 5, 0, 6]].concat();
         for (bytes, client) in [
             (binary(0x21, 0x11, &four), "192.0.2.1:5000"),
             (binary(0x21, 0x11, &values), "192.0.2.1:5000"),

@@ -267,7 +267,7 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn account_turned_back(
         &mut self,
         listener: ListenerId,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         reason: CloseReason,
     ) {
         let Some(Books { writer, .. }) = &mut self.ledger.0 else { return };
@@ -276,7 +276,7 @@ impl<D: Driver> Worker<D> {
             now: self.now,
             began: self.now,
             listener,
-            peer: Some(peer).filter(|peer| !peer.is_unspecified()),
+            peer,
             status: 0,
             request_id: RequestId::default(),
         };

@@ -51,6 +51,14 @@ impl<D: Driver> Worker<D> {
             self.count_here();
             return;
         }
+        if self.begins_with_header(listener, peer) {
+            return self.await_header(id);
+        }
+        self.welcome(id);
+    }
+
+    /// It is known who has come: a record, and nothing else until it speaks.
+    pub(crate) fn welcome(&mut self, id: ClientId) {
         self.park(id);
         self.clients.arm(id, Patience::New, self.now);
         self.pause_at_limit();

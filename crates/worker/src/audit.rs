@@ -50,7 +50,9 @@ impl<D: Driver> Worker<D> {
     fn audit_clients(&self) -> Result<(), String> {
         for (index, client) in self.clients.table.iter() {
             let right = match client.state {
-                ClientState::Parked | ClientState::Lingering { .. } => client.has_deadline(),
+                ClientState::Parked | ClientState::ProxyHeader | ClientState::Lingering { .. } => {
+                    client.has_deadline()
+                }
                 ClientState::Active(id) => {
                     self.exchanges.get(id.0).is_some_and(|exchange| exchange.client.0 == index)
                 }
@@ -157,7 +159,10 @@ impl<D: Driver> Worker<D> {
             (
                 "active clients",
                 counters.clients_active.get(),
-                count(|state| matches!(state, ClientState::Active(_) | ClientState::Tunnel(_))),
+                count(|state| {
+                    let owns = matches!(state, ClientState::Active(_) | ClientState::Tunnel(_));
+                    owns || *state == ClientState::ProxyHeader
+                }),
             ),
             ("lingering clients", counters.clients_lingering.get(), lingering),
             ("closing clients", counters.clients_closing.get(), closing),

@@ -1,6 +1,6 @@
 //! Clients: one small record each, and nothing else for one that is parked (law 1).
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use base::fifo::{Linked, Links};
@@ -18,8 +18,10 @@ pub(crate) struct Client {
     pub(crate) socket: Socket,
     timer: Timer,
     pub(crate) state: ClientState,
-    /// Unspecified for a client on a Unix socket.
-    peer: IpAddr,
+    /// Unspecified for a client on a Unix socket; of IPv4 as IPv6 has it.
+    peer: Ipv6Addr,
+    /// As the PROXY header says; 0 without one.
+    port: u16,
     listener: u8,
     class: ClassMark,
 }
@@ -31,6 +33,8 @@ const _: () = assert!(base::limits::LISTENERS_MAX <= u8::MAX as u32);
 /// What a client awaits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientState {
+    /// The header that says whose connection it is. It owns nothing else.
+    ProxyHeader,
     /// Its next request. It owns nothing else.
     Parked,
     /// What its exchange awaits.
@@ -52,7 +56,8 @@ impl Client {
             socket,
             timer: Timer::default(),
             state: ClientState::Parked,
-            peer,
+            peer: mapped(peer),
+            port: 0,
             listener: u8::try_from(listener.0).unwrap_or(u8::MAX),
             class: ClassMark::NONE,
         }
@@ -64,7 +69,18 @@ impl Client {
 
     /// The address, if it came over IP.
     pub(crate) fn peer(&self) -> Option<IpAddr> {
-        (!self.peer.is_unspecified()).then_some(self.peer)
+        let peer = IpAddr::V6(self.peer).to_canonical();
+        (!self.peer.is_unspecified()).then_some(peer)
+    }
+
+    /// The same with the port that its PROXY header named; 0 without one.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.peer().map(|peer| SocketAddr::new(peer, self.port))
+    }
+
+    /// Its PROXY header names this address.
+    pub(crate) fn comes_from(&mut self, address: SocketAddr) {
+        (self.peer, self.port) = (mapped(address.ip()), address.port());
     }
 
     /// How long it still has, if it waits in that class of deadlines.
@@ -89,6 +105,15 @@ impl Client {
             ClientState::Tunnel(tunnel) => Some(tunnel),
             _ => None,
         }
+    }
+}
+
+/// An address as IPv6 has it; both unspecified ones as one.
+const fn mapped(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(four) if four.is_unspecified() => Ipv6Addr::UNSPECIFIED,
+        IpAddr::V4(four) => four.to_ipv6_mapped(),
+        IpAddr::V6(six) => six,
     }
 }
 

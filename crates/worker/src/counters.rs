@@ -23,6 +23,10 @@ pub enum CloseReason {
     Limit,
     /// Its address may not connect (`allow`, `deny`).
     Denied,
+    /// It is not trusted with a PROXY header (`proxy_protocol.from`), and one is required.
+    Untrusted,
+    /// Its PROXY header is malformed.
+    ProxyHeader,
     /// The server broke off in the middle of a response.
     Upstream,
     /// The pool ran short and this was the slowest holder.
@@ -37,7 +41,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
@@ -47,6 +51,8 @@ impl CloseReason {
         Self::Reclaimed,
         Self::Limit,
         Self::Denied,
+        Self::Untrusted,
+        Self::ProxyHeader,
         Self::Upstream,
         Self::Pressure,
         Self::Stalled,
@@ -66,6 +72,8 @@ impl CloseReason {
             Self::Reclaimed => "reclaimed",
             Self::Limit => "limit",
             Self::Denied => "denied",
+            Self::Untrusted => "untrusted",
+            Self::ProxyHeader => "proxy_header",
             Self::Upstream => "upstream",
             Self::Pressure => "pressure",
             Self::Stalled => "stalled",

@@ -164,7 +164,9 @@ impl<D: Driver> Worker<D> {
             Some(ClientState::Tunnel(tunnel)) => {
                 self.tunnel_mishap(tunnel, Mishap::ClientBroke, CloseReason::Aborted);
             }
-            Some(ClientState::Parked) => self.close_client(id, CloseReason::Client),
+            Some(ClientState::Parked | ClientState::ProxyHeader) => {
+                self.close_client(id, CloseReason::Client);
+            }
             Some(ClientState::Lingering { .. }) => self.close_lingering(id),
             Some(ClientState::Closing) | None => {}
         }
@@ -182,6 +184,7 @@ impl<D: Driver> Worker<D> {
             (Patience::Body, Some(ClientState::Active(exchange))) if self.uploads(exchange) => {
                 self.mishap(exchange, Mishap::UploadSlow, CloseReason::Timeout);
             }
+            (_, Some(ClientState::ProxyHeader)) => self.dismiss(id, CloseReason::Timeout),
             (_, Some(ClientState::Active(exchange))) => {
                 self.mishap(exchange, Mishap::ClientSlow, CloseReason::Timeout);
             }
@@ -235,7 +238,7 @@ impl<D: Driver> Worker<D> {
         self.clients.disarm(id);
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Parked) => {}
-            Some(ClientState::Active(_) | ClientState::Tunnel(_)) => {
+            Some(ClientState::Active(_) | ClientState::Tunnel(_) | ClientState::ProxyHeader) => {
                 self.counters.clients_active.sub(1);
             }
             Some(ClientState::Lingering { .. } | ClientState::Closing) | None => return false,

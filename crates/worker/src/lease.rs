@@ -163,6 +163,9 @@ impl<D: Driver> Worker<D> {
         }
         self.upstreams.arm(connection, Progress::Response, self.now);
         self.note_phase(id);
+        if fresh && !self.introduce(connection, client, true) {
+            return self.upstream_broke(connection);
+        }
         self.advise_upload(id);
         self.write_request(id);
     }

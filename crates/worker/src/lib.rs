@@ -10,7 +10,8 @@
 //! `deliver.rs` up to the parked client, `ending.rs` for everything that goes wrong,
 //! `upload.rs` and `pinned.rs` for what is streamed, there and back, `tunnel.rs` for what is joined
 //! and not read, `spool.rs` for what goes to
-//! disk, `readdress.rs` for names that lead elsewhere, `screen.rs` for who may come in, `pressure.rs` for a pool that runs short,
+//! disk, `readdress.rs` for names that lead elsewhere, `screen.rs` for who may come in, `preface.rs` for whose
+//! connection it is, `pressure.rs` for a pool that runs short,
 //! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` and
 //! `laws.rs` for what must hold between two turns, `coverage/` for which event can meet which state.
 #![forbid(unsafe_code)]
@@ -37,6 +38,7 @@ mod orders;
 mod pass;
 mod pinned;
 mod plan;
+mod preface;
 mod pressure;
 mod readdress;
 mod request;
@@ -53,6 +55,6 @@ pub use account::account_bytes;
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use office::{Letter, Office};
 pub use orders::Life;
-pub use screen::Screening;
 pub use plan::{AtLimit, ListenerPlan, Plan, RecordBytes, Timeouts};
+pub use screen::{Balancers, Screening};
 pub use turn::{StartError, Worker};

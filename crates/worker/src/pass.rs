@@ -3,7 +3,7 @@
 
 use base::id::{ClientId, ExchangeId, ListenerId};
 use driver::Driver;
-use exchange::Refusal;
+use exchange::{Next, Refusal};
 use pool::Chain;
 
 use crate::counters::CloseReason;
@@ -35,8 +35,17 @@ impl<D: Driver> Worker<D> {
     /// What is passed through has its connection: it is pinned, and both ends are joined.
     pub(crate) fn pass_through(&mut self, id: ExchangeId) {
         self.note_phase(id);
-        if self.take_pin(id, false) {
+        if !self.take_pin(id, false) {
+            return;
+        }
+        let Some(exchange) = self.exchanges.get(id.0) else { return };
+        let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
+        let client = exchange.client;
+        let speaks = matches!(exchange.next_unsent(&self.pool), Next::Bytes(_));
+        if self.introduce(connection, client, speaks) {
             self.begin_tunnel(id);
+        } else {
+            self.refuse(id, Refusal::Unreachable, None);
         }
     }
 

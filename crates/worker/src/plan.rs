@@ -8,6 +8,7 @@ use base::limits;
 use base::slab::Slab;
 use exchange::{ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
+use wire::proxy_protocol::Version;
 
 use crate::client::Client;
 use crate::screen::Screening;
@@ -33,6 +34,9 @@ pub struct Plan {
     pub listeners: Vec<ListenerPlan>,
     /// The groups of upstream servers, indexed by [`GroupId`].
     pub groups: Vec<bus::GroupConfig>,
+    /// In which version of the PROXY protocol each group of servers is told whose connection it is,
+    /// if it is; groups beyond the end are not.
+    pub introduces: Vec<Option<Version>>,
     /// The deadlines.
     pub timeouts: Timeouts,
     /// What a client meets when `max_clients` are there.

@@ -27,6 +27,7 @@ impl<D: Driver> Worker<D> {
                 _ => self.receive_request(exchange),
             },
             Some(ClientState::Tunnel(tunnel)) => self.tunnel_readable(tunnel, Way::Up),
+            Some(ClientState::ProxyHeader) => self.read_preface(id),
             Some(ClientState::Lingering { .. }) => self.discard_more(id),
             Some(ClientState::Closing) | None => {}
         }

@@ -16,12 +16,36 @@ use crate::turn::Worker;
 pub struct Screening {
     /// Which addresses may connect; all of them without.
     pub list: Option<Arc<AccessList>>,
+    /// Who says whose connections it passes on; nobody without.
+    pub balancers: Option<Arc<Balancers>>,
+}
+
+/// Who is trusted to say, by a PROXY header, whose connection it passes on. From them a header is
+/// required; from others none is read.
+#[derive(Clone, Debug)]
+pub struct Balancers {
+    /// Those it allows.
+    pub addresses: AccessList,
+    /// Whoever comes through a Unix socket.
+    pub unix: bool,
+    /// Whether nobody else may connect.
+    pub required: bool,
+}
+
+impl Balancers {
+    /// Whether a header of this one is believed. The unspecified address is that of a Unix socket.
+    pub(crate) fn are_trusted(&self, peer: IpAddr) -> bool {
+        if peer.is_unspecified() {
+            return self.unix;
+        }
+        self.addresses.verdict(peer) == Verdict::Allow
+    }
 }
 
 impl Screening {
     /// Whether a client may not come in. One on a Unix socket has no address, and the socket's mode
     /// decided already.
-    fn denies(&self, peer: Option<IpAddr>) -> bool {
+    pub(crate) fn denies(&self, peer: Option<IpAddr>) -> bool {
         let list = self.list.as_deref().zip(peer);
         list.is_some_and(|(list, peer)| list.verdict(peer) == Verdict::Deny)
     }
@@ -29,10 +53,15 @@ impl Screening {
 
 impl<D: Driver> Worker<D> {
     /// Why a client that has just connected is turned away, if it is.
-    pub(crate) fn screens_out(&self, listener: ListenerId, peer: IpAddr) -> Option<CloseReason> {
-        let peer = Some(peer).filter(|peer| !peer.is_unspecified());
+    pub(crate) fn screens_out(&self, listener: ListenerId, address: IpAddr) -> Option<CloseReason> {
+        let peer = Some(address).filter(|address| !address.is_unspecified());
         let screening = &self.plan.listeners.get(listener.index())?.screening;
-        screening.denies(peer).then_some(CloseReason::Denied)
+        match &screening.balancers {
+            // Whose connection it is will be seen.
+            Some(balancers) if balancers.are_trusted(address) => None,
+            Some(balancers) if balancers.required => Some(CloseReason::Untrusted),
+            _ => screening.denies(peer).then_some(CloseReason::Denied),
+        }
     }
 
     /// Resets a connection that never becomes a client: it gets no record, and nothing is lent.
@@ -45,6 +74,7 @@ impl<D: Driver> Worker<D> {
         self.driver.own(socket, Party::Nobody.owner());
         self.driver.reset(socket);
         self.counters.closed(reason);
+        let peer = Some(peer).filter(|peer| !peer.is_unspecified());
         self.account_turned_back(listener, peer, reason);
     }
 
@@ -66,6 +96,8 @@ impl<D: Driver> Worker<D> {
     fn expel(&mut self, id: ClientId, reason: CloseReason) {
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Parked) => self.reset_client(id, reason),
+            // Whose it is will be seen.
+            Some(ClientState::ProxyHeader) => {}
             Some(ClientState::Active(exchange)) => self.abandon(exchange, reason),
             Some(ClientState::Tunnel(tunnel)) => self.end_tunnel(tunnel, reason, true),
             // It goes already.

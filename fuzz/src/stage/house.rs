@@ -184,6 +184,7 @@ fn plan(
             stream: circumstances.stream,
         }],
         groups: groups.to_vec(),
+        introduces: Vec::new(),
         timeouts: Timeouts::default(),
         at_limit: AtLimit::Pause,
         reclaim_parked: circumstances.choice & 1 == 1,

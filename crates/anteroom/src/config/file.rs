@@ -4,6 +4,7 @@ use base::id::GroupId;
 use base::limits;
 use bus::Balance;
 use toml::de::DeTable;
+use wire::proxy_protocol::Version;
 use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
@@ -164,6 +165,7 @@ impl File<'_> {
             health: servers::health(fields, out),
             retries: servers::retries(fields, out),
             warm: fields.count("warm", 0..=CONNECTIONS_MOST, out),
+            introduces: fields.choice("proxy_protocol", &VERSIONS, out),
         }
     }
 
@@ -271,6 +273,7 @@ const IO: [(&str, Io); 3] = [("auto", Io::Auto), ("epoll", Io::Epoll), ("uring",
 const FORMAT: [(&str, Format); 2] = [("json", Format::Json), ("common", Format::Common)];
 /// Whether the server is shown it as it arrives.
 const REQUEST: [(&str, bool); 2] = [("complete", false), ("stream", true)];
+const VERSIONS: [(&str, Version); 2] = [("v1", Version::V1), ("v2", Version::V2)];
 const BALANCE: [(&str, Balance); 2] =
     [("least-leased", Balance::LeastLeased), ("round-robin", Balance::RoundRobin)];
 const AT_LIMIT: [(&str, AtLimit); 2] = [("pause", AtLimit::Pause), ("answer", AtLimit::Answer)];

@@ -281,6 +281,11 @@ pub(crate) static LISTEN: Section = Section {
             "The addresses that may not; where both name one, its smallest network decides.",
         ),
         key(
+            "proxy_protocol",
+            Unset { example: "{ from = [\"10.0.0.0/8\"] }", means: "no header is read" },
+            "The balancers whose PROXY headers say whose connection it is.",
+        ),
+        key(
             "upgrade",
             Default(|| true.to_string()),
             "Whether client and server may switch protocols, as WebSocket does; never to HTTP/2.",
@@ -322,6 +327,11 @@ pub(crate) static UPSTREAM: Section = Section {
             "persistent",
             Default(|| true.to_string()),
             "Whether a connection serves one request after another.",
+        ),
+        key(
+            "proxy_protocol",
+            Unset { example: "\"v2\"", means: "no header is sent" },
+            "Whether each connection begins with a PROXY header, v1 or v2, that names its client.",
         ),
         key("queue", Table(&QUEUE), "Requests that wait for a server."),
         key("health", Table(&HEALTH), "When a server is left alone because it fails."),
@@ -400,6 +410,19 @@ pub(crate) static LIST_ENTRY: Section = Section {
         Needed("\"/etc/anteroom/deny.txt\""),
         "A file with an entry a line; read again when it changes.",
     )],
+};
+
+/// `proxy_protocol` of a `[[listen]]`.
+pub(crate) static PROXY_PROTOCOL: Section = Section {
+    title: "proxy_protocol",
+    keys: &[
+        key(
+            "from",
+            Needed("[\"10.0.0.0/8\"]"),
+            "Who begins with a header: networks, addresses, or unix: for a Unix socket.",
+        ),
+        key("required", Default(|| true.to_string()), "Whether everybody else is reset."),
+    ],
 };
 
 /// `health` of an `[[upstream]]`.

@@ -4,23 +4,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use driver::Address;
+use proxies::security::{AccessList, IpNet, Verdict};
+use worker::Balancers;
 
 use super::fields::{Entry, Fields};
-use super::schema::LIST_ENTRY;
+use super::schema::{LIST_ENTRY, PROXY_PROTOCOL};
 use crate::lists::{Asked, Screened, Sources, parse};
 use crate::settings::{Complaints, Given};
 
-/// Reads `allow` and `deny`, and the files they name.
+/// Reads `proxy_protocol`, `allow` and `deny`, and the files they name.
 pub(super) fn read(
     fields: &Fields<'_>,
     address: Option<&Given<Address>>,
     out: &mut Complaints,
 ) -> Screened {
+    let balancers = balancers(fields, out);
     let asked = Asked { allow: sources("allow", fields, out), deny: sources("deny", fields, out) };
     if asked.is_nothing() {
-        return Screened::default();
+        return Screened { balancers, ..Screened::default() };
     }
-    if matches!(address, Some(Given { value: Address::Unix(_), .. })) {
+    if matches!(address, Some(Given { value: Address::Unix(_), .. })) && balancers.is_none() {
         for name in ["allow", "deny"] {
             let remedy = "says nothing of clients on a Unix socket, which have no address: leave it \
                           out, and let the mode of its directory decide";
@@ -35,7 +38,31 @@ pub(super) fn read(
     {
         out.error(Some(fields.span()), error);
     }
-    Screened { asked, files: Some(files), list: list.ok() }
+    Screened { asked, files: Some(files), list: list.ok(), balancers }
+}
+
+/// Reads `proxy_protocol`.
+fn balancers(fields: &Fields<'_>, out: &mut Complaints) -> Option<Arc<Balancers>> {
+    let table = fields.table("proxy_protocol", &PROXY_PROTOCOL, out)?;
+    if !table.has("from") {
+        table.missing("from", out);
+    }
+    let from = table.list("from", balancer, out);
+    let required = table.switch("required", out).unwrap_or(true);
+    let trusted = from.iter().flat_map(|given| &given.value).map(|net| (*net, Verdict::Allow));
+    let entries: Vec<_> = trusted.collect();
+    let unix = from.iter().any(|given| given.value.is_empty());
+    let addresses = AccessList::new(&entries, Verdict::Deny);
+    Some(Arc::new(Balancers { addresses, unix, required }))
+}
+
+/// The networks of an entry; none for a Unix socket.
+fn balancer(text: &str) -> Result<Vec<IpNet>, String> {
+    let mut nets = Vec::new();
+    if text != "unix:" {
+        parse(text, &mut nets)?;
+    }
+    Ok(nets)
 }
 
 fn sources(name: &str, fields: &Fields<'_>, out: &mut Complaints) -> Option<Sources> {
@@ -52,7 +79,8 @@ fn sources(name: &str, fields: &Fields<'_>, out: &mut Complaints) -> Option<Sour
             }
             Entry::Table(table) => match table.text("file", out) {
                 Some(path) => {
-                    let file = Sources { nets: Vec::new(), files: vec![Path::new(path.value).into()] };
+                    let file =
+                        Sources { nets: Vec::new(), files: vec![Path::new(path.value).into()] };
                     let alone = Asked { allow: Some(file), deny: None };
                     if let Err(error) = alone.read() {
                         out.error(path.span, format_args!("`{name}`: {error}"));

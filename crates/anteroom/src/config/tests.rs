@@ -182,12 +182,25 @@ const CASES: &[Case] = &[
     listen("proxy = \"pass\"\nupgrade = false", "5:11", &["leave it out"]),
     listen("proxy = \"pass\"\nconnect = \"later\"", "5:11", &["at-once", "first-byte"]),
     listen("connect = \"at-once\"", "4:11", &["write proxy = \"pass\""]),
+    listen("proxy_protocol = true", "4:18", &["is a table", "proxy_protocol = { from"]),
+    listen("proxy_protocol = {}", "4:18", &["has no `from`"]),
+    listen("proxy_protocol = { from = [\"unix\"] }", "4:28", &["\"unix\"", "write an address"]),
+    upstream("proxy_protocol = \"v3\"", "7:18", &["write v1, v2"]),
+    upstream("proxy_protocol = \"v1\"", "7:18", &["persistent = false", "X-Forwarded-For"]),
     listen("allow = \"10.0.0.0/8\"", "4:9", &["a list", "allow = [\"10.0.0.0/8\"]"]),
     listen("allow = []", "4:9", &["name at least one"]),
     listen("deny = [\"10.0.0.0/8\", \"10.0/8\"]", "4:23", &["\"10.0/8\"", "10.0.0.0/8", "or all"]),
     listen("deny = [{ fiel = \"a\" }]", "4:11", &["unknown key `fiel`", "`file`"]),
-    listen("deny = [{ file = \"/no/such.txt\" }]", "4:18", &["/no/such.txt: there is no such file"]),
-    listen("deny = [{ file = \"/etc/passwd\" }]", "4:18", &["/etc/passwd:1: `root:", "write an address"]),
+    listen(
+        "deny = [{ file = \"/no/such.txt\" }]",
+        "4:18",
+        &["/no/such.txt: there is no such file"],
+    ),
+    listen(
+        "deny = [{ file = \"/etc/passwd\" }]",
+        "4:18",
+        &["/etc/passwd:1: `root:", "write an address"],
+    ),
     listen("sni = { \"a.b\" = \"upstream\" }", "4:7", &["write proxy = \"pass\""]),
     listen("proxy = \"pass\"\nsni = {}", "5:7", &["name at least one"]),
     listen("proxy = \"pass\"\nsni = { \"a*\" = \"upstream\" }", "5:9", &["*.b.example"]),
@@ -306,10 +319,13 @@ fn the_port_tells_the_proxy() {
 
 #[test]
 fn lists_need_addresses() {
-    let content = format!("[[listen]]\naddress = \"unix:/tmp/a\"\nproxy = \"http\"\ndeny = [\"::1\"]\n{UPSTREAM}");
+    let content = format!(
+        "[[listen]]\naddress = \"unix:/tmp/a\"\nproxy = \"http\"\ndeny = [\"::1\"]\n{UPSTREAM}"
+    );
     let said = checked(&content).unwrap_err();
     assert!(said.starts_with("a.toml:4:8: error: `deny` says nothing"), "{said}");
-    let content = format!("{LISTEN}allow = [\"::1\", \"10.0.0.0/8\"]\ndeny = [\"all\"]\n{UPSTREAM}");
+    let content =
+        format!("{LISTEN}allow = [\"::1\", \"10.0.0.0/8\"]\ndeny = [\"all\"]\n{UPSTREAM}");
     let list = settings(&content).listeners[0].screened.list.clone().unwrap();
     assert_eq!(list.entries(), 4);
     assert_eq!(list.verdict("10.1.1.1".parse().unwrap()), ::proxies::security::Verdict::Allow);
@@ -493,6 +509,8 @@ fn what_the_defaults_leave_out_can_be_put_in() {
             // And so do the files there are.
             Some(rest) if rest.starts_with("error_pages") => content.push_str("error_pages = {}"),
             Some(rest) if rest.starts_with("group") => content.push_str("group = \"root\""),
+            // This goes with connections of one request.
+            Some(rest) if rest.starts_with("proxy_protocol = \"") => content.push_str(line),
             // These are another proxy's.
             Some(rest) if rest.starts_with("connect") || rest.starts_with("sni") => {
                 content.push_str(line);

@@ -76,7 +76,10 @@ fn content(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(told)?;
     file.take(limits::LIST_FILE_BYTES + 1).read_to_end(&mut content).map_err(told)?;
     if content.len() as u64 > limits::LIST_FILE_BYTES {
-        return Err(format!("it is longer than {}: is it the right file?", Size(limits::LIST_FILE_BYTES)));
+        return Err(format!(
+            "it is longer than {}: is it the right file?",
+            Size(limits::LIST_FILE_BYTES)
+        ));
     }
     Ok(content)
 }
@@ -103,7 +106,17 @@ mod tests {
         ] {
             assert_eq!(parsed(text).unwrap(), nets, "{text}");
         }
-        for text in ["", "10.0.0.0/33", "10.0.0", "10.0.0.0/-1", "::/129", "ALL", "a.example", "[::1]", "1.2.3.4 "] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0",
+            "10.0.0.0/-1",
+            "::/129",
+            "ALL",
+            "a.example",
+            "[::1]",
+            "1.2.3.4 ",
+        ] {
             assert!(parsed(text).unwrap_err().contains("10.0.0.0/8"), "{text}");
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use control::FileSet;
 use proxies::security::{AccessList, IpNet, Verdict};
+use worker::Balancers;
 
 pub(crate) use entries::parse;
 pub(crate) use watch::Lists;
@@ -21,7 +22,7 @@ pub(crate) struct Asked {
     pub(crate) deny: Option<Sources>,
 }
 
-/// The lists of a listener, read.
+/// What a listener asks of those who come, read.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Screened {
     pub(crate) asked: Asked,
@@ -29,6 +30,8 @@ pub(crate) struct Screened {
     pub(crate) files: Option<FileSet>,
     /// The verdicts; none if every address may connect.
     pub(crate) list: Option<Arc<AccessList>>,
+    /// Whose PROXY headers are believed.
+    pub(crate) balancers: Option<Arc<Balancers>>,
 }
 
 /// Where the entries of a list stand.
@@ -66,7 +69,9 @@ impl Asked {
         }
         let most = base::limits::LIST_ENTRIES;
         if entries.len() > most {
-            return Err(format!("more than {most} entries in all: join networks beside each other"));
+            return Err(format!(
+                "more than {most} entries in all: join networks beside each other"
+            ));
         }
         let otherwise = if self.allow.is_some() { Verdict::Deny } else { Verdict::Allow };
         Ok(AccessList::new(&entries, otherwise))
@@ -88,9 +93,15 @@ mod tests {
         let (office, guest) = ("192.0.2.7".parse().unwrap(), "198.51.100.1".parse().unwrap());
         let asked = |allow, deny| Asked { allow, deny }.read().unwrap();
         let allowed = asked(sources(&["192.0.2.0/24"]), None);
-        assert_eq!((allowed.verdict(office), allowed.verdict(guest)), (Verdict::Allow, Verdict::Deny));
+        assert_eq!(
+            (allowed.verdict(office), allowed.verdict(guest)),
+            (Verdict::Allow, Verdict::Deny)
+        );
         let denied = asked(None, sources(&["192.0.2.0/24"]));
-        assert_eq!((denied.verdict(office), denied.verdict(guest)), (Verdict::Deny, Verdict::Allow));
+        assert_eq!(
+            (denied.verdict(office), denied.verdict(guest)),
+            (Verdict::Deny, Verdict::Allow)
+        );
         // As nginx's users write it.
         let both = asked(sources(&["192.0.2.0/24"]), sources(&["192.0.2.7", "all"]));
         assert_eq!((both.verdict(office), both.verdict(guest)), (Verdict::Deny, Verdict::Deny));

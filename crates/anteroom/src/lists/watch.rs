@@ -39,7 +39,9 @@ impl Lists {
         let mut lists: Vec<(Asked, Vec<ListenerId>)> = Vec::new();
         let mut sets: Vec<FileSet> = Vec::new();
         for (id, listen) in (0u32..).map(ListenerId).zip(&settings.listeners) {
-            let Some(set) = listen.screened.files.clone().filter(|set| !set.is_empty()) else { continue };
+            let Some(set) = listen.screened.files.clone().filter(|set| !set.is_empty()) else {
+                continue;
+            };
             match lists.iter_mut().find(|(asked, _)| *asked == listen.screened.asked) {
                 Some((_, listeners)) => listeners.push(id),
                 None => {

@@ -71,6 +71,7 @@ impl Desk<'_> {
             draft.listeners.iter().filter_map(|it| self.listener(it, exchange_memory)).collect();
         self.leases(&pools, workers);
         self.passed();
+        self.introductions();
         let spool = self.spool();
         self.bodies(exchange_memory, spool.as_ref());
         Some(Settings {
@@ -392,6 +393,22 @@ impl Desk<'_> {
         }
     }
 
+    /// A PROXY header names the client of a whole connection.
+    fn introductions(&mut self) {
+        for (id, group) in (0u32..).map(GroupId).zip(&self.draft.groups) {
+            let Some(given) = group.introduces.as_ref().filter(|_| !is_passed(self.draft, id))
+            else {
+                continue;
+            };
+            if group.persistent {
+                let text = "`proxy_protocol` names one client for a whole connection, and a \
+                            persistent one carries the requests of many: write persistent = false, \
+                            or leave it out: X-Forwarded-For names the client of each request";
+                self.complaints.error(given.span.clone(), text);
+            }
+        }
+    }
+
     /// A lease needs a buffer for its request and one promised for its response.
     fn leases(&mut self, pools: &Pools, workers: u32) {
         let draft = self.draft;
@@ -442,6 +459,7 @@ fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
         queue: draft.queue.as_ref().map_or(limits::QUEUE_LENGTH, |given| given.value),
         // Each of those is one client's.
         persistent: !passed && draft.persistent.as_ref().is_none_or(|given| given.value),
+        introduces: draft.introduces.as_ref().map(|given| given.value),
         policy: Policy {
             balance: draft.balance,
             health: draft.health,

@@ -8,6 +8,7 @@ use bus::{Balance, HealthPolicy, RetryPolicy};
 use control::ResolverConfig;
 use driver::Address;
 use exchange::{ErrorPages, Passing};
+use wire::proxy_protocol::Version;
 use worker::{AtLimit, Timeouts};
 
 use super::SpoolDraft;
@@ -113,6 +114,8 @@ pub(crate) struct GroupDraft {
     pub(crate) retries: RetryPolicy,
     /// Connections to each server that are held open, over all workers.
     pub(crate) warm: Option<Given<u32>>,
+    /// How servers are told whose connection it is, if they are.
+    pub(crate) introduces: Option<Given<Version>>,
 }
 
 /// A server as it is asked for.
@@ -205,6 +208,7 @@ impl From<&ProxyArgs> for Draft {
             health: HealthPolicy::default(),
             retries: RetryPolicy::default(),
             warm: None,
+            introduces: None,
         };
         Self {
             listeners: args.listen.iter().map(listener).collect(),

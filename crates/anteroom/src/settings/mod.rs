@@ -20,6 +20,7 @@ use control::{Name, ResolverConfig};
 use driver::Address;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
+use wire::proxy_protocol::Version;
 use worker::{AtLimit, ListenerPlan, Plan, Screening, Timeouts};
 
 use crate::cli::{Io, ProxyArgs};
@@ -96,6 +97,8 @@ pub(crate) struct Group {
     /// Most waiting requests, over all workers.
     pub(crate) queue: u32,
     pub(crate) persistent: bool,
+    /// How servers are told whose connection it is, if they are.
+    pub(crate) introduces: Option<Version>,
     pub(crate) policy: Policy,
 }
 
@@ -147,6 +150,7 @@ impl Settings {
                 .map(|(id, listen)| listener(ListenerId(id), listen))
                 .collect(),
             groups: self.group_configs(worker),
+            introduces: self.groups.iter().map(|group| group.introduces).collect(),
             timeouts: self.timeouts,
             at_limit: self.at_limit,
             reclaim_parked: self.reclaim_parked,
@@ -226,7 +230,10 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         stream: listen.stream,
         upgrade: listen.upgrade,
         passing: listen.passing.clone(),
-        screening: Screening { list: listen.screened.list.clone() },
+        screening: Screening {
+            list: listen.screened.list.clone(),
+            balancers: listen.screened.balancers.clone(),
+        },
     }
 }
 

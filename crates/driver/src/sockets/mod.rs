@@ -36,8 +36,8 @@ use rustix::net::{Shutdown, shutdown, sockopt};
 use spool::Piece;
 
 use crate::{
-    Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, Peeked, PeerFault, Received, Sent,
-    Socket, SpoolRead, Ticket, Wake,
+    Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, Peeked, PeerFault, Received,
+    Sent, Socket, SpoolRead, Ticket, Wake,
 };
 use accept::{Arrivals, Door};
 use clock::Clock;

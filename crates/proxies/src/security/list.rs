@@ -99,7 +99,8 @@ impl<K: Copy + Ord> Switches<K> {
     /// Goes through the entries in the order of their first addresses, a larger one before those in
     /// it; `open` are those that hold the present place, the smallest last.
     fn new(mut spans: Vec<Span>, otherwise: Verdict, key: impl Fn(u128) -> Option<K>) -> Self {
-        spans.sort_unstable_by_key(|span| (span.first, core::cmp::Reverse(span.last), span.verdict));
+        spans
+            .sort_unstable_by_key(|span| (span.first, core::cmp::Reverse(span.last), span.verdict));
         let mut sweep = Sweep { at: Vec::new(), now: otherwise };
         let mut open: Vec<Span> = Vec::new();
         for span in spans {
@@ -202,7 +203,8 @@ mod tests {
 
     #[test]
     fn who_is_named_on_both_sides_is_denied() {
-        for entries in [[("::1/128", Deny), ("::1/128", Allow)], [("::1/128", Allow), ("::1/128", Deny)]]
+        for entries in
+            [[("::1/128", Deny), ("::1/128", Allow)], [("::1/128", Allow), ("::1/128", Deny)]]
         {
             assert_eq!(said(&list(&entries, Allow), "::1"), Deny);
             assert_eq!(said(&list(&entries, Deny), "::1"), Deny);
@@ -222,16 +224,20 @@ mod tests {
         }
         let edges = [("0.0.0.0/32", Deny), ("255.255.255.255/32", Deny)];
         let list = list(&edges, Allow);
-        for (address, verdict) in
-            [("0.0.0.0", Deny), ("0.0.0.1", Allow), ("255.255.255.254", Allow), ("255.255.255.255", Deny)]
-        {
+        for (address, verdict) in [
+            ("0.0.0.0", Deny),
+            ("0.0.0.1", Allow),
+            ("255.255.255.254", Allow),
+            ("255.255.255.255", Deny),
+        ] {
             assert_eq!(said(&list, address), verdict, "{address}");
         }
     }
 
     #[test]
     fn neighbours_are_one() {
-        let list = list(&[("10.0.0.0/9", Deny), ("10.128.0.0/9", Deny), ("10.3.0.0/16", Deny)], Allow);
+        let list =
+            list(&[("10.0.0.0/9", Deny), ("10.128.0.0/9", Deny), ("10.3.0.0/16", Deny)], Allow);
         assert_eq!(list.bytes(), 8, "one switch on, one off");
     }
 
@@ -244,9 +250,8 @@ mod tests {
 
     fn arb_net() -> impl Strategy<Value = IpNet> {
         // Few addresses, so that networks meet.
-        let four = (0u32..64, 24u8..=32).prop_map(|(low, prefix)| {
-            format!("10.0.0.{low}/{prefix}").parse().unwrap()
-        });
+        let four = (0u32..64, 24u8..=32)
+            .prop_map(|(low, prefix)| format!("10.0.0.{low}/{prefix}").parse().unwrap());
         let six = (0u32..64, 120u8..=128)
             .prop_map(|(low, prefix)| format!("fd00::{low:x}/{prefix}").parse().unwrap());
         prop_oneof![four, six]

@@ -269,6 +269,8 @@ const CLOSED: [&str; CloseReason::ALL.len()] = [
     "closed: reclaimed",
     "closed: limit",
     "closed: denied",
+    "closed: untrusted",
+    "closed: proxy header",
     "closed: upstream",
     "closed: pressure",
     "closed: stalled",

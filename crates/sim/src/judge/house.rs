@@ -207,6 +207,7 @@ fn plan(
         spool: spool.cloned(),
         listeners: (0..).zip(setting.stream.iter().zip(&setting.serves)).map(listener).collect(),
         groups: groups.to_vec(),
+        introduces: Vec::new(),
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,
         reclaim_parked: setting.reclaim_parked,

@@ -9,6 +9,7 @@ use driver::Driver;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
+use wire::proxy_protocol::Version;
 use worker::{
     AccessReader, AtLimit, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, Worker,
     WorkerCounters, access_ring,
@@ -45,6 +46,7 @@ pub(crate) struct Setting {
     pub(crate) policy: Policy,
     pub(crate) passing: Option<Passing>,
     pub(crate) screening: Screening,
+    pub(crate) introduces: Option<Version>,
 }
 
 impl Default for Setting {
@@ -72,6 +74,7 @@ impl Default for Setting {
             policy: Policy::default(),
             passing: None,
             screening: Screening::default(),
+            introduces: None,
         }
     }
 }
@@ -128,6 +131,7 @@ impl House {
                 })
                 .collect(),
             groups: groups.clone(),
+            introduces: vec![setting.introduces],
             timeouts: setting.timeouts,
             at_limit: setting.at_limit,
             reclaim_parked: setting.reclaim_parked,

@@ -4,6 +4,7 @@ mod access;
 mod faults;
 mod house;
 mod http;
+mod introductions;
 mod judged;
 mod life;
 mod limits;

@@ -19,7 +19,10 @@ fn denying(nets: &[&str]) -> Arc<AccessList> {
 }
 
 fn setting(nets: &[&str]) -> Setting {
-    Setting { screening: Screening { list: Some(denying(nets)) }, ..Setting::default() }
+    Setting {
+        screening: Screening { list: Some(denying(nets)), balancers: None },
+        ..Setting::default()
+    }
 }
 
 fn from(house: &mut House, address: &str) -> Peer {
@@ -48,7 +51,10 @@ fn who_is_denied_is_reset_before_anything_is_lent() {
     assert!(denied.is_reset() && text(&denied).is_empty());
     assert_eq!(house.sum(|c| c.clients.get()), 0, "it has no record");
     assert_eq!(house.sum(|c| c.buffers_free_min.get()), 64, "nothing was lent");
-    assert_eq!((closed(&house, CloseReason::Denied), house.sum(|c| c.clients_accepted.get())), (1, 1));
+    assert_eq!(
+        (closed(&house, CloseReason::Denied), house.sum(|c| c.clients_accepted.get())),
+        (1, 1)
+    );
     let mut lines = Vec::new();
     house.logs[0].drain(|record| {
         lines.push((record.peer, record.status, record.closed));

@@ -21,6 +21,8 @@ pub use table::{Cell, cell};
 /// connection without one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// A client whose PROXY header is awaited.
+    ProxyHeader,
     /// A client without an exchange.
     Parked,
     /// An exchange.
@@ -45,7 +47,8 @@ pub enum State {
 
 impl State {
     /// Every state: clients, exchanges in the order of their life, upstream connections.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
+        Self::ProxyHeader,
         Self::Parked,
         Self::Exchange(Phase::Arriving),
         Self::Exchange(Phase::Collecting),
@@ -68,6 +71,7 @@ impl State {
     /// A short name.
     pub const fn label(self) -> &'static str {
         match self {
+            Self::ProxyHeader => "header",
             Self::Parked => "parked",
             Self::Exchange(phase) => phase.label(),
             Self::Lingering => "lingering",
@@ -379,6 +383,7 @@ impl<D: Driver> Worker<D> {
 
     fn state_of_client(&self, id: ClientId) -> State {
         match self.clients.get(id).map(|client| client.state) {
+            Some(ClientState::ProxyHeader) => State::ProxyHeader,
             Some(ClientState::Parked) => State::Parked,
             Some(ClientState::Active(exchange)) => self.state_of_exchange(exchange),
             Some(ClientState::Tunnel(_)) => State::Exchange(Phase::Tunnel),

@@ -5,7 +5,8 @@ use exchange::{Mishap, Outcome, Phase, outcome};
 use Cell::{Happens, Never};
 use Phase as P;
 use State::{
-    Closing, Connecting, Exchange, Gone, Idle, Leaving, Lingering, Parked, Parting, Spent,
+    Closing, Connecting, Exchange, Gone, Idle, Leaving, Lingering, Parked, Parting, ProxyHeader,
+    Spent,
 };
 
 use super::{Event, Lateness, ServerLateness, State};
@@ -65,12 +66,14 @@ const fn client_tells(event: Event, state: State) -> Cell {
         (_, E::ClientClosed) => Never("only what we close is closed"),
         (Closing, _) => Never("nothing but the last word follows a close"),
 
-        (Parked | Lingering, E::ClientReadable) => Happens,
+        (ProxyHeader | Parked | Lingering, E::ClientReadable) => Happens,
         (Exchange(P::Arriving | P::Collecting), E::ClientReadable) => Happens,
         (Exchange(P::Ready | P::Leased | P::Tunnel), E::ClientReadable) => Happens,
         (Exchange(_), E::ClientReadable) => Never("nobody listens once the request is whole"),
 
-        (Parked | Lingering, E::ClientFailed) => Never("whoever listens is told in receiving"),
+        (ProxyHeader | Parked | Lingering, E::ClientFailed) => {
+            Never("whoever listens is told in receiving")
+        }
 
         (Exchange(P::Draining), E::ClientEnded) => Happens,
         (_, E::ClientEnded) => Never("only an event stream awaits its client's end alone"),
@@ -91,7 +94,7 @@ const fn client_late(class: Lateness, state: State) -> Cell {
         (_, Gone | Closing) => Never("what is closed awaits nothing"),
         (L::Idle | L::New, Parked) => Happens,
         (L::Idle | L::New, _) => Never("it is not idle"),
-        (L::Head, Exchange(P::Arriving)) => Happens,
+        (L::Head, ProxyHeader | Exchange(P::Arriving)) => Happens,
         (L::Head, _) => Never("the head is there"),
         (L::Body, Exchange(P::Collecting | P::Leased)) => Happens,
         (L::Body, _) => Never("no body is awaited"),
@@ -119,7 +122,7 @@ const fn ordered(state: State) -> Cell {
 const fn server_tells(event: Event, state: State) -> Cell {
     use Event as E;
     match (state, event) {
-        (Parked | Lingering | Closing, _) => Never(OF_A_SERVER),
+        (ProxyHeader | Parked | Lingering | Closing, _) => Never(OF_A_SERVER),
         (Exchange(P::Arriving | P::Collecting | P::Ready | P::Delivering), _) => {
             Never("it holds no connection")
         }
@@ -150,7 +153,7 @@ const fn server_tells(event: Event, state: State) -> Cell {
 const fn server_late(class: ServerLateness, state: State) -> Cell {
     use ServerLateness as L;
     match (class, state) {
-        (_, Parked | Lingering | Closing) => Never(OF_A_SERVER),
+        (_, ProxyHeader | Parked | Lingering | Closing) => Never(OF_A_SERVER),
         (_, Exchange(P::Arriving | P::Collecting | P::Ready | P::Delivering)) => {
             Never("it holds no connection")
         }
@@ -173,9 +176,8 @@ const fn server_late(class: ServerLateness, state: State) -> Cell {
 const fn exchange_meets(event: Event, state: State) -> Cell {
     use Event as E;
     match (event, state) {
-        (_, Parked | Lingering | Closing | Connecting | Idle | Spent | Parting | Leaving) => {
-            Never(OF_AN_EXCHANGE)
-        }
+        (_, ProxyHeader | Parked | Lingering | Closing) => Never(OF_AN_EXCHANGE),
+        (_, Connecting | Idle | Spent | Parting | Leaving) => Never(OF_AN_EXCHANGE),
         (E::PipelinedTurn, Exchange(P::Arriving) | Gone) => Happens,
         // Its number may be another's by now: then it is gone itself.
         (E::PipelinedTurn, _) => Never("its turn comes before anything else of it"),
