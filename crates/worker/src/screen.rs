@@ -96,12 +96,13 @@ impl<D: Driver> Worker<D> {
     fn expel(&mut self, id: ClientId, reason: CloseReason) {
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Parked) => self.reset_client(id, reason),
-            // Whose it is will be seen.
-            Some(ClientState::ProxyHeader) => {}
             Some(ClientState::Active(exchange)) => self.abandon(exchange, reason),
             Some(ClientState::Tunnel(tunnel)) => self.end_tunnel(tunnel, reason, true),
-            // It goes already.
-            Some(ClientState::Lingering { .. } | ClientState::Closing) | None => {}
+            // Whose it is will be seen, or it goes already.
+            Some(
+                ClientState::ProxyHeader | ClientState::Lingering { .. } | ClientState::Closing,
+            )
+            | None => {}
         }
     }
 }

@@ -222,10 +222,7 @@ pub(crate) static LISTEN: Section = Section {
         key("address", Needed("\"127.0.0.1:8080\""), "IP:PORT, [IPV6]:PORT, :PORT or unix:/path."),
         key(
             "proxy",
-            Unset {
-                example: "\"http\"",
-                means: "told by the port",
-            },
+            Unset { example: "\"http\"", means: "told by the port" },
             "http, or pass (unread); ports 80, 8000, 8008, 8080 tell http, one nobody knows pass.",
         ),
         key(
@@ -256,7 +253,10 @@ pub(crate) static LISTEN: Section = Section {
         ),
         key(
             "connect",
-            Unset { example: "\"at-once\"", means: "`at-once`, or as the name is known with `sni`" },
+            Unset {
+                example: "\"at-once\"",
+                means: "`at-once`, or as the name is known with `sni`",
+            },
             "Passed through: the server is connected to at-once, or with the client's first-byte.",
         ),
         key(

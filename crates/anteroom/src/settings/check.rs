@@ -400,7 +400,7 @@ impl Desk<'_> {
             else {
                 continue;
             };
-            if group.persistent {
+            if group.persistent.as_ref().is_none_or(|given| given.value) {
                 let text = "`proxy_protocol` names one client for a whole connection, and a \
                             persistent one carries the requests of many: write persistent = false, \
                             or leave it out: X-Forwarded-For names the client of each request";

@@ -61,8 +61,8 @@ fn who_is_denied_is_reset_before_anything_is_lent() {
         true
     });
     assert_eq!(lines, [(Some([10, 1, 2, 3].into()), 0, Some(CloseReason::Denied))]);
-    let mut other = from(&mut house, "11.1.2.3");
-    house.exchange(&mut other, GET);
+    let other = from(&mut house, "11.1.2.3");
+    house.exchange(&other, GET);
     let server = house.server();
     assert!(!text(&server).is_empty());
     server.write_all(OK);
