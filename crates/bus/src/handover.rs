@@ -20,6 +20,11 @@ impl Travelling {
     pub fn server(&self) -> ServerId {
         self.permit.server()
     }
+
+    /// Whether it has carried a request.
+    pub const fn was_used(&self) -> bool {
+        self.used
+    }
 }
 
 impl Bus {

@@ -296,6 +296,7 @@ impl<D: Driver> Worker<D> {
 
     /// An idle connection arrived from another worker.
     pub(crate) fn take_over(&mut self, travelling: bus::Travelling, transport: D::Detached) {
+        let ending = if travelling.was_used() { Ending::Parting } else { Ending::No };
         match self.bus.adopt(travelling, self.now) {
             Err(travelling) => {
                 drop(transport);
@@ -304,6 +305,9 @@ impl<D: Driver> Worker<D> {
             Ok(id) => {
                 if let Ok(socket) = self.driver.attach(transport, Party::Upstream(id).owner()) {
                     self.upstreams.insert(id, socket);
+                    if let Some(upstream) = self.upstreams.get(id) {
+                        upstream.ending = ending;
+                    }
                     if !self.bus.passes(id) {
                         self.driver.arm(socket);
                     }

@@ -1,8 +1,12 @@
 //! The life of an exchange, from a parked client to a parked client.
 
 use crate::house::{GET, House, OK, Setting, status, text};
+use base::id::ServerId;
 use sim::WorldConfig;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
+use worker::Letter;
 
 #[test]
 fn a_request_goes_in_complete_and_comes_back_whole() {
@@ -10,10 +14,7 @@ fn a_request_goes_in_complete_and_comes_back_whole() {
     let client = house.client();
     assert_eq!(house.sum(|c| c.clients.get()), 1);
     house.exchange(&client, "GET /a HTTP/1.1\r\nHo");
-    assert!(
-        house.world.accept(base::id::ServerId(0)).is_none(),
-        "half a head is nobody's business"
-    );
+    assert!(house.world.accept(ServerId(0)).is_none(), "half a head is nobody's business");
     house.exchange(&client, "st: h\r\nConnection: x\r\nX: 1\r\n\r\n");
     let server = house.server();
     let request = text(&server);
@@ -174,7 +175,7 @@ fn the_next_connection_waits_until_the_server_closed_the_last_one() {
     server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok");
     house.settle();
     assert_eq!(status(&text(&first)), 200);
-    assert!(house.world.accept(base::id::ServerId(0)).is_none());
+    assert!(house.world.accept(ServerId(0)).is_none());
     assert!(!text(&server).is_empty() && server.has_ended(), "it is told that we are done");
     server.close();
     house.settle();
@@ -192,4 +193,33 @@ fn the_next_connection_waits_until_the_server_closed_the_last_one() {
     house.settle();
     assert_eq!(status(&text(&second)), 200);
     house.assert_quiet();
+}
+
+/// Law 6: a connection that came from another worker parts with its server as one of ours does,
+/// though it never carried a request here.
+#[test]
+fn a_connection_that_came_from_another_worker_parts_with_its_server() {
+    let mut house = House::new(&Setting { workers: 2, connections: 1, ..Setting::default() });
+    let first = house.client_of(0);
+    house.exchange(&first, GET);
+    let server = house.server();
+    assert!(!text(&server).is_empty());
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&first)), 200);
+    let second = house.client_of(1);
+    second.write_all(GET.as_bytes());
+    // The second worker asks for the connection, and its client is gone before that arrives.
+    house.workers[1].turn();
+    second.reset();
+    house.settle();
+    assert!(house.world.accept(ServerId(0)).is_none());
+    assert_eq!(text(&server), "");
+    let addresses: Arc<[SocketAddr]> = [([192, 0, 2, 9], 80).into()].into();
+    house.order(|| Letter::Addresses { server: ServerId(0), addresses: addresses.clone() });
+    house.settle();
+    assert!(server.has_ended() && !server.is_closed(), "the server's own end is awaited");
+    server.end();
+    house.settle();
+    assert!(server.is_closed());
 }
