@@ -263,10 +263,17 @@ fn write_response_fields(
             FieldKind::EndToEnd | FieldKind::Via | FieldKind::Date | FieldKind::Forwarding => true,
         };
         if kept {
-            w.field(field.name, field.value)?;
+            let is_length = field.kind == FieldKind::ContentLength;
+            w.field(field.name, if is_length { shortest(field.value) } else { field.value })?;
         }
     }
     Ok(())
+}
+
+/// A number without the zeros before it: some clients take those for octal.
+fn shortest(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().take_while(|&&digit| digit == b'0').count();
+    &digits[zeros.min(digits.len().saturating_sub(1))..]
 }
 
 /// Whether the response must say to which protocols a client should switch: 426 means nothing

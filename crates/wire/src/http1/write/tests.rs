@@ -138,6 +138,15 @@ fn response_in_full() {
 }
 
 #[test]
+fn a_length_is_written_without_zeros_before_it() {
+    for (came, written) in [("0005", "5"), ("000", "0"), ("0", "0"), ("10", "10")] {
+        let sent = format!("HTTP/1.1 200 OK\r\nDate: d\r\nContent-Length: {came}\r\n\r\n");
+        let canonical = response(&sent, false, ConnectionField::None, Sent::AsIs);
+        assert!(canonical.contains(&format!("\r\nContent-Length: {written}\r\n")), "{canonical}");
+    }
+}
+
+#[test]
 fn date_of_the_upstream_is_kept() {
     let sent = "HTTP/1.1 200 OK\r\ndate: then\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(response(sent, false, ConnectionField::None, Sent::AsIs), sent);
