@@ -102,7 +102,8 @@ pub(super) fn body_grew(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>
 }
 
 /// Moves what stands behind the body into `rest`. If there is no buffer to part them with, it is
-/// dropped, and the client, whose connection ends with the response, may send it again.
+/// dropped, and the client, whose connection ends with the response, may send it again. What belongs
+/// to another protocol cannot be sent again: then none is switched to.
 fn keep_excess(exchange: &mut Exchange, excess: u32, room: &mut Room<'_>) {
     let (State::Ready { request } | State::Leased { request, .. }) = &mut exchange.state else {
         return;
@@ -116,6 +117,6 @@ fn keep_excess(exchange: &mut Exchange, excess: u32, room: &mut Room<'_>) {
         pool.join(&mut exchange.rest, behind);
     } else {
         pool.truncate(request, at);
-        exchange.facts.persistent = false;
+        (exchange.facts.persistent, exchange.facts.upgrade) = (false, None);
     }
 }

@@ -476,3 +476,32 @@ fn who_waits_for_a_buffer_too_long_is_told_that_something_is_missing() {
     drop(others);
     house.assert_quiet();
 }
+
+/// Seed 200015 of the judge: what a client says early stands behind its streamed request; where no
+/// buffer parted the two it was dropped, and the tunnel began without it.
+#[test]
+fn no_tunnel_begins_where_its_first_words_were_dropped() {
+    let mut house = House::new(&Setting { buffers: 12, stream: true, ..Setting::default() });
+    let others: Vec<_> = (0..6).map(|_| tunnel(&mut house)).collect();
+    let client = house.client();
+    let ask = ASK.replace("Host: h\r\n", "Host: h\r\nTransfer-Encoding: chunked\r\n");
+    house.exchange(&client, &format!("{ask}1\r\na\r\n"));
+    let server = house.server();
+    for (client, server) in &others {
+        client.set_window(0);
+        server.write(&[b'x'; 20_000]);
+        house.settle();
+    }
+    house.exchange(&client, "0\r\n\r\nearly birds");
+    assert!(text(&server).ends_with("\r\n1\r\na\r\n0\r\n\r\n"));
+    server.write_all(SWITCHED.as_bytes());
+    house.settle();
+    let answer = text(&client);
+    assert_eq!((status(&answer), text(&server).as_str()), (502, ""), "{answer}");
+    for (client, server) in others {
+        server.reset();
+        client.reset();
+    }
+    client.reset();
+    house.assert_quiet();
+}
