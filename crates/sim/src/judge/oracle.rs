@@ -310,7 +310,11 @@ pub(super) fn may_refuse(
         Refusal::Slow => (at.is_slow(record, setting) || causes.short, "its client was not slow"),
         Refusal::Pressure => (causes.short, "no buffer was waited for"),
         Refusal::Unreachable => (causes.connects || dropped, "every connect succeeded"),
-        Refusal::BadResponse => (record.failed || dropped, "no server failed it"),
+        Refusal::BadResponse => {
+            // What was said too early may have found no buffer: then nothing is switched.
+            let too_early = causes.short && record.said_101;
+            (record.failed || dropped || too_early, "no server failed it")
+        }
         Refusal::QueueFull => {
             // Those of clients that left are served, too.
             let leaves = setting.habits.leaves + setting.habits.half_closes + setting.sleepy[0] > 0;
@@ -371,7 +375,11 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
         return Some(Excuse::Silence);
     }
     // It may have held a lease that others waited for: see `base::limits::STALL_PATIENCE`.
-    let patience = write_progress.min(base::limits::STALL_PATIENCE);
+    let mut patience = write_progress.min(base::limits::STALL_PATIENCE);
+    if record.said_101 {
+        // In a tunnel nobody may be silent for longer, and its server is waited for.
+        patience = patience.min(setting.timeouts.tunnel).min(response);
+    }
     if at.is_slow(record, setting) || at.stalled + TICK >= patience {
         return Some(Excuse::Slow);
     }
