@@ -53,6 +53,11 @@ impl Process {
         self.output.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether that is all: nobody has the pipes any more, and what was in them is collected.
+    pub fn is_heard_out(&self) -> bool {
+        Arc::strong_count(&self.output) == 1
+    }
+
     /// What it wrote since the last call.
     pub fn news(&mut self) -> String {
         let output = self.output.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::process::Process;
 use crate::servers;
+use crate::wait::eventually;
 
 /// What a tool did.
 #[derive(Clone, Debug)]
@@ -29,8 +30,8 @@ pub fn skip(why: &str) {
 pub fn run(program: &str, arguments: &[&str]) -> Ran {
     let mut process = Process::start(Command::new(program).args(arguments));
     let code = process.wait(Duration::from_mins(1)).code();
-    // The collecting threads may be a moment behind the exit.
-    crate::wait::pause(50);
+    // The collecting threads may be behind the exit.
+    eventually("the last of what it wrote", || process.is_heard_out().then_some(()));
     Ran { code, output: process.output() }
 }
 
