@@ -96,27 +96,40 @@ pub fn nginx(file: &[u8]) -> Server {
     let address = free_address();
     folder.write("file", file);
     let root = folder.path().display();
-    // Keep-alive without end: wrk is to measure us, not nginx's habits.
+    let http = format!(
+        "access_log off; default_type text/plain;\n\
+         server {{\n\
+           listen {address};\n\
+           location = / {{ return 200 'hello, world\\n'; }}\n\
+           location = /none {{ return 204; }}\n\
+           location = /file {{ root {root}; }}\n\
+         }}\n"
+    );
+    nginx_with(folder, &address, 2, &http)
+}
+
+/// nginx with so many workers and these lines in its `http`, which listen at the address.
+///
+/// # Panics
+/// When nginx is not installed.
+pub fn nginx_with(folder: Folder, address: &str, workers: u32, http: &str) -> Server {
+    let root = folder.path().display();
+    // Keep-alive without end: what is tried is ours, not nginx's habits.
     let configuration = format!(
-        "daemon off; pid {root}/pid; worker_processes 2; error_log {root}/error.log;\n\
+        "daemon off; pid {root}/pid; worker_processes {workers}; error_log {root}/error.log;\n\
          events {{ worker_connections 1024; }}\n\
          http {{\n\
-           access_log off; keepalive_requests 1000000; client_body_temp_path {root}/t1;\n\
+           keepalive_requests 1000000; client_body_temp_path {root}/t1;\n\
            proxy_temp_path {root}/t2; fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4;\n\
-           scgi_temp_path {root}/t5; default_type text/plain;\n\
-           server {{\n\
-             listen {address};\n\
-             location = / {{ return 200 'hello, world\\n'; }}\n\
-             location = /none {{ return 204; }}\n\
-             location = /file {{ root {root}; }}\n\
-           }}\n\
+           scgi_temp_path {root}/t5;\n\
+           {http}\
          }}\n"
     );
     let path = folder.write("nginx.conf", configuration);
     let mut command = Command::new("nginx");
     command.args(["-p", &folder.path().display().to_string(), "-c", &path, "-e", "stderr"]);
     command.env("PATH", search_path());
-    Server::start(&mut command, &address, folder)
+    Server::start(&mut command, address, folder)
 }
 
 /// What gunicorn serves: an echo of the body, with the method and the fields that matter.
@@ -144,15 +157,26 @@ pub fn gunicorn(unix: bool) -> Server {
     let folder = Folder::new();
     folder.write("application.py", APPLICATION);
     let address = if unix { format!("unix:{}", folder.file("g.sock")) } else { free_address() };
+    gunicorn_with(
+        folder,
+        &address,
+        &["--workers", "2", "--log-level", "warning", "application:app"],
+    )
+}
+
+/// gunicorn at this address with these arguments, its application in the folder.
+///
+/// # Panics
+/// When gunicorn is not in `target/venv`.
+pub fn gunicorn_with(folder: Folder, address: &str, arguments: &[&str]) -> Server {
     let mut command = Command::new(venv("gunicorn"));
-    command.args(["--bind", &address, "--workers", "2", "--log-level", "warning"]);
-    command.args(["--worker-tmp-dir", &folder.path().display().to_string()]);
-    command.args(["--no-control-socket", "application:app"]);
+    command.args(["--bind", address, "--no-control-socket"]);
+    command.args(["--worker-tmp-dir", &folder.path().display().to_string()]).args(arguments);
     command.current_dir(folder.path());
-    let server = Server::start(&mut command, &address, folder);
+    let server = Server::start(&mut command, address, folder);
     // It listens before its workers are up.
     eventually("gunicorn to answer", || {
-        let mut client = Client::try_new(&address).ok()?;
+        let mut client = Client::try_new(address).ok()?;
         client.try_get("/").ok().filter(|response| response.status == 200)
     });
     server

@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use crate::folder::Folder;
-use crate::servers::{Server, free_address, search_path};
+use crate::servers::{Server, free_address, nginx_with, search_path};
 
 use super::{Records, Witness, recorder};
 
@@ -13,11 +13,16 @@ use super::{Records, Witness, recorder};
 /// # Panics
 /// When nginx is not installed.
 pub fn nginx() -> Witness {
+    behind("nginx", nginx_before)
+}
+
+/// A proxy before a recorder.
+fn behind(name: &'static str, start: fn(&str) -> Server) -> Witness {
     let recorder = recorder();
-    let server = nginx_before(recorder.address());
+    let server = start(recorder.address());
     let address = server.address().to_owned();
     let (server, recorder) = (Some(server), Some(recorder));
-    Witness { server, recorder, ..Witness::new("nginx", &address, Records::Behind) }
+    Witness { server, recorder, ..Witness::new(name, &address, Records::Behind) }
 }
 
 /// nginx as a proxy before a server, with one connection to it that it keeps.
@@ -27,31 +32,19 @@ pub fn nginx() -> Witness {
 pub fn nginx_before(upstream: &str) -> Server {
     let folder = Folder::new();
     let address = free_address();
-    let root = folder.path().display();
-    let configuration = format!(
-        "daemon off; pid {root}/pid; worker_processes 1; error_log {root}/error.log;\n\
-         events {{ worker_connections 256; }}\n\
-         http {{\n\
-           log_format witness 'witness-status=$status';\n\
-           access_log /dev/stdout witness; keepalive_requests 1000000;\n\
-           large_client_header_buffers 8 64k; client_body_buffer_size 1m;\n\
-           client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;\n\
-           fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;\n\
-           upstream behind {{ server {upstream}; keepalive 1; }}\n\
-           server {{\n\
-             listen {address};\n\
-             location / {{\n\
-               proxy_pass http://behind; proxy_http_version 1.1;\n\
-               proxy_set_header Connection ''; proxy_set_header Host $http_host;\n\
-             }}\n\
+    let http = format!(
+        "log_format witness 'witness-status=$status'; access_log /dev/stdout witness;\n\
+         large_client_header_buffers 8 64k; client_body_buffer_size 1m;\n\
+         upstream behind {{ server {upstream}; keepalive 1; }}\n\
+         server {{\n\
+           listen {address};\n\
+           location / {{\n\
+             proxy_pass http://behind; proxy_http_version 1.1;\n\
+             proxy_set_header Connection ''; proxy_set_header Host $http_host;\n\
            }}\n\
          }}\n"
     );
-    let path = folder.write("nginx.conf", configuration);
-    let mut command = Command::new("nginx");
-    command.args(["-p", &folder.path().display().to_string(), "-c", &path, "-e", "stderr"]);
-    command.env("PATH", search_path());
-    Server::start(&mut command, &address, folder)
+    nginx_with(folder, &address, 1, &http)
 }
 
 /// HAProxy.
@@ -59,11 +52,7 @@ pub fn nginx_before(upstream: &str) -> Server {
 /// # Panics
 /// When HAProxy is not installed.
 pub fn haproxy() -> Witness {
-    let recorder = recorder();
-    let server = haproxy_before(recorder.address());
-    let address = server.address().to_owned();
-    let (server, recorder) = (Some(server), Some(recorder));
-    Witness { server, recorder, ..Witness::new("haproxy", &address, Records::Behind) }
+    behind("haproxy", haproxy_before)
 }
 
 /// HAProxy before a server, with one connection to it that it keeps.

@@ -1,11 +1,7 @@
 //! Node and gunicorn, each with a script that writes what it reads into a file.
 
-use std::process::Command;
-
-use crate::client::Client;
 use crate::folder::Folder;
-use crate::servers::{Server, free_address, node_with, venv};
-use crate::wait::eventually;
+use crate::servers::{free_address, gunicorn_with, node_with};
 
 use super::{Records, Witness};
 
@@ -77,20 +73,11 @@ pub fn gunicorn() -> Witness {
     folder.write("witness.py", GUNICORN);
     let path = folder.write("read", "");
     let address = free_address();
-    let mut command = Command::new(venv("gunicorn"));
-    command.args(["--bind", &address, "--workers", "1", "--worker-class", "gthread"]);
-    command.args(["--threads", "4", "--keep-alive", "60", "--log-level", "info"]);
-    command.args(["--limit-request-line", "0", "--limit-request-field_size", "65536"]);
-    command.args(["--limit-request-fields", "200", "--permit-unconventional-http-method"]);
-    command.args(["--worker-tmp-dir", &folder.path().display().to_string()]);
-    command.args(["--no-control-socket", "witness:app"]);
-    command.current_dir(folder.path());
-    let server = Server::start(&mut command, &address, folder);
-    // It listens before its worker is up.
-    eventually("gunicorn to answer", || {
-        let mut client = Client::try_new(&address).ok()?;
-        client.try_get("/").ok().filter(|response| response.status == 200)
-    });
+    let arguments = "--workers 1 --worker-class gthread --threads 4 --keep-alive 60 \
+                     --log-level info --limit-request-line 0 --limit-request-field_size 65536 \
+                     --limit-request-fields 200 --permit-unconventional-http-method witness:app";
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let server = gunicorn_with(folder, &address, &arguments);
     let records = Records::File { path, read: 0 };
     Witness { server: Some(server), ..Witness::new("gunicorn", &address, records) }
 }
