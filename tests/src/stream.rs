@@ -111,7 +111,13 @@ impl Stream {
 
     /// Makes the socket's receive buffer small, for clients that take their time.
     pub fn receive_little(&self) {
-        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(self, 4096);
+        self.receive_at_most(4096);
+    }
+
+    /// Bounds what the kernel receives ahead; else the buffer grows as it likes. Below 128 KiB the
+    /// loopback's long segments do not fit, and each waits for a timer.
+    pub fn receive_at_most(&self, bytes: usize) {
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(self, bytes);
     }
 }
 

@@ -131,10 +131,13 @@ fn a_full_spool_costs_those_who_need_it_and_nobody_else() {
     let answer = refused.response();
     assert_eq!((answer.status, answer.says_close()), (507, true), "{}", answer.text());
     // A response waits in the pool, and its server with it.
-    let mut slow = download(patient(&proxy), 32 * MIB);
+    let mut client = patient(&proxy);
+    // Else the kernel takes much of it for the client.
+    client.stream().receive_at_most(256 << 10);
+    let mut slow = download(client, 32 * MIB);
     pause(700);
     let written = deeds.bytes.load(SeqCst);
-    assert!(written < 26 * MIB, "{written} bytes were taken from the server");
+    assert!(written < 16 * MIB, "{written} bytes were taken from the server");
     assert_eq!(deeds.written.load(SeqCst), 0);
     let used = proxy.figure("anteroom_buffers", &[("state", "used")]);
     assert!(used < 500.0, "{used} buffers");
