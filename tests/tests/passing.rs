@@ -91,17 +91,17 @@ fn without_a_server_the_client_is_reset_and_counted() {
 }
 
 /// A listener that knows two names, and perhaps a server for all others.
-fn by_name(one: &Server, two: &Server, other: Option<&Server>, more: &str) -> Anteroom {
+fn by_name(one: &Server, two: &Server, other: Option<&str>, more: &str) -> Anteroom {
     let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
-    let group = |name: &str, server: &Server| {
-        format!("[[upstream]]\nname = \"{name}\"\nservers = [\"{}\"]\n", server.address())
+    let group = |name: &str, address: &str| {
+        format!("[[upstream]]\nname = \"{name}\"\nservers = [\"{address}\"]\n")
     };
     let content = format!(
         "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\n{more}\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
          proxy = \"pass\"\n{}sni = {{ \"a.example\" = \"one\", \"*.b.example\" = \"two\" }}\n{}{}{}",
         other.map_or("", |_| "upstream = \"other\"\n"),
-        group("one", one),
-        group("two", two),
+        group("one", one.address()),
+        group("two", two.address()),
         other.map_or(String::new(), |other| group("other", other)),
     );
     Anteroom::run(&Folder::new().write("a.toml", content))
@@ -149,19 +149,37 @@ fn the_name_in_the_hello_leads_to_its_server_and_tls_is_the_servers() {
 #[test]
 fn whom_no_name_leads_elsewhere_gets_the_other_servers() {
     let (one, two, other) = (secure("one"), secure("two"), secure("other"));
-    let proxy = by_name(&one, &two, Some(&other), "timeouts = { head = \"300ms\" }");
+    let more = "timeouts = { head = \"300ms\" }";
+    let proxy = by_name(&one, &two, Some(other.address()), more);
     assert_eq!(ask(&proxy, "a.example", &[]).as_deref(), Some("one"));
     assert_eq!(ask(&proxy, "c.example", &[]).as_deref(), Some("other"));
-    let mut plain = client(proxy.address());
-    plain.write_all(b"no TLS at all\r\n\r\n").expect("it is taken");
-    // Node answers what is no TLS with an alert or its end.
-    let _ = plain.read(&mut [0; 64]);
-    assert_eq!(proxy.refused("malformed").to_string(), "0");
     // Half a hello.
     let mut slow = client(proxy.address());
     slow.write_all(&[22, 3, 1, 2, 0, 1]).expect("it is taken");
     assert!(slow.read(&mut [0; 1]).is_err(), "no orderly end");
     assert_eq!(proxy.refused("slow").to_string(), "1");
+    proxy.quiet();
+    proxy.finish();
+}
+
+#[test]
+fn who_speaks_no_tls_gets_the_other_servers() {
+    let (one, two) = (secure("one"), secure("two"));
+    let other = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = other.local_addr().expect("its address").to_string();
+    let proxy = by_name(&one, &two, Some(&address), "");
+    let mut plain = client(proxy.address());
+    plain.write_all(b"no TLS at all\r\n").expect("it is taken");
+    let (mut server, _) = other.accept().expect("a client");
+    let mut asked = [0; 15];
+    server.read_exact(&mut asked).expect("what the client said");
+    assert_eq!(&asked, b"no TLS at all\r\n");
+    server.write_all(b"other").expect("it is taken");
+    drop(server);
+    let mut answer = String::new();
+    plain.read_to_string(&mut answer).expect("the answer, then the end");
+    assert_eq!(answer, "other");
+    assert_eq!(proxy.refused("malformed").to_string(), "0");
     drop(plain);
     proxy.quiet();
     proxy.finish();
