@@ -211,7 +211,8 @@ fn thousands_of_silent_tunnels_cost_little_and_no_buffer() {
     let all: Vec<_> = (0..COUNT).map(|_| server.tunnel(&proxy)).collect();
     eventually("every buffer to be free", || (lent(&proxy) == 0.0).then_some(()));
     let each = (private_bytes(&mut proxy) - before) / f64::from(COUNT);
-    assert!(each < 700.0, "{each} bytes of user memory a tunnel");
+    // The record of an exchange, some 400 bytes more, is not kept.
+    assert!(each < 400.0, "{each} bytes of user memory a tunnel");
     assert_eq!(tunnels(&proxy).to_string(), (COUNT + 1).to_string());
     for (client, server) in all.iter().step_by(7) {
         say(client, server, b"up");
