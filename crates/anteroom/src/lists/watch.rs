@@ -42,12 +42,12 @@ impl Lists {
             let Some(set) = listen.screened.files.clone().filter(|set| !set.is_empty()) else {
                 continue;
             };
-            match lists.iter_mut().find(|(asked, _)| *asked == listen.screened.asked) {
-                Some((_, listeners)) => listeners.push(id),
-                None => {
-                    lists.push((listen.screened.asked.clone(), vec![id]));
-                    sets.push(set);
-                }
+            let asked = &listen.screened.asked;
+            if let Some((_, listeners)) = lists.iter_mut().find(|(other, _)| other == asked) {
+                listeners.push(id);
+            } else {
+                lists.push((asked.clone(), vec![id]));
+                sets.push(set);
             }
         }
         if lists.is_empty() {
