@@ -489,7 +489,7 @@ fn no_tunnel_begins_where_its_first_words_were_dropped() {
     let server = house.server();
     for (client, server) in &others {
         client.set_window(0);
-        server.write(&[b'x'; 20_000]);
+        server.write(&vec![b'x'; 20_000]);
         house.settle();
     }
     house.exchange(&client, "0\r\n\r\nearly birds");
