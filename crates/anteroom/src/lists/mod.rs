@@ -82,28 +82,28 @@ impl Asked {
 mod tests {
     use super::*;
 
-    fn sources(texts: &[&str]) -> Option<Sources> {
+    fn sources(texts: &[&str]) -> Sources {
         let mut nets = Vec::new();
         texts.iter().for_each(|text| parse(text, &mut nets).unwrap());
-        Some(Sources { nets, files: Vec::new() })
+        Sources { nets, files: Vec::new() }
     }
 
     #[test]
     fn with_allow_everybody_else_is_denied() {
         let (office, guest) = ("192.0.2.7".parse().unwrap(), "198.51.100.1".parse().unwrap());
         let asked = |allow, deny| Asked { allow, deny }.read().unwrap();
-        let allowed = asked(sources(&["192.0.2.0/24"]), None);
+        let allowed = asked(Some(sources(&["192.0.2.0/24"])), None);
         assert_eq!(
             (allowed.verdict(office), allowed.verdict(guest)),
             (Verdict::Allow, Verdict::Deny)
         );
-        let denied = asked(None, sources(&["192.0.2.0/24"]));
+        let denied = asked(None, Some(sources(&["192.0.2.0/24"])));
         assert_eq!(
             (denied.verdict(office), denied.verdict(guest)),
             (Verdict::Deny, Verdict::Allow)
         );
         // As nginx's users write it.
-        let both = asked(sources(&["192.0.2.0/24"]), sources(&["192.0.2.7", "all"]));
+        let both = asked(Some(sources(&["192.0.2.0/24"])), Some(sources(&["192.0.2.7", "all"])));
         assert_eq!((both.verdict(office), both.verdict(guest)), (Verdict::Deny, Verdict::Deny));
         assert_eq!(both.verdict("192.0.2.8".parse().unwrap()), Verdict::Allow);
     }
