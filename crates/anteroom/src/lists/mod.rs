@@ -84,7 +84,9 @@ mod tests {
 
     fn sources(texts: &[&str]) -> Sources {
         let mut nets = Vec::new();
-        texts.iter().for_each(|text| parse(text, &mut nets).unwrap());
+        for text in texts {
+            parse(text, &mut nets).unwrap();
+        }
         Sources { nets, files: Vec::new() }
     }
 
