@@ -8,7 +8,7 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 10] = [
+const DEBIAN: [(&str, &str); 11] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("haproxy", "haproxy"),
@@ -20,6 +20,7 @@ const DEBIAN: [(&str, &str); 10] = [
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("redis-server", "redis-server"),
+    ("chromium", "chromium"),
 ];
 
 /// What goes into the Python environment under `target/venv`.
