@@ -12,7 +12,7 @@ use blackbox::wait::within;
 
 /// The page and what it speaks with. Its WebSocket is written out, as Node has none of its own: each
 /// frame goes back as it came, of a fragmented message, too.
-const SERVER: &str = r#"
+const SERVER: &str = r"
 const http = require('http'), crypto = require('crypto');
 const page = `<!doctype html><title>room</title><script>
 const told = {};
@@ -82,7 +82,7 @@ server.on('upgrade', (request, socket) => {
 });
 const [host, port] = process.argv[2].split(':');
 server.listen(Number(port), host);
-"#;
+";
 
 /// Chromium without a window, an account or a way to anywhere but here.
 fn browser(folder: &Folder, page: &str) -> Process {
