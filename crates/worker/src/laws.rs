@@ -15,11 +15,11 @@ use crate::spool::Spool;
 use crate::turn::Worker;
 use crate::upstream::Ending;
 
-/// How long a short pool may leave everybody alone: the disk is given its time, and every
-/// worker may sleep for a moment.
-const RELIEF: Duration = limits::DISK_PATIENCE.saturating_add(Duration::from_secs(1));
-
 impl<D: Driver> Worker<D> {
+    /// How long a short pool may leave everybody alone: the disk is given its time, and every
+    /// worker may sleep for a moment.
+    pub const RELIEF: Duration = limits::DISK_PATIENCE.saturating_add(Duration::from_secs(1));
+
     /// Whether each law holds for what the worker has.
     ///
     /// # Errors
@@ -41,7 +41,6 @@ impl<D: Driver> Worker<D> {
         }
         self.permits_are_used()?;
         self.attempts_end()?;
-        self.somebody_yields()?;
         self.bounds_hold()?;
         self.drain_goes_on()?;
         self.bus.audit_queues()
@@ -107,24 +106,27 @@ impl<D: Driver> Worker<D> {
         Ok(())
     }
 
-    /// While somebody waits for a buffer for long, nobody holds one and does not move (law 5).
-    fn somebody_yields(&self) -> Result<(), String> {
-        let waits = |since| self.now.since(since) > RELIEF;
-        if !self.pool.oldest_wait().is_some_and(waits) {
-            return Ok(());
-        }
+    /// Exchanges with a lease that wait for a buffer: the server may have said everything.
+    pub fn responses_wait_for_buffers(&self) -> usize {
+        let leased = self.exchanges.iter().filter(|(_, it)| it.lease().is_some());
+        leased.filter(|(index, _)| self.pool.is_waiting(*index)).count()
+    }
+
+    /// A client that holds a buffer and does not move, while somebody waits for one for long: its
+    /// number, and for how long. It may have been in no state to yield until a moment ago; if it
+    /// is one for as long again, nobody yields (law 5).
+    pub fn holds_in_vain(&self) -> Option<(u32, Duration)> {
+        let waits = |since| self.now.since(since) > Self::RELIEF;
+        self.pool.oldest_wait().filter(|&since| waits(since))?;
         for (index, client) in self.clients.table.iter() {
             let (Some(id), Some(still)) = (client.exchange(), self.still(client)) else { continue };
             let waits = self.pool.is_waiting(id.0);
             let yields = self.exchanges.get(id.0).is_some_and(may_yield);
-            if yields && !waits && still > RELIEF {
-                let millis = still.as_millis();
-                return Err(format!(
-                    "client {index} has held buffers for {millis} ms while others wait (law 5)"
-                ));
+            if yields && !waits && still > Self::RELIEF {
+                return Some((index, still));
             }
         }
-        Ok(())
+        None
     }
 
     /// For how long a client that is to blame for a pause has not moved.

@@ -2,8 +2,9 @@
 
 use base::counter::Counter;
 use base::id::ServerId;
+use base::time::Instant;
 use exchange::{Phase, Refusal};
-use worker::{AcceptPause, CloseReason, WorkerCounters};
+use worker::{AcceptPause, CloseReason, Worker, WorkerCounters};
 
 use super::ask::Method;
 use super::book::Fate;
@@ -13,6 +14,7 @@ use super::house::House;
 use super::server::Session;
 use super::setting::{ServerSetting, Setting};
 use super::stage::{Stage, Verdict, wrong};
+use crate::memory::MemoryDriver;
 
 /// Of so many rests, one is audited; that of the end always.
 const AUDIT_EVERY: u64 = 16;
@@ -24,6 +26,8 @@ pub(super) struct Checks {
     rests: u64,
     /// Lines of the access log: of answers taken whole, and of exchanges cut off.
     lines: [u64; 2],
+    /// Of each worker, a client that holds a buffer in vain, and since when it is known to.
+    held: Vec<Option<(u32, Instant)>>,
     /// What the trace showed last of each worker.
     shown: Vec<[u64; Phase::ALL.len()]>,
 }
@@ -34,6 +38,7 @@ impl Checks {
             servers: setting.servers().map(|(_, server)| *server).collect(),
             rests: 0,
             lines: [0; 2],
+            held: vec![None; setting.workers as usize],
             shown: vec![[0; Phase::ALL.len()]; setting.workers as usize],
         }
     }
@@ -72,7 +77,28 @@ impl Checks {
             return Ok(());
         }
         duties::tunnels(stage, house, sessions, clients)?;
+        self.somebody_yields(stage, house)?;
         self.audit(stage, house, sessions)
+    }
+
+    /// While somebody waits for a buffer for long, nobody holds one and does not move (law 5).
+    fn somebody_yields(&mut self, stage: &Stage, house: &House) -> Verdict {
+        let (now, relief) = (stage.now(), Worker::<MemoryDriver>::RELIEF);
+        for (worker, seen) in self.held.iter_mut().enumerate() {
+            let Some((client, still)) = house.holds_in_vain(worker) else {
+                *seen = None;
+                continue;
+            };
+            let known = seen.filter(|&(known, _)| known == client);
+            let (_, since) = *seen.insert(known.unwrap_or((client, now)));
+            if now.since(since) > relief {
+                let text = format!(
+                    "worker {worker}: client {client} has held buffers for {still:?} while others wait"
+                );
+                return wrong("yield", text);
+            }
+        }
+        Ok(())
     }
 
     fn audit(&self, stage: &Stage, house: &House, sessions: &[Option<Session>]) -> Verdict {
@@ -310,7 +336,7 @@ fn no_lease_too_long(
     let open = u64::from(stage.world.connections_to(id));
     let leased: u64 = house.shared.server(id).iter().map(|share| share.leased.get()).sum();
     // What is read back from the disk is on its way, though nobody sees it.
-    if leased > open - idle.min(open) + house.requests_read_back() {
+    if leased > open - idle.min(open) + house.leases_that_wait() {
         let text = format!(
             "server {}: {leased} connections are leased of {open}, and nothing is under way on {idle}",
             id.0

@@ -197,7 +197,8 @@ impl Client {
         }
         if !calm && self.dice.chance(habits.stalls) {
             let length = micros(self.dice.length(stage.setting.pause.saturating_mul(2)));
-            line.stall_at = Some((u64::from(self.dice.length(30_000)), length));
+            let within = if stage.setting.sulks > 0 { 300 } else { 30_000 };
+            line.stall_at = Some((u64::from(self.dice.length(within)), length));
         }
         self.line = Some(line);
     }

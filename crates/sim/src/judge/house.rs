@@ -1,6 +1,7 @@
 //! The workers of one process over a world: what the binary's crew is, in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig, Shared};
@@ -108,9 +109,16 @@ impl House {
         self.workers.iter().flatten().map(|it| it.tunnels_holding() as u64).sum()
     }
 
-    /// Leased connections to which nothing can be written before the disk has read it.
-    pub(super) fn requests_read_back(&self) -> u64 {
-        self.workers.iter().flatten().map(|it| it.requests_read_back() as u64).sum()
+    /// Leased connections on which nothing moves though something is under way: before the disk has
+    /// read what is to be written, or a buffer is there for what came.
+    pub(super) fn leases_that_wait(&self) -> u64 {
+        let waits = |it: &Worker<_>| it.requests_read_back() + it.responses_wait_for_buffers();
+        self.workers.iter().flatten().map(|it| waits(it) as u64).sum()
+    }
+
+    /// A client of a worker that holds a buffer and does not move while others wait for one.
+    pub(super) fn holds_in_vain(&self, number: usize) -> Option<(u32, Duration)> {
+        self.workers[number].as_ref().and_then(Worker::holds_in_vain)
     }
 
     /// Exchanges of a worker that wait until the disk has done an errand.

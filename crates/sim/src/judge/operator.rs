@@ -62,6 +62,10 @@ pub(super) fn events(dice: &mut Dice, setting: &Setting) -> Vec<Event> {
         let count = if dice.chance(habit.saturating_mul(4)) { dice.between(1, 6) } else { 0 };
         (0..count).map(|_| dice.below(setting.exchanges)).collect::<Vec<u32>>()
     };
+    if setting.rereads {
+        let slow = DiskMode::Slow(micros(dice.length(20_000)));
+        all.push(Event { at: 0, what: Happens::Disk(slow, Duration::from_hours(2)) });
+    }
     for at in times(dice, habits.connects) {
         all.push(Event { at, what: server(dice, setting) });
     }

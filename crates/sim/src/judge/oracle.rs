@@ -317,8 +317,10 @@ pub(super) fn may_refuse(
         }
         Refusal::QueueFull => {
             // Those of clients that left are served, too.
-            let leaves = setting.habits.leaves + setting.habits.half_closes + setting.sleepy[0] > 0;
-            let most = if leaves { 4 * setting.clients } else { setting.clients };
+            let habits = &setting.habits;
+            let leaves = habits.leaves + habits.half_closes + setting.switches;
+            let most =
+                if leaves + setting.sleepy[0] > 0 { 4 * setting.clients } else { setting.clients };
             (most > setting.queue_length, "so many requests there never were")
         }
         Refusal::QueueTimeout => {

@@ -37,6 +37,8 @@ pub(super) struct Reply {
     pub(super) trouble: Trouble,
     /// The trouble is met once only.
     once: bool,
+    /// The server reads nothing more until it is written.
+    pub(super) sulks: bool,
     /// What the server says when it has switched protocols.
     pub(super) talk: Option<Talk>,
 }
@@ -133,7 +135,11 @@ impl Reply {
             },
             form,
             length: if matches!(form, Form::Nothing | Form::Switch) { 0 } else { length },
-            interim: if dice.chance(habits.interim) { dice.between(1, 4) } else { 0 },
+            interim: if dice.chance(habits.interim) {
+                dice.between(1, if setting.sulks > 0 { 12 } else { 4 })
+            } else {
+                0
+            },
             parts: dice.chance(habits.parts) && !switches,
             dated: dice.chance(60),
             rich: dice.chance(habits.upgrades) && !switches,
@@ -148,6 +154,7 @@ impl Reply {
             trouble,
             once: dice.chance(200),
             talk: switches.then(|| Talk::draw(dice, setting)),
+            sulks: early && dice.chance(setting.sulks),
         }
     }
 
@@ -168,6 +175,7 @@ impl Reply {
             trouble: Trouble::None,
             once: false,
             talk: None,
+            sulks: false,
         }
     }
 

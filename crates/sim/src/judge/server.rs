@@ -135,6 +135,12 @@ impl Session {
         self.speech.as_ref().map(|speech| (speech.me, &self.peer))
     }
 
+    /// Whether it does not read while it answers.
+    fn sulks(&self, stage: &Stage) -> bool {
+        let reply = self.answers.and_then(|(number, _)| stage.book.get(number).reply());
+        !stage.is_calm() && reply.is_some_and(|reply| reply.sulks)
+    }
+
     fn has_nothing_under_way(&self) -> bool {
         self.answers.is_none()
             && self.outbox.is_empty()
@@ -151,7 +157,7 @@ impl Session {
         if calm {
             self.outbox.calm_down();
         }
-        let reads = if self.speech.is_some() { 0 } else { self.reads };
+        let reads = if self.speech.is_some() || self.sulks(stage) { 0 } else { self.reads };
         let count = self.peer.read_into(&mut self.inbox, reads);
         if self.speech.is_none() {
             self.understand(stage)?;
@@ -163,7 +169,7 @@ impl Session {
             // What was just asked is not answered late either.
             self.outbox.hurry();
         }
-        let mut again = (self.peer.unread() > 0).then(|| now + READS_ON);
+        let mut again = (self.peer.unread() > 0 && reads > 0).then(|| now + READS_ON);
         if count > 0 {
             self.drops = None;
         }
@@ -198,7 +204,12 @@ impl Session {
                 self.leave(stage, cut);
                 return Ok(None);
             }
-            Wrote::All => again = earlier(again, self.has_written(stage, dice)),
+            Wrote::All => {
+                again = earlier(again, self.has_written(stage, dice));
+                if self.peer.unread() > 0 && !self.over {
+                    again = earlier(again, Some(now + READS_ON));
+                }
+            }
         }
         Ok(again)
     }

@@ -88,6 +88,10 @@ pub struct Setting {
     pub serves: Vec<Serves>,
     /// How often a request asks to switch protocols, of 256.
     pub switches: u32,
+    /// How often a server that answers early reads nothing until its answer is written, of 256.
+    pub sulks: u32,
+    /// The disk is slow from the beginning, and servers leave in the middle of large requests.
+    pub rereads: bool,
 }
 
 /// What a listener does with what comes.
@@ -222,7 +226,8 @@ habits! {
 
 impl Habits {
     /// What rarely comes together by itself: large bodies from slow clients, and a disk that fails;
-    /// interim responses to clients that do not read; requests behind an event stream.
+    /// interim responses to clients that do not read; requests behind an event stream; hints of
+    /// servers that read no further; requests that are read back from disk a second time.
     fn take_up(&mut self, theme: usize) {
         match theme {
             1 => {
@@ -238,6 +243,14 @@ impl Habits {
                 (self.events, self.pipelines) = (100, 120);
                 (self.half_closes, self.leaves) = (20, 64);
             }
+            4 => {
+                (self.interim, self.early, self.bodies, self.stalls) = (220, 220, 220, 220);
+                (self.huge, self.slow, self.breaks, self.deserts) = (160, 200, 48, 16);
+            }
+            5 => {
+                (self.bodies, self.huge, self.deserts, self.early) = (230, 200, 110, 160);
+                self.disk = 32;
+            }
             _ => {}
         }
     }
@@ -248,11 +261,21 @@ impl Setting {
     pub fn draw(dice: &mut Dice) -> Self {
         let share = dice.pick(&[0, 10, 40, 90, 150]);
         let mut habits = Habits::draw(dice, share);
-        let theme = dice.weighted(&[10, 2, 2, 1]);
+        let theme = dice.weighted(&[10, 2, 2, 1, 2, 2]);
         habits.take_up(theme);
         let workers = dice.pick(&[1, 2, 1, 3, 4]);
         let buffer_bytes = dice.pick(&[2048, 2048, 512, 4096]);
         let buffers = dice.pick(&[256, 64, 8, 9, 12, 16, 24, 40]);
+        // Hints do not wait in large pipes, nor in large buffers.
+        let (hints, rereads) = (theme == 2 || theme == 4, theme == 5);
+        // There, requests are longer than a connection holds, and pauses than deadlines.
+        let (least, patient) = match theme {
+            4 => (3000, 900_000),
+            5 => (200_000, 0),
+            _ => (0, 0),
+        };
+        let (buffer_bytes, buffers) =
+            if theme == 4 { (512, buffers.min(16)) } else { (buffer_bytes, buffers) };
         // What the configuration's check allows: see `exchange_memory` and `max_head` there.
         let lendable = (buffers - (buffers / 16).max(2).min(buffers / 4) - 1) * buffer_bytes;
         let exchange_memory = dice.pick(&[64 << 10, 4096, 12 << 10, 20 << 10]).min(lendable);
@@ -265,6 +288,7 @@ impl Setting {
             .collect();
         let short = dice.chance(110);
         let (segments, most) = segments(dice);
+        let spool = spool(dice, rereads);
         let mut setting = Self {
             workers,
             buffers,
@@ -275,7 +299,7 @@ impl Setting {
             groups,
             queue_length: dice.pick(&[64, 64, 8, 2, 1]),
             exchange_memory,
-            spool: spool(dice),
+            spool,
             disk_room: dice.pick(&[16, 16, 1, 3]),
             max_head,
             max_body: u64::from(dice.pick(&[1_u32 << 20, 100_000, 5000])),
@@ -287,8 +311,7 @@ impl Setting {
             access: dice.pick(&[None, Some(64 << 10), Some(2048), Some(600)]),
             policy: policy(dice),
             mailbox: dice.pick(&[64, 8, 2, 1]),
-            // Hints do not wait in large pipes.
-            pipe_bytes: if theme == 2 { 300 } else { dice.pick(&[64 << 10, 8192, 1500, 300]) },
+            pipe_bytes: if hints { 300 } else { dice.pick(&[64 << 10, 8192, 1500, 300]) },
             segments,
             late: dice.pick(&[0, 0, 20, 128]),
             shuffled: dice.chance(128),
@@ -298,16 +321,18 @@ impl Setting {
             sleepy: sleepy(dice, short),
             clients: dice.pick(&[4, 1, 2, 8, 16, 32]),
             exchanges: dice.pick(&[1500, 20, 60, 200, 600]),
-            longest: dice.pick(&[300, 3000, 20_000, 200_000]).min(most),
+            longest: dice.pick(&[300, 3000, 20_000, 200_000]).max(least).min(most),
             latency: dice.pick(&[20, 0, 300, 5000]),
             pause: if short {
-                dice.pick(&[500, 20_000, 900_000])
+                dice.pick(&[500, 20_000, 900_000]).max(patient)
             } else {
                 dice.pick(&[500, 20_000, 900_000, 70_000_000])
             },
             habits,
             serves: Vec::new(),
             switches: 0,
+            sulks: if theme == 4 { 200 } else { 0 },
+            rereads,
         };
         setting.draw_tunnels(dice, short);
         setting
@@ -393,9 +418,10 @@ fn server(dice: &mut Dice, place: u32) -> ServerSetting {
     }
 }
 
-fn spool(dice: &mut Dice) -> Option<Limits> {
+fn spool(dice: &mut Dice, ample: bool) -> Option<Limits> {
     const EXTENT: u64 = base::limits::SPOOL_EXTENT as u64;
-    let size = dice.pick(&[0, 0, 1, 2, 6, 400]) * EXTENT;
+    let drawn = dice.pick(&[0, 0, 1, 2, 6, 400]);
+    let size = if ample { 400 } else { drawn } * EXTENT;
     (size > 0).then(|| Limits {
         size,
         per_exchange: (dice.pick(&[400, 1, 3]) * EXTENT).min(size),

@@ -66,7 +66,8 @@ impl Stage {
     pub(super) fn may_be_busy_for(&self, length: Duration) -> bool {
         let (setting, causes) = (&self.setting, &self.book.causes);
         let habits = &setting.habits;
-        let never_ends = habits.silent + habits.stalls + habits.events + habits.leaves > 0;
+        let never_ends = habits.silent + habits.stalls + habits.events + habits.leaves;
+        let never_ends = never_ends + setting.switches > 0;
         // Whoever sleeps between any two pieces serves nobody for long.
         let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
         if never_ends || dozes || causes.connects || causes.disk || causes.short {
