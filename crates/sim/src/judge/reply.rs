@@ -84,7 +84,7 @@ pub(super) enum Trouble {
 }
 
 /// What is no response, or none that may come here.
-const GARBAGE: [&str; 9] = [
+const GARBAGE: [&str; 10] = [
     "no response at all\r\n\r\n",
     "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
     "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n",
@@ -94,6 +94,7 @@ const GARBAGE: [&str; 9] = [
     "HTTP/2.0 200 OK\r\n\r\n",
     "\0\0\0\0\0\0",
     "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: other\r\nConnection: upgrade\r\n\r\n",
 ];
 
 /// Which of them switches to what nobody asked for.

@@ -222,7 +222,9 @@ impl Session {
         // What was too much of an earlier response may come behind this one.
         let too_much = stage.setting.habits.too_much > 0;
         let ends = causes.drained.is_some() || causes.stopped;
-        let plain = stage.setting.workers == 1 && !ends && !too_much;
+        // Of a request that is lost on the disk nothing may have been sent.
+        let lost = causes.disk && stage.setting.spool.is_some();
+        let plain = stage.setting.workers == 1 && !ends && !too_much && !lost;
         if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
             return Ok(());
         }
