@@ -180,6 +180,7 @@ impl Checks {
         }
         self.figures(stage, house)?;
         duties::bytes(stage, house)?;
+        duties::parting(stage)?;
         at_most_once(stage)
     }
 

@@ -130,6 +130,17 @@ pub(super) fn tunnels(
     Ok(())
 }
 
+/// Of a response that its client has whole, the server's end was awaited (law 6).
+pub(super) fn parting(stage: &Stage) -> Verdict {
+    let answered = |&&number: &&u32| stage.book.get(number).fate == Some(Fate::Answered);
+    match stage.unawaited.iter().find(answered) {
+        Some(number) => {
+            wrong("parting", format!("the server's end was not awaited after request {number}"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// What all addresses have in the spool is what is there.
 pub(super) fn spool(house: &House) -> Verdict {
     match house.spool.as_ref().map_or(Ok(()), |spool| spool.audit()) {

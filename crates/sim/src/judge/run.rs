@@ -87,6 +87,7 @@ impl Run {
             unsafe_pieces: 0,
             ends: Vec::new(),
             pins: Vec::new(),
+            unawaited: Vec::new(),
             longest: Duration::ZERO,
         };
         stage.pins = vec![0; stage.setting.servers().count()];

@@ -5,8 +5,9 @@ use std::time::Duration;
 use base::id::ServerId;
 use base::time::Instant;
 
-use super::book::What;
+use super::book::{Fate, What};
 use super::client::earlier;
+use super::duties;
 use super::message::{Body, Content, Head};
 use super::oracle::{is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
@@ -217,7 +218,7 @@ impl Session {
     /// A connection is closed in two steps after its last response, so that a server that counts its
     /// connections never sees one too many: our direction ends, then the server's (law 6). Where
     /// connections move, or the process ends, there are more reasons to close one.
-    fn is_awaited(&self, stage: &Stage) -> Verdict {
+    fn is_awaited(&self, stage: &mut Stage) -> Verdict {
         let causes = &stage.book.causes;
         // What was too much of an earlier response may come behind this one.
         let too_much = stage.setting.habits.too_much > 0;
@@ -231,11 +232,13 @@ impl Session {
         let Some(number) = self.last.filter(|_| self.has_nothing_under_way()) else {
             return Ok(());
         };
-        let reply = stage.book.get(number).reply();
-        if reply.is_none_or(|reply| reply.trouble != Trouble::None) {
-            return Ok(());
+        let record = stage.book.get(number);
+        let well = record.reply().is_some_and(|reply| reply.trouble == Trouble::None);
+        if well && record.fate.is_none_or(|fate| fate == Fate::Answered) {
+            // Whether anteroom had read all of it shows when the client has.
+            stage.unawaited.push(number);
         }
-        wrong("parting", format!("the server's end was not awaited after request {number}"))
+        duties::parting(stage)
     }
 
     /// Everything is written: the connection is kept, dropped, or dropped later.

@@ -45,6 +45,8 @@ pub(super) struct Stage {
     pub(super) ends: Vec<End>,
     /// For each server, how often a connection to it was to be kept by one client for long.
     pub(super) pins: Vec<u32>,
+    /// Requests behind whose response a connection was closed at once.
+    pub(super) unawaited: Vec<u32>,
     /// The longest time that a server ever had a request.
     pub(super) longest: Duration,
 }
