@@ -351,7 +351,7 @@ fn trouble(dice: &mut Dice, setting: &Setting) -> Trouble {
     if dice.chance(habits.too_much) {
         // Little is there with the response more often than much.
         let count = dice.between(1, 3000);
-        return Trouble::TooMuch(if count % 2 == 0 { 1 + count % 40 } else { count });
+        return Trouble::TooMuch(if count.is_multiple_of(2) { 1 + count % 40 } else { count });
     }
     if dice.chance(habits.garbage) {
         return Trouble::Garbage(dice.below(u32::try_from(GARBAGE.len()).unwrap_or(1)) as usize);
