@@ -119,6 +119,34 @@ pub const SPOOL_REST: Duration = Duration::from_secs(10);
 pub const TUNNEL_BUFFERS: u16 = RECEIVE_BUFFERS;
 /// The same while all tunnels together hold half of the pool.
 pub const TUNNEL_BUFFERS_SHORT: u16 = 1;
+/// Bytes of a TLS record's header (RFC 8446 §5.1).
+pub const TLS_HEADER: usize = 5;
+/// Longest plaintext of a TLS record (RFC 8446 §5.1).
+pub const TLS_PLAIN_MAX: usize = 16 << 10;
+/// Longest TLS record, its header among it: that of TLS 1.2 (RFC 5246 §6.2.3).
+pub const TLS_RECORD_MAX: usize = TLS_HEADER + TLS_PLAIN_MAX + 2048;
+/// What a record we write is longer than its plaintext, at most: header, nonce or content type, tag.
+pub const TLS_OVERHEAD: usize = 64;
+/// Parts of a handshake message that one session keeps: the longest certificate chains.
+pub const TLS_PARTS_MAX: usize = 64 << 10;
+/// What is looked at of a secured connection at one time, and what is encrypted for it: some records.
+pub const TLS_BATCH: usize = 4 * TLS_RECORD_MAX;
+/// Plaintext that is encrypted for one send.
+pub const TLS_SEND: usize = 4 * TLS_PLAIN_MAX;
+/// Longest that we write of a handshake at one time: certificate chains.
+pub const TLS_FLIGHT_MAX: usize = 128 << 10;
+/// What is encrypted when no buffer could be had for what the transport may not take of it.
+pub const TLS_SEND_SHORT: usize = 1 << 10;
+/// Clients of one worker that may have a record decrypted before there are buffers for it, so that
+/// one that is longer than a short pool goes on.
+pub const TLS_AHEAD_MAX: u32 = 16;
+/// Longest file of certificates or a key.
+pub const PEM_MAX: u64 = 4 << 20;
+/// Longest subject of a client's certificate that is passed on; a longer one is not.
+pub const TLS_SUBJECT_MAX: usize = 512;
+/// What one TLS session takes, about: measured (2.2 KiB), and what an allocator adds. With a client's
+/// certificate it is more by that.
+pub const TLS_SESSION_BYTES: usize = 2560;
 /// How long an event stream or a tunnel may be silent in a drain before it ends.
 pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 

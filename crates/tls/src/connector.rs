@@ -1,0 +1,141 @@
+//! What sessions with servers are made from.
+
+use core::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{DigitallySignedStruct, Error, SignatureScheme};
+
+use crate::acceptor::{AcceptorError, Versions, provider, with_ciphers};
+use crate::failure::Failure;
+use crate::identity::{Authorities, Identity};
+use crate::session::Session;
+
+/// Sessions with servers that are kept for resumption.
+const RESUMABLE: usize = 64;
+
+/// Whose certificates are believed.
+#[derive(Clone, Debug)]
+pub enum Trust {
+    /// Those that come from one of these and are for the name asked for.
+    Authorities(Authorities),
+    /// Any: whoever stands between may read and change everything.
+    Anyone,
+}
+
+/// What a group's sessions are to be like.
+#[derive(Clone, Debug)]
+pub struct ConnectorConfig {
+    /// Whose certificates are believed.
+    pub trust: Trust,
+    /// What we show servers that ask who we are.
+    pub identity: Option<Arc<Identity>>,
+    /// At least one.
+    pub versions: Versions,
+    /// Whether servers are told the name we ask for (SNI).
+    pub sni: bool,
+    /// Application protocols, the ones preferred first (RFC 7301); with none, none is spoken of.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// Makes sessions with servers. Clones are cheap, and the same.
+#[derive(Clone)]
+pub struct Connector(Arc<ClientConfig>);
+
+impl Connector {
+    /// A connector that does what `config` says.
+    ///
+    /// # Errors
+    /// [`AcceptorError::NoCipher`] or [`AcceptorError::NoAuthority`].
+    pub fn new(config: ConnectorConfig) -> Result<Self, AcceptorError> {
+        let builder = ClientConfig::builder_with_provider(with_ciphers(&[]))
+            .with_protocol_versions(&config.versions.list())
+            .map_err(|_| AcceptorError::NoCipher)?;
+        let builder = match config.trust {
+            Trust::Authorities(Authorities(roots)) => {
+                let verifier =
+                    WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
+                let verifier = verifier.build().map_err(|_| AcceptorError::NoAuthority)?;
+                builder.with_webpki_verifier(verifier)
+            }
+            Trust::Anyone => {
+                builder.dangerous().with_custom_certificate_verifier(Arc::new(Credulous))
+            }
+        };
+        let mut client = match config.identity {
+            Some(identity) => builder.with_client_cert_resolver(Arc::new(
+                rustls::sign::SingleCertAndKey::from(identity.certified()),
+            )),
+            None => builder.with_no_client_auth(),
+        };
+        client.resumption = Resumption::in_memory_sessions(RESUMABLE);
+        client.enable_sni = config.sni;
+        client.alpn_protocols = config.alpn;
+        Ok(Self(Arc::new(client)))
+    }
+
+    /// Whether sessions can be with a server of that name: a DNS name or an IP address.
+    pub fn is_name(name: &str) -> bool {
+        ServerName::try_from(name).is_ok()
+    }
+
+    /// A session with the server of that name.
+    ///
+    /// # Errors
+    /// [`Failure::Name`] if it is no name, and when the system grants no randomness.
+    pub fn connect(&self, name: &str) -> Result<Session, Failure> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| Failure::Name)?;
+        let connection = UnbufferedClientConnection::new(Arc::clone(&self.0), name);
+        connection.map(Session::client).map_err(|error| Failure::of(&error))
+    }
+}
+
+impl fmt::Debug for Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connector").finish_non_exhaustive()
+    }
+}
+
+/// Believes every certificate, as it was told to; the handshake must be the certificate's own.
+#[derive(Debug)]
+struct Credulous;
+
+impl ServerCertVerifier for Credulous {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &provider().signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signed, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let known = &provider().signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signed, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}

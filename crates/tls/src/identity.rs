@@ -1,0 +1,252 @@
+//! A certificate with its key, and the certificates of those who are trusted: from PEM (RFC 7468).
+
+use core::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base::limits::TLS_SUBJECT_MAX;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys, RootCertStore};
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::time::Time;
+
+use crate::acceptor::provider;
+
+/// A certificate chain and the private key of its first certificate.
+#[derive(Debug)]
+pub struct Identity {
+    certified: Arc<CertifiedKey>,
+    /// DNS names in lower case, wildcards among them.
+    names: Vec<Box<str>>,
+    not_before: SystemTime,
+    not_after: SystemTime,
+}
+
+/// What is wrong with a text that should hold certificates or a key, and the remedy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemError {
+    /// There is no certificate in the first text.
+    NoCertificate,
+    /// A certificate is there and cannot be read.
+    BadCertificate,
+    /// There is no private key in the second text.
+    NoKey,
+    /// There is one, and it is encrypted.
+    EncryptedKey,
+    /// There is one, and it cannot be used.
+    BadKey,
+    /// The key is not that of the first certificate.
+    OtherKey,
+}
+
+impl PemError {
+    /// Whether it is the key's text that is wrong.
+    pub const fn is_of_key(self) -> bool {
+        matches!(self, Self::NoKey | Self::EncryptedKey | Self::BadKey | Self::OtherKey)
+    }
+}
+
+impl fmt::Display for PemError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoCertificate => {
+                "there is no certificate in it: it must hold -----BEGIN CERTIFICATE-----, the \
+                 server's own first"
+            }
+            Self::BadCertificate => "its certificate cannot be read: have it issued anew",
+            Self::NoKey => {
+                "there is no private key in it: it must hold -----BEGIN PRIVATE KEY-----, or EC or \
+                 RSA PRIVATE KEY"
+            }
+            Self::EncryptedKey => {
+                "its key is encrypted: write it without a password (openssl pkey -in … -out …), and \
+                 guard the file"
+            }
+            Self::BadKey => "its key cannot be used: make one of RSA, ECDSA or Ed25519",
+            Self::OtherKey => "its key is not that of the certificate: name the one that belongs to it",
+        })
+    }
+}
+
+impl core::error::Error for PemError {}
+
+impl Identity {
+    /// Reads a chain, the server's own certificate first, and its key.
+    ///
+    /// # Errors
+    /// See [`PemError`].
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PemError> {
+        let chain = certificates(chain)?;
+        let leaf = chain.first().ok_or(PemError::NoCertificate)?;
+        let parsed = Certificate::from_der(leaf).map_err(|_| PemError::BadCertificate)?;
+        let validity = parsed.tbs_certificate().validity();
+        let moment = |time: &Time| SystemTime::UNIX_EPOCH + time.to_unix_duration();
+        let (not_before, not_after) = (moment(&validity.not_before), moment(&validity.not_after));
+        let names = names_of(&parsed);
+        let certified = CertifiedKey::from_der(chain, private_key(key)?, provider());
+        let certified = certified.map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PemError::OtherKey,
+            Error::InvalidCertificate(_) => PemError::BadCertificate,
+            _ => PemError::BadKey,
+        })?;
+        Ok(Self { certified: Arc::new(certified), names, not_before, not_after })
+    }
+
+    /// The DNS names of the certificate, in lower case.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
+    /// From when on it is good.
+    pub const fn not_before(&self) -> SystemTime {
+        self.not_before
+    }
+
+    /// Until when it is good.
+    pub const fn not_after(&self) -> SystemTime {
+        self.not_after
+    }
+
+    pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.certified)
+    }
+}
+
+/// Whom certificates must come from to be trusted.
+#[derive(Clone, Debug)]
+pub struct Authorities(pub(crate) Arc<RootCertStore>);
+
+impl Authorities {
+    /// Reads one certificate or several.
+    ///
+    /// # Errors
+    /// [`PemError::NoCertificate`] or [`PemError::BadCertificate`].
+    pub fn from_pem(text: &[u8]) -> Result<Self, PemError> {
+        let mut store = RootCertStore::empty();
+        for certificate in certificates(text)? {
+            store.add(certificate).map_err(|_| PemError::BadCertificate)?;
+        }
+        Ok(Self(Arc::new(store)))
+    }
+
+    /// Those that the system trusts; what cannot be read is left out.
+    pub fn of_system() -> Self {
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self(Arc::new(store))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// All certificates of a text, at least one.
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
+    let all: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text).collect();
+    let all = all.map_err(|_| PemError::BadCertificate)?;
+    if all.is_empty() { Err(PemError::NoCertificate) } else { Ok(all) }
+}
+
+/// The first private key of a text.
+pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
+    let has = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
+    if has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED") {
+        return Err(PemError::EncryptedKey);
+    }
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
+        pem::Error::NoItemsFound => PemError::NoKey,
+        _ => PemError::BadKey,
+    })
+}
+
+/// The DNS names of a certificate (RFC 5280 §4.2.1.6), in lower case.
+fn names_of(certificate: &Certificate) -> Vec<Box<str>> {
+    let names = certificate.tbs_certificate().get_extension::<SubjectAltName>();
+    let names = names.ok().flatten().map(|(_, names)| names.0).unwrap_or_default();
+    let dns = names.iter().filter_map(|name| match name {
+        GeneralName::DnsName(name) => Some(name.as_str().to_ascii_lowercase().into()),
+        _ => None,
+    });
+    dns.collect()
+}
+
+/// The subject of a certificate (RFC 4514), printable ASCII throughout, so that it can stand in a
+/// field and in a log. None if it is longer than `TLS_SUBJECT_MAX`: half of it would name another.
+pub(crate) fn subject_of(certificate: &[u8]) -> Option<Box<str>> {
+    let certificate = Certificate::from_der(certificate).ok()?;
+    let text = certificate.tbs_certificate().subject().to_string();
+    let mut subject = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' '..=b'~' => subject.push(char::from(byte)),
+            // Writing to a string does not fail.
+            _ => drop(write!(subject, "\\{byte:02X}")),
+        }
+    }
+    (1..=TLS_SUBJECT_MAX).contains(&subject.len()).then(|| subject.into())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn pems(names: &[&str]) -> (String, String) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    pub(crate) fn identity(names: &[&str]) -> Identity {
+        let (certificate, key) = pems(names);
+        Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_tells_its_names_and_its_time() {
+        let identity = identity(&["A.example", "*.b.example"]);
+        assert_eq!(identity.names(), [Box::from("a.example"), Box::from("*.b.example")]);
+        assert!(identity.not_before() < identity.not_after());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_told() {
+        let (certificate, key) = pems(&["a.example"]);
+        let (_, other) = pems(&["a.example"]);
+        let cut = certificate.replace("MII", "MIX");
+        let encrypted =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        for (chain, key, error) in [
+            ("", key.as_str(), PemError::NoCertificate),
+            (key.as_str(), key.as_str(), PemError::NoCertificate),
+            (cut.as_str(), key.as_str(), PemError::BadCertificate),
+            (certificate.as_str(), "", PemError::NoKey),
+            (certificate.as_str(), certificate.as_str(), PemError::NoKey),
+            (certificate.as_str(), encrypted, PemError::EncryptedKey),
+            (certificate.as_str(), other.as_str(), PemError::OtherKey),
+        ] {
+            let read = Identity::from_pem(chain.as_bytes(), key.as_bytes());
+            assert_eq!(read.map(|_| ()).unwrap_err(), error, "{chain}{key}");
+        }
+    }
+
+    #[test]
+    fn one_may_be_trusted_or_several() {
+        let (first, second) = (pems(&["a.example"]).0, pems(&["b.example"]).0);
+        assert_eq!(Authorities::from_pem(first.as_bytes()).unwrap().len(), 1);
+        assert_eq!(Authorities::from_pem((first.clone() + &second).as_bytes()).unwrap().len(), 2);
+        assert_eq!(Authorities::from_pem(b"").unwrap_err(), PemError::NoCertificate);
+    }
+}

@@ -1,0 +1,316 @@
+//! One session, over rustls' unbuffered interface. Nothing else of anteroom knows that interface.
+
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
+use rustls::{HandshakeKind, ProtocolVersion};
+
+use base::limits::TLS_PARTS_MAX;
+
+use crate::failure::Failure;
+use crate::identity::subject_of;
+use crate::output::Output;
+
+/// What whole records came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Bytes of application data that were delivered.
+    pub bytes: usize,
+    /// The peer said that it sends nothing more (`close_notify`, RFC 8446 §6.1).
+    pub closed: bool,
+}
+
+/// A session with a client or a server.
+pub struct Session {
+    end: End,
+    /// Parts of a handshake message that is not whole yet; in all other moments it holds nothing.
+    parts: Vec<u8>,
+    /// Who the client's certificate says it is (RFC 4514), once that is known.
+    subject: Option<Box<str>>,
+    /// Why it is over, if it is: then rustls is shown nothing more.
+    over: Option<Failure>,
+}
+
+/// Which end we are.
+enum End {
+    Server(UnbufferedServerConnection),
+    Client(UnbufferedClientConnection),
+}
+
+/// One and the same call of both ends.
+trait Process {
+    type Data;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    /// Whether something is to be sent before anything is read.
+    fn has_to_say(&self) -> bool;
+}
+
+impl Process for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+    fn has_to_say(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Process for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+    fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(input)
+    }
+    fn has_to_say(&self) -> bool {
+        self.wants_write()
+    }
+}
+
+impl Session {
+    pub(crate) const fn server(connection: UnbufferedServerConnection) -> Self {
+        Self { end: End::Server(connection), parts: Vec::new(), subject: None, over: None }
+    }
+
+    pub(crate) const fn client(connection: UnbufferedClientConnection) -> Self {
+        Self { end: End::Client(connection), parts: Vec::new(), subject: None, over: None }
+    }
+
+    /// Begins as a client does: with a hello.
+    ///
+    /// # Errors
+    /// When `output` is too small for it.
+    pub fn begin(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
+        self.read(&mut [], output, |_| ()).map(|_| ())
+    }
+
+    /// Reads whole records, usually one. `deliver` gets their application data; what is to be sent
+    /// in answer, an alert too, goes into `output`. All of `records` is taken, and has been written
+    /// over.
+    ///
+    /// # Errors
+    /// When the session is over for a fault; `output` then ends with the alert that is due.
+    pub fn read(
+        &mut self,
+        records: &mut [u8],
+        output: &mut Output<'_>,
+        mut deliver: impl FnMut(&[u8]),
+    ) -> Result<Found, Failure> {
+        if let Some(failure) = self.over {
+            return Err(failure);
+        }
+        let mut parts = core::mem::take(&mut self.parts);
+        let input = if parts.is_empty() {
+            records
+        } else {
+            parts.extend_from_slice(records);
+            &mut parts[..]
+        };
+        let (taken, found) = match &mut self.end {
+            End::Server(end) => drive(end, input, output, &mut deliver),
+            End::Client(end) => drive(end, input, output, &mut deliver),
+        };
+        let found = found.inspect_err(|failure| self.over = Some(*failure))?;
+        let rest = &input[taken..];
+        if rest.len() > TLS_PARTS_MAX {
+            self.over = Some(Failure::TooLarge);
+            return Err(Failure::TooLarge);
+        }
+        if !rest.is_empty() {
+            self.parts = rest.to_vec();
+        }
+        Ok(found)
+    }
+
+    /// Encrypts `bytes`, at most `base::limits::TLS_PLAIN_MAX` of them.
+    ///
+    /// # Errors
+    /// When the keys are worn out (RFC 8446 §5.5) or `output` is too small.
+    pub fn write(&mut self, bytes: &[u8], output: &mut Output<'_>) -> Result<(), Failure> {
+        if let Some(failure) = self.over {
+            return Err(failure);
+        }
+        match &mut self.end {
+            End::Server(end) => encrypt(end, &mut self.parts, Some(bytes), output),
+            End::Client(end) => encrypt(end, &mut self.parts, Some(bytes), output),
+        }
+    }
+
+    /// Says that nothing more will be sent (`close_notify`).
+    ///
+    /// # Errors
+    /// When the session cannot say so any more.
+    pub fn close(&mut self, output: &mut Output<'_>) -> Result<(), Failure> {
+        if let Some(failure) = self.over {
+            return Err(failure);
+        }
+        match &mut self.end {
+            End::Server(end) => encrypt(end, &mut self.parts, None, output),
+            End::Client(end) => encrypt(end, &mut self.parts, None, output),
+        }
+    }
+
+    /// Whether application data cannot be exchanged yet.
+    pub fn is_handshaking(&self) -> bool {
+        match &self.end {
+            End::Server(end) => end.is_handshaking(),
+            End::Client(end) => end.is_handshaking(),
+        }
+    }
+
+    /// Whether a handshake message is in parts: bytes of memory they take.
+    pub const fn parts(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether an earlier session was resumed (RFC 8446 §2.2).
+    pub fn is_resumed(&self) -> bool {
+        let kind = match &self.end {
+            End::Server(end) => end.handshake_kind(),
+            End::Client(end) => end.handshake_kind(),
+        };
+        kind == Some(HandshakeKind::Resumed)
+    }
+
+    /// The version as OpenSSL writes it.
+    pub fn version(&self) -> Option<&'static str> {
+        let version = match &self.end {
+            End::Server(end) => end.protocol_version(),
+            End::Client(end) => end.protocol_version(),
+        };
+        match version? {
+            ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
+            ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
+            _ => None,
+        }
+    }
+
+    /// The cipher suite as IANA registers it.
+    pub fn cipher(&self) -> Option<&'static str> {
+        let suite = match &self.end {
+            End::Server(end) => end.negotiated_cipher_suite(),
+            End::Client(end) => end.negotiated_cipher_suite(),
+        };
+        // rustls tells TLS 1.3 suites apart by a prefix; the registry has one name for both.
+        let name = suite?.suite().as_str()?;
+        Some(match name {
+            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other,
+        })
+    }
+
+    /// Looks up who the client is, once the handshake is over.
+    pub fn identify(&mut self) {
+        let certificates = match &self.end {
+            End::Server(end) => end.peer_certificates(),
+            End::Client(_) => None,
+        };
+        self.subject = certificates.and_then(<[_]>::first).and_then(|leaf| subject_of(leaf));
+    }
+
+    /// The subject of the client's certificate (RFC 4514), if it showed one that is trusted.
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+}
+
+impl core::fmt::Debug for Session {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Session")
+            .field("handshaking", &self.is_handshaking())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Has rustls read `input`; how much of it is done with, and what it came to.
+fn drive<P: Process>(
+    end: &mut P,
+    input: &mut [u8],
+    output: &mut Output<'_>,
+    deliver: &mut dyn FnMut(&[u8]),
+) -> (usize, Result<Found, Failure>) {
+    let mut taken = 0;
+    let mut found = Found::default();
+    loop {
+        let UnbufferedStatus { mut discard, state } = end.process(&mut input[taken..]);
+        let step = match state {
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
+                match traffic.next_record() {
+                    None => break Ok(true),
+                    Some(Err(error)) => break Err(Failure::of(&error)),
+                    Some(Ok(record)) => {
+                        discard += record.discard;
+                        found.bytes += record.payload.len();
+                        deliver(record.payload);
+                    }
+                }
+            },
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                let encoded = data.encode(output.space()).map_err(|_| Failure::TooLarge);
+                encoded.map(|n| output.grow(n)).map(|()| true)
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                // Whoever gave the output sends it.
+                data.done();
+                Ok(true)
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                found.closed = true;
+                Ok(true)
+            }
+            Ok(_) => Ok(false),
+            Err(error) => Err(Failure::of(&error)),
+        };
+        taken += discard;
+        match step {
+            Ok(true) => {}
+            Ok(false) => return (taken, Ok(found)),
+            Err(failure) => {
+                alert(end, output);
+                return (taken, Err(failure));
+            }
+        }
+    }
+}
+
+/// Writes what is to be said before the end, the alert last. Nothing is read any more.
+fn alert<P: Process>(end: &mut P, output: &mut Output<'_>) {
+    while end.has_to_say()
+        && let Ok(ConnectionState::EncodeTlsData(mut data)) = end.process(&mut []).state
+        && let Ok(n) = data.encode(output.space())
+    {
+        output.grow(n);
+    }
+}
+
+/// Encrypts `bytes`, or says that there will be none, behind what else is to be sent.
+fn encrypt<P: Process>(
+    end: &mut P,
+    parts: &mut [u8],
+    bytes: Option<&[u8]>,
+    output: &mut Output<'_>,
+) -> Result<(), Failure> {
+    loop {
+        match end.process(parts).state {
+            Ok(ConnectionState::EncodeTlsData(mut data)) => {
+                let n = data.encode(output.space()).map_err(|_| Failure::TooLarge)?;
+                output.grow(n);
+            }
+            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+            Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                let written = match bytes {
+                    Some(bytes) => traffic.encrypt(bytes, output.space()),
+                    None => traffic.queue_close_notify(output.space()),
+                };
+                output.grow(written.map_err(|_| Failure::Other)?);
+                return Ok(());
+            }
+            Ok(ConnectionState::PeerClosed) => {}
+            Ok(_) => return Err(Failure::Other),
+            Err(error) => return Err(Failure::of(&error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

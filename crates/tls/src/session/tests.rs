@@ -1,0 +1,289 @@
+use std::sync::Arc;
+
+use super::*;
+use crate::identity::tests::pems;
+use crate::{
+    Acceptor, AcceptorConfig, Authorities, Cipher, ClientAuth, Connector, ConnectorConfig,
+    Identity, Record, Tickets, Trust, Versions, next_record,
+};
+
+/// Two ends that trust each other.
+struct Pair {
+    acceptor: Acceptor,
+    connector: Connector,
+}
+
+const TLS12: Versions = Versions { tls12: true, tls13: false };
+const TLS13: Versions = Versions { tls12: false, tls13: true };
+
+impl Pair {
+    fn new(change: impl FnOnce(&mut AcceptorConfig, &mut ConnectorConfig)) -> Self {
+        let (certificate, key) = pems(&["a.example"]);
+        let identity =
+            Arc::new(Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());
+        let authorities = Authorities::from_pem(certificate.as_bytes()).unwrap();
+        let mut server = AcceptorConfig {
+            identities: vec![Arc::clone(&identity)],
+            tickets: Some(Tickets::new().unwrap()),
+            alpn: vec![b"http/1.1".to_vec()],
+            ..AcceptorConfig::default()
+        };
+        let mut client = ConnectorConfig {
+            trust: Trust::Authorities(authorities),
+            identity: None,
+            versions: Versions::default(),
+            sni: true,
+            alpn: Vec::new(),
+        };
+        change(&mut server, &mut client);
+        Self {
+            acceptor: Acceptor::new(server).unwrap(),
+            connector: Connector::new(client).unwrap(),
+        }
+    }
+
+    fn meet(&self) -> (Session, Session) {
+        (self.acceptor.accept().unwrap(), self.connector.connect("a.example").unwrap())
+    }
+}
+
+/// Shows one end what the other sent, record by record; what it says, and what was delivered.
+fn show(to: &mut Session, sent: &[u8]) -> (Vec<u8>, Vec<u8>, Result<Found, Failure>) {
+    let (mut said, mut heard) = (Vec::new(), Vec::new());
+    let mut memory = vec![0; 64 << 10];
+    let mut found = Found::default();
+    let mut rest = sent.to_vec();
+    while let Record::Whole(len) = next_record(&rest) {
+        let mut output = Output::new(&mut memory);
+        let read = to.read(&mut rest[..len], &mut output, |bytes| heard.extend_from_slice(bytes));
+        said.extend_from_slice(output.bytes());
+        match read {
+            Ok(one) => {
+                found.bytes += one.bytes;
+                found.closed |= one.closed;
+            }
+            Err(failure) => return (said, heard, Err(failure)),
+        }
+        rest.drain(..len);
+    }
+    assert!(rest.is_empty(), "whole records are sent");
+    (said, heard, Ok(found))
+}
+
+fn hello(client: &mut Session) -> Vec<u8> {
+    let mut memory = vec![0; 16 << 10];
+    let mut output = Output::new(&mut memory);
+    client.begin(&mut output).unwrap();
+    output.bytes().to_vec()
+}
+
+/// Lets both speak until neither has anything to say; how it ended for the server, and the client.
+fn shake(server: &mut Session, client: &mut Session) -> [Result<(), Failure>; 2] {
+    let mut to_server = hello(client);
+    let mut ends = [Ok(()), Ok(())];
+    while !to_server.is_empty() {
+        let (to_client, _, end) = show(server, &to_server);
+        ends[0] = ends[0].and(end.map(|_| ()));
+        let (answer, _, end) = show(client, &to_client);
+        ends[1] = ends[1].and(end.map(|_| ()));
+        to_server = if ends[0].is_err() { Vec::new() } else { answer };
+    }
+    ends
+}
+
+fn say(session: &mut Session, bytes: &[u8]) -> Vec<u8> {
+    let mut memory = vec![0; 32 << 10];
+    let mut output = Output::new(&mut memory);
+    session.write(bytes, &mut output).unwrap();
+    output.bytes().to_vec()
+}
+
+#[test]
+fn bytes_come_out_as_they_went_in() {
+    for versions in [TLS12, TLS13] {
+        let pair = Pair::new(|server, _| server.versions = versions);
+        let (mut server, mut client) = pair.meet();
+        assert!(server.is_handshaking());
+        assert_eq!(shake(&mut server, &mut client), [Ok(()), Ok(())]);
+        assert!(!server.is_handshaking() && !client.is_handshaking() && !server.is_resumed());
+        let version = if versions == TLS12 { "TLSv1.2" } else { "TLSv1.3" };
+        assert_eq!(server.version(), Some(version));
+        assert!(Cipher::named(server.cipher().unwrap()).is_some(), "{:?}", server.cipher());
+        let long: Vec<u8> = (0..=255).cycle().take(base::limits::TLS_PLAIN_MAX).collect();
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"x", &long] {
+            let sent = say(&mut client, bytes);
+            assert!(sent.len() <= bytes.len() + base::limits::TLS_OVERHEAD);
+            let (said, heard, found) = show(&mut server, &sent);
+            assert!(said.is_empty() && heard == bytes, "{version}");
+            assert_eq!(found, Ok(Found { bytes: bytes.len(), closed: false }));
+            let sent = say(&mut server, bytes);
+            assert_eq!(show(&mut client, &sent).1, bytes);
+        }
+        let mut memory = [0; 64];
+        let mut output = Output::new(&mut memory);
+        client.close(&mut output).unwrap();
+        assert_eq!(show(&mut server, output.bytes()).2, Ok(Found { bytes: 0, closed: true }));
+    }
+}
+
+#[test]
+fn a_session_is_resumed_by_its_ticket_whoever_accepts_it() {
+    for versions in [TLS12, TLS13] {
+        let tickets = Tickets::new().unwrap();
+        let first = Pair::new(|server, _| {
+            (server.versions, server.tickets) = (versions, Some(tickets.clone()));
+        });
+        let (mut server, mut client) = first.meet();
+        shake(&mut server, &mut client)[0].unwrap();
+        let (mut server, mut client) = first.meet();
+        shake(&mut server, &mut client)[0].unwrap();
+        assert!(server.is_resumed() && client.is_resumed(), "{versions:?}");
+        let without = Pair::new(|server, _| (server.versions, server.tickets) = (versions, None));
+        for _ in 0..2 {
+            let (mut server, mut client) = without.meet();
+            shake(&mut server, &mut client)[0].unwrap();
+            assert!(!server.is_resumed());
+        }
+    }
+}
+
+#[test]
+fn who_does_not_fit_is_told_by_an_alert() {
+    let met = |change: fn(&mut AcceptorConfig, &mut ConnectorConfig)| {
+        let (mut server, mut client) = Pair::new(change).meet();
+        shake(&mut server, &mut client)
+    };
+    let ends = met(|server, client| (server.versions, client.versions) = (TLS13, TLS12));
+    assert_eq!(ends, [Err(Failure::Version), Err(Failure::Alert)]);
+    let ends = met(|_, client| client.alpn = vec![b"h2".to_vec()]);
+    assert_eq!(ends, [Err(Failure::Alpn), Err(Failure::Alert)]);
+    let ends = met(|server, _| server.unknown_name = crate::UnknownName::Refuse);
+    assert_eq!(ends, [Ok(()), Ok(())]);
+    let ends = met(|server, client| {
+        server.ciphers = vec![Cipher::named("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256").unwrap()];
+        (server.versions, client.versions) = (TLS12, TLS13);
+    });
+    assert_eq!(ends[1], Err(Failure::Alert));
+    let ends = met(|_, client| {
+        let other = pems(&["a.example"]).0;
+        client.trust = Trust::Authorities(Authorities::from_pem(other.as_bytes()).unwrap());
+    });
+    assert_eq!(ends, [Err(Failure::Alert), Err(Failure::Certificate)]);
+    let ends = met(|_, client| client.trust = Trust::Anyone);
+    assert_eq!(ends, [Ok(()), Ok(())]);
+}
+
+#[test]
+fn a_client_says_who_it_is() {
+    let (certificate, key) = pems(&["someone"]);
+    let own = Arc::new(Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());
+    let trusted = Authorities::from_pem(certificate.as_bytes()).unwrap();
+    for (auth, shows, expected) in [
+        (ClientAuth::Required(trusted.clone()), true, Ok(true)),
+        (ClientAuth::Required(trusted.clone()), false, Err(Failure::Certificate)),
+        (ClientAuth::Optional(trusted.clone()), true, Ok(true)),
+        (ClientAuth::Optional(trusted), false, Ok(false)),
+        (ClientAuth::Off, true, Ok(false)),
+    ] {
+        let pair = Pair::new(|server, client| {
+            server.clients = auth.clone();
+            client.identity = shows.then(|| Arc::clone(&own));
+        });
+        let (mut server, mut client) = pair.meet();
+        let ends = shake(&mut server, &mut client);
+        server.identify();
+        let subject = server.subject().map(str::to_owned);
+        assert_eq!(ends[0].map(|()| subject.is_some()), expected, "{auth:?} {shows}");
+        if subject.is_some() {
+            assert_eq!(subject.as_deref(), Some("CN=rcgen self signed cert"));
+        }
+    }
+}
+
+/// Cuts a handshake record into records of one byte each.
+fn in_parts(record: &[u8]) -> Vec<u8> {
+    let (head, body) = record.split_at(5);
+    body.iter().flat_map(|byte| [head[0], head[1], head[2], 0, 1, *byte]).collect()
+}
+
+#[test]
+fn a_message_in_parts_is_kept_until_it_is_whole_and_no_longer() {
+    let (mut server, mut client) = Pair::new(|_, _| ()).meet();
+    let hello = hello(&mut client);
+    let parts = in_parts(&hello);
+    let (said, _, found) = show(&mut server, &parts[..600]);
+    assert!(said.is_empty() && found.is_ok() && server.parts() > 0);
+    let (said, _, found) = show(&mut server, &parts[600..]);
+    assert!(!said.is_empty() && found.is_ok());
+    assert_eq!(server.parts(), 0);
+    let (answer, _, found) = show(&mut client, &said);
+    found.unwrap();
+    show(&mut server, &answer).2.unwrap();
+    assert!(!server.is_handshaking());
+}
+
+#[test]
+fn a_record_that_was_changed_ends_the_session() {
+    let (mut server, mut client) = Pair::new(|_, _| ()).meet();
+    shake(&mut server, &mut client)[0].unwrap();
+    let mut sent = say(&mut client, b"GET / HTTP/1.1\r\n\r\n");
+    sent[9] ^= 1;
+    let (said, heard, end) = show(&mut server, &sent);
+    assert_eq!((heard.len(), end), (0, Err(Failure::Decrypt)));
+    assert_eq!(show(&mut client, &said).2, Err(Failure::Alert), "bad_record_mac");
+    let (said, _, end) = show(&mut server, &[22, 3, 3, 0, 1, 0]);
+    assert!(said.is_empty() && end.is_err(), "it stays over");
+}
+
+/// What is no TLS is answered with an alert, and nothing a peer sends makes more of it.
+#[test]
+fn garbage_is_refused() {
+    for garbage in
+        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 3, 1, 0, 4, 99, 0, 0, 0], &[23, 3, 3, 0, 1, 0]]
+    {
+        let (mut server, _) = Pair::new(|_, _| ()).meet();
+        let mut memory = [0; 256];
+        let mut output = Output::new(&mut memory);
+        let end = server.read(&mut garbage.to_vec(), &mut output, |_| panic!("nothing to deliver"));
+        assert_eq!(end, Err(Failure::Protocol), "{garbage:?}");
+        assert_eq!(output.bytes().first(), Some(&21), "an alert for {garbage:?}");
+    }
+}
+
+/// What a parked client costs: law 3 has it counted.
+#[test]
+fn a_session_at_rest_is_small() {
+    for (versions, most) in [(TLS12, 2600), (TLS13, 2600)] {
+        let pair =
+            Pair::new(|server, client| (server.versions, client.versions) = (versions, versions));
+        let mut kept = Vec::with_capacity(64);
+        let mut bytes = 0;
+        for _ in 0..3 {
+            let mut client = pair.connector.connect("a.example").unwrap();
+            let mut server = None;
+            let mut to_server = hello(&mut client);
+            let mut sum = 0;
+            while !to_server.is_empty() {
+                let mut to_client = Vec::with_capacity(16 << 10);
+                let mut memory = vec![0; 64 << 10];
+                let mut input = to_server.clone();
+                sum += allocation_counter::measure(|| {
+                    let server =
+                        server.get_or_insert_with(|| Box::new(pair.acceptor.accept().unwrap()));
+                    let mut at = 0;
+                    while let Record::Whole(len) = next_record(&input[at..]) {
+                        let mut output = Output::new(&mut memory);
+                        server.read(&mut input[at..at + len], &mut output, |_| ()).unwrap();
+                        to_client.extend_from_slice(output.bytes());
+                        at += len;
+                    }
+                })
+                .bytes_current;
+                to_server = show(&mut client, &to_client).0;
+            }
+            bytes = sum;
+            kept.push(server);
+        }
+        assert!(bytes < most, "{versions:?}: {bytes} bytes");
+    }
+}
