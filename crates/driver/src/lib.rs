@@ -143,8 +143,9 @@ pub trait Driver {
     /// transport is made of beneath TLS, if there is any. [`arm`](Self::arm) tells when more came.
     fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked;
 
-    /// Takes the first bytes of what [`peek`](Self::peek) showed, and forgets them.
-    fn skip(&mut self, socket: Socket, bytes: usize);
+    /// Takes the first bytes of what [`peek`](Self::peek) showed, and forgets them. With `settled` the
+    /// rest, if there is any, is worth no [`Completion::Readable`] before more arrives.
+    fn skip(&mut self, socket: Socket, bytes: usize, settled: bool);
 
     /// Receives and forgets what is there: the discarding of a lingering close.
     fn discard(&mut self, socket: Socket) -> Received;
@@ -152,6 +153,9 @@ pub trait Driver {
     /// Sends from `unsent` on; does not move the cursor. `more` says that further bytes follow
     /// at once (`MSG_MORE`). One send of a socket is under way at a time.
     fn send(&mut self, socket: Socket, pool: &Pool, unsent: &Cursor, more: bool) -> Sent;
+
+    /// Sends bytes that are in no chain; otherwise as [`send`](Self::send).
+    fn send_bytes(&mut self, socket: Socket, bytes: &[u8], more: bool) -> Sent;
 
     /// Sends a short fixed text as far as the transport takes it at once: refusals of clients
     /// for whom there is no buffer, `100 Continue`. Returns how many bytes were taken; behind a part

@@ -274,14 +274,14 @@ impl Driver for MemoryDriver {
             let Some((entry, id)) = net.stations[worker].get(socket) else {
                 return Peeked::Failed(PeerFault::Reset);
             };
-            if let Some(fault) = entry.fault {
+            let pipe = &net.connections[id].to_driver;
+            if let Some(fault) = entry.fault.filter(|_| !entry.readable || pipe.bytes.is_empty()) {
                 entry.reported = true;
                 return Peeked::Failed(fault);
             }
             if !entry.readable {
                 return Peeked::Bytes { count: 0, ended: false };
             }
-            let pipe = &net.connections[id].to_driver;
             let count = pipe.bytes.len().min(space.len());
             for (place, byte) in space.iter_mut().zip(&pipe.bytes) {
                 *place = *byte;
@@ -291,13 +291,16 @@ impl Driver for MemoryDriver {
         })
     }
 
-    fn skip(&mut self, socket: Socket, bytes: usize) {
+    fn skip(&mut self, socket: Socket, bytes: usize, settled: bool) {
         self.net(|net, worker| {
             let Some((entry, id)) = net.stations[worker].get(socket) else { return };
-            entry.readable = true;
-            net.connections[id].to_driver.bytes.drain(..bytes);
-            net.moved += 1;
-            net.made_room(id);
+            let connection = &mut net.connections[id];
+            connection.to_driver.bytes.drain(..bytes);
+            entry.readable = !settled || connection.to_driver.ended || entry.fault.is_some();
+            if bytes > 0 {
+                net.moved += 1;
+                net.made_room(id);
+            }
         });
     }
 
@@ -318,6 +321,10 @@ impl Driver for MemoryDriver {
 
     fn send(&mut self, socket: Socket, pool: &Pool, unsent: &Cursor, _more: bool) -> Sent {
         self.offer(socket, &pool.view(unsent), true)
+    }
+
+    fn send_bytes(&mut self, socket: Socket, bytes: &[u8], _more: bool) -> Sent {
+        self.offer(socket, &[bytes], true)
     }
 
     fn send_text(&mut self, socket: Socket, text: &'static [u8]) -> u32 {

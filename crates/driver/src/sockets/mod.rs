@@ -254,6 +254,19 @@ impl<W: Watcher> SocketDriver<W> {
         }
     }
 
+    /// Has room told of that a send did not find.
+    fn await_room(&mut self, socket: Socket, sent: Sent) {
+        if sent != Sent::Later {
+            return;
+        }
+        let Some(entry) = self.table.get(socket) else { return };
+        self.notes.writable(socket.index, entry);
+        if !entry.flags.any(Flags::WRITABLE) {
+            self.watcher.want_room(socket.index, entry);
+            self.watch_newcomer(socket);
+        }
+    }
+
     /// The place is given back when nothing refers to it any more.
     fn leave(&mut self, index: u32) {
         if let Some(entry) = self.table.place(index) {
@@ -459,10 +472,12 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         peeked
     }
 
-    fn skip(&mut self, socket: Socket, bytes: usize) {
-        let Some(space) = self.discarded.get_mut(..bytes) else { return };
+    fn skip(&mut self, socket: Socket, bytes: usize, settled: bool) {
         if let Some(entry) = self.table.get(socket) {
-            preface::skip(entry, space);
+            preface::skip(entry, bytes, &mut self.discarded);
+            if settled && !entry.flags.any(Flags::ENDED.and(Flags::BROKEN)) {
+                entry.flags.clear(Flags::READABLE);
+            }
         }
     }
 
@@ -478,13 +493,16 @@ impl<W: Watcher> Driver for SocketDriver<W> {
             return Sent::Failed(PeerFault::Reset);
         };
         let sent = transfer::send(entry, pool, unsent, more);
-        if sent == Sent::Later {
-            self.notes.writable(socket.index, entry);
-            if !entry.flags.any(Flags::WRITABLE) {
-                self.watcher.want_room(socket.index, entry);
-                self.watch_newcomer(socket);
-            }
-        }
+        self.await_room(socket, sent);
+        sent
+    }
+
+    fn send_bytes(&mut self, socket: Socket, bytes: &[u8], more: bool) -> Sent {
+        let Some(entry) = self.table.get(socket) else {
+            return Sent::Failed(PeerFault::Reset);
+        };
+        let sent = transfer::send_slices(entry, &[bytes], more);
+        self.await_room(socket, sent);
         sent
     }
 

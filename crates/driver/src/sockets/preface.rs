@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use rustix::fd::OwnedFd;
-use rustix::io::{Errno, read};
+use rustix::io::Errno;
 use rustix::net::{self, RecvFlags};
 
 use super::table::{Entry, Flags};
@@ -12,16 +12,20 @@ use crate::{Peeked, PeerFault};
 
 /// Copies what is there, and leaves it.
 pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
-    if let Some(fault) = entry.fault() {
+    let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
+    let nothing = Peeked::Bytes { count: 0, ended: false };
+    let fault = entry.fault();
+    if !entry.flags.any(Flags::READABLE) {
+        let Some(fault) = fault else { return nothing };
         entry.flags.set(Flags::REPORTED);
         return Peeked::Failed(fault);
     }
-    let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
-    let nothing = Peeked::Bytes { count: 0, ended: false };
-    if !entry.flags.any(Flags::READABLE) {
-        return nothing;
-    }
     match net::recv(descriptor, space, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        // What came before the connection broke comes first.
+        Ok((0, _)) | Err(Errno::AGAIN) if fault.is_some() => {
+            entry.flags.set(Flags::REPORTED);
+            Peeked::Failed(fault.unwrap_or(PeerFault::Reset))
+        }
         Ok((0, _)) => {
             entry.flags.set(Flags::ENDED);
             Peeked::Bytes { count: 0, ended: true }
@@ -47,10 +51,20 @@ pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
 }
 
 /// Takes what was looked at. Whether something stands behind it the next receive finds out.
-pub(crate) fn skip(entry: &mut Entry, space: &mut [u8]) {
-    let Some(descriptor) = entry.descriptor() else { return };
-    let taken = rustix::io::retry_on_intr(|| read(descriptor, &mut *space));
-    debug_assert!(taken.is_err() || taken == Ok(space.len()), "it has been there");
+pub(crate) fn skip(entry: &mut Entry, bytes: usize, space: &mut [u8]) {
+    let mut left = bytes;
+    while left > 0
+        && let Some(descriptor) = entry.descriptor()
+    {
+        let most = left.min(space.len());
+        // TCP copies nothing then; a Unix socket does.
+        let flags = RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+        match rustix::io::retry_on_intr(|| net::recv(descriptor, &mut space[..most], flags)) {
+            Ok((_, 0)) | Err(_) => break,
+            Ok((_, taken)) => left -= taken.min(left),
+        }
+    }
+    debug_assert!(left == 0, "it has been there");
     entry.flags.set(Flags::READABLE);
 }
 

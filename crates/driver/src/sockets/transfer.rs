@@ -129,7 +129,12 @@ pub(crate) fn send(entry: &mut Entry, pool: &Pool, unsent: &Cursor, more: bool) 
     let offered: usize = slices.iter().map(|slice| slice.len()).sum();
     // What one call cannot name follows at once.
     let more = more || offered < unsent.left() as usize;
-    match offer(entry, &slices, more) {
+    send_slices(entry, &slices, more)
+}
+
+/// Sends slices, as far as the transport takes them.
+pub(crate) fn send_slices(entry: &mut Entry, slices: &[&[u8]], more: bool) -> Sent {
+    match offer(entry, slices, more) {
         Ok(0) => {
             entry.flags.set(Flags::WAITING);
             Sent::Later

@@ -31,7 +31,7 @@ fn what_is_looked_at_stays_and_each_piece_is_told() {
         bench.driver.arm(socket);
         assert_eq!(bench.driver.next(), None, "nothing more came");
     }
-    bench.driver.skip(socket, 5);
+    bench.driver.skip(socket, 5, false);
     bench.driver.arm(socket);
     assert_eq!(bench.driver.next(), Some(Completion::Readable { owner: OWNER }));
     assert_eq!(bench.receive(socket), (Received::Bytes(4), b"body".to_vec()));
