@@ -1,6 +1,7 @@
 //! What a proxy finds in the room it works in: the pool, scratch space, rules and the time.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use core::net::IpAddr;
 
@@ -36,8 +37,26 @@ pub struct Rules {
     /// How connections are passed through, if they are: then nothing else of this holds but
     /// `max_head`.
     pub passing: Option<Passing>,
+    /// Fields that only we may write, with commas between them: what clients send of them is
+    /// removed.
+    pub own_fields: Arc<str>,
+    /// One of them: servers are told in it whom a client's certificate names.
+    pub subject_field: Option<Box<str>>,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
+}
+
+/// How a client's connection is secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Security<'s> {
+    /// The version of TLS, as OpenSSL writes it.
+    pub version: &'static str,
+    /// The cipher suite, as IANA calls it.
+    pub cipher: &'static str,
+    /// The name that was asked for (SNI), in lower case.
+    pub server_name: Option<&'s str>,
+    /// Whom the client's certificate names (RFC 4514), if it showed one.
+    pub subject: Option<&'s str>,
 }
 
 /// Space to join a split head and to write a canonical one. One per worker, used only within
@@ -81,6 +100,8 @@ pub struct Room<'r> {
     pub rank: Rank,
     /// The client's address; `None` for one on a Unix socket.
     pub peer: Option<IpAddr>,
+    /// How its connection is secured, if it is.
+    pub security: Option<Security<'r>>,
     /// The calendar time as a `Date` field writes it (RFC 9110 §5.6.7), 29 bytes.
     pub date: &'r [u8],
     /// Whether the worker drains: connections are not kept.

@@ -19,6 +19,8 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     persistent: true,
     request_id: Some(b"id"),
     upgrade: None,
+    removed: "",
+    added: None,
 };
 /// By how much a canonical head may be longer than what was received.
 const GROWTH: usize = 1024;

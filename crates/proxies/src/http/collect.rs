@@ -151,18 +151,24 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
     if let Some(note) = &mut room.note {
         note_head(&head, note);
     }
-    passable(&head)?;
+    passable(&head, room.security.is_some())?;
     let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
     let facts = facts(&head, room.rules.upgrade);
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
-        proto: "http",
+        proto: if room.security.is_some() { "https" } else { "http" },
         default_host: &room.rules.default_host,
         via: PSEUDONYM,
         persistent: room.rules.upstream_persistent,
         request_id: request_id.get(),
         upgrade: facts.upgrade.as_ref().map(Protocol::name),
+        removed: &room.rules.own_fields,
+        added: room
+            .rules
+            .subject_field
+            .as_deref()
+            .zip(room.security.and_then(|security| security.subject)),
     };
     write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
         .map_err(|Full| Fault::HeadTooLarge)?;
@@ -170,9 +176,11 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
 }
 
 /// Refuses what we cannot pass on nor answer.
-fn passable(head: &RequestHead<'_>) -> Result<(), Fault> {
-    if head.target.scheme() == Some(Scheme::Https) {
-        // It did not come over TLS, so that it is for somebody else (RFC 9110 §7.4).
+fn passable(head: &RequestHead<'_>, secured: bool) -> Result<(), Fault> {
+    let scheme = if secured { Scheme::Https } else { Scheme::Http };
+    if head.target.scheme().is_some_and(|asked| asked != scheme) {
+        // It came over TLS and names what is plain, or the other way round, so that it is for
+        // somebody else (RFC 9110 §7.4).
         return Err(Fault::SchemeMisdirected);
     }
     if head.method != Method::Trace {

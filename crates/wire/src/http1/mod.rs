@@ -46,7 +46,7 @@ pub use trailers::write_trailers;
 pub use upgrade::{PROTOCOL_MAX, Protocol};
 pub use write::{
     ConnectionField, Delivery, Forwarding, Sent, finish_chunked_request, finish_request,
-    write_request, write_response,
+    may_be_added, write_request, write_response,
 };
 pub use writer::{Full, Writer};
 

@@ -23,6 +23,8 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     persistent: true,
     request_id: Some(b"id"),
     upgrade: None,
+    removed: "",
+    added: None,
 };
 
 /// Bytes that mean something to the codec, far more often than chance would bring them.

@@ -3,7 +3,8 @@
 
 use core::net::IpAddr;
 
-use super::fields::FieldKind;
+use super::bytes::is_token;
+use super::fields::{FieldKind, kind_of};
 use super::framing::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
@@ -29,6 +30,10 @@ pub struct Forwarding<'a> {
     pub request_id: Option<&'a [u8]>,
     /// The protocol that the upstream is asked to go on with (RFC 9110 §7.8).
     pub upgrade: Option<&'a [u8]>,
+    /// Fields that only we may write, with commas between them: what came of them is removed.
+    pub removed: &'a str,
+    /// One of them, and what it says.
+    pub added: Option<(&'a str, &'a str)>,
 }
 
 /// Writes a request's head, but neither `Content-Length` nor the empty line: those are
@@ -39,7 +44,7 @@ pub struct Forwarding<'a> {
 /// `X-Request-ID`, and `Connection` with `Upgrade` where a protocol is asked for. An empty `Host` becomes the default one (RFC 9112 §3.3).
 /// It is longer than the received head by one byte a field at most and by what ours need: by less
 /// than 1 KiB when `default_host` has up to [`super::HOST_MAX`] bytes, `via` up to 32 and
-/// `request_id` up to 64.
+/// `request_id` up to 64; the field that is added comes on top.
 ///
 /// # Errors
 /// [`Full`] when the room does not suffice.
@@ -55,6 +60,9 @@ pub fn write_request(
     let host = head.host.filter(|host| !host.is_empty()).unwrap_or(forwarding.default_host);
     w.field(b"Host", host.as_bytes())?;
     for field in head.fields.iter() {
+        if !forwarding.removed.is_empty() && is_one_of(field.name, forwarding.removed) {
+            continue;
+        }
         match (field.kind, head.max_forwards) {
             (FieldKind::MaxForwards, None) if head.fields.has_option(field.name) => {}
             (FieldKind::MaxForwards, Some(left)) => {
@@ -84,6 +92,9 @@ pub fn write_request(
     for piece in ["Via: ", protocol, forwarding.via, "\r\n"] {
         w.push(piece.as_bytes())?;
     }
+    if let Some((name, value)) = forwarding.added {
+        w.field(name.as_bytes(), value.as_bytes())?;
+    }
     if let Some(id) = forwarding.request_id {
         w.field(REQUEST_ID, id)?;
     }
@@ -92,6 +103,23 @@ pub fn write_request(
         None if forwarding.persistent => Ok(()),
         None => write_connection(w, ConnectionField::Close),
     }
+}
+
+/// Whether a field may stand in heads as one that only we write: a token that means nothing to HTTP.
+pub fn may_be_added(name: &str) -> bool {
+    is_token(name.as_bytes()) && kind_of(name.as_bytes()) == FieldKind::EndToEnd
+}
+
+/// Whether a field has one of these names, between commas.
+fn is_one_of(field: &[u8], names: &str) -> bool {
+    names.split(',').any(|name| is_named(field, name))
+}
+
+/// Whether a server may take a field for `name`: many read `-` and `_` alike.
+fn is_named(field: &[u8], name: &str) -> bool {
+    let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    field.len() == name.len()
+        && field.iter().zip(name.bytes()).all(|(a, b)| folded(*a) == folded(b))
 }
 
 /// Both fields of an upgrade, which goes no further than the next hop.

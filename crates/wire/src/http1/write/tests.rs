@@ -16,6 +16,8 @@ const FORWARDING: Forwarding<'_> = Forwarding {
     persistent: true,
     request_id: None,
     upgrade: None,
+    removed: "",
+    added: None,
 };
 
 fn request(text: &str, forwarding: &Forwarding<'_>, length: Option<u64>) -> String {
@@ -54,6 +56,25 @@ fn old_client_without_host_on_a_unix_socket() {
     assert_eq!(written, expected);
 }
 
+/// What only we may write is not passed on, however it is spelled.
+#[test]
+fn a_field_of_ours_cannot_be_forged() {
+    let sent = "GET / HTTP/1.1\r\nHost: h\r\nX-Client-Subject: CN=me\r\nx_client-SUBJECT: CN=me\r\n\
+        X-Client-Subjects: kept\r\nX-Other: CN=me\r\n\r\n";
+    let forwarding = Forwarding { removed: "X-Other,X-Client-Subject", ..FORWARDING };
+    let written = request(sent, &forwarding, None);
+    assert!(!written.contains("CN=me") && written.contains("X-Client-Subjects: kept"), "{written}");
+    let added = Some(("X-Client-Subject", "CN=somebody"));
+    let written = request(sent, &Forwarding { added, ..forwarding }, None);
+    assert!(
+        !written.contains("CN=me") && written.contains("\r\nX-Client-Subject: CN=somebody\r\n")
+    );
+    assert!(may_be_added("X-Client-Subject"));
+    for name in ["", "Host", "content-length", "X-Forwarded-For", "a b", "Upgrade"] {
+        assert!(!may_be_added(name), "{name}");
+    }
+}
+
 #[test]
 fn addresses() {
     let table = [
@@ -86,6 +107,8 @@ fn growth_is_bounded() {
         persistent: false,
         request_id: Some(&[b'i'; 64]),
         upgrade: Some(protocol.as_bytes()),
+        removed: "",
+        added: None,
     };
     let grown = request(&sent, &forwarding, Some(u64::MAX)).len() - sent.len();
     assert!(grown < 1024, "{grown}");
