@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use base::id::{ClientId, ListenerId};
 use base::limits;
-use driver::{AcceptFault, Driver, Socket};
+use driver::{AcceptFault, Driver, Owner, Socket};
 use exchange::Proxy;
 
 use crate::client::{Client, ClientState, Party, Patience};
@@ -25,14 +25,15 @@ impl<D: Driver> Worker<D> {
             self.reclaim_one();
         }
         let turned_away = self.is_at_limit();
-        let passes = self.passes(listener);
+        // Who speaks another protocol is told nothing in ours.
+        let passes = self.passes(listener) || self.driver.secures(listener);
         let Ok(index) = self.clients.table.insert(Client::new(socket, listener, peer)) else {
             self.counters.refusals[exchange::Refusal::Crowded as usize].increment();
             if !passes {
                 self.driver.send_text(socket, self.proxy.crowded());
             }
             self.driver.own(socket, Party::Nobody.owner());
-            self.driver.close(socket);
+            self.driver.close(socket, &mut self.pool);
             self.counters.closed(CloseReason::Limit);
             return;
         };
@@ -59,10 +60,34 @@ impl<D: Driver> Worker<D> {
 
     /// It is known who has come: a record, and nothing else until it speaks.
     pub(crate) fn welcome(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get(id) else { return };
+        let (socket, listener) = (client.socket, client.listener());
+        self.driver.secure(socket, listener, Party::Client(id).owner());
         self.park(id);
-        self.clients.arm(id, Patience::New, self.now);
+        let patience =
+            if self.driver.secures(listener) { Patience::Handshake } else { Patience::New };
+        self.clients.arm(id, patience, self.now);
         self.pause_at_limit();
-        self.pass_at_once(id);
+        if patience == Patience::New {
+            self.pass_at_once(id);
+        }
+    }
+
+    /// A client's handshake is over: now it is as new as any other.
+    pub(crate) fn secured(&mut self, owner: Owner) {
+        if let Party::Client(id) = Party::of(owner)
+            && self.clients.get(id).is_some_and(|client| client.state == ClientState::Parked)
+        {
+            self.clients.arm(id, Patience::New, self.now);
+            self.pass_at_once(id);
+        }
+    }
+
+    /// A client's handshake failed; what it was told must not be lost to a reset.
+    pub(crate) fn refused_by_tls(&mut self, owner: Owner) {
+        if let Party::Client(id) = Party::of(owner) {
+            self.linger(id, CloseReason::Tls);
+        }
     }
 
     fn is_at_limit(&self) -> bool {

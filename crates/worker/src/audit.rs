@@ -44,6 +44,7 @@ impl<D: Driver> Worker<D> {
             audit.chain(&tunnel.up.chain)?;
             audit.chain(&tunnel.down.chain)?;
         }
+        self.driver.audit(&mut audit)?;
         audit.close()
     }
 

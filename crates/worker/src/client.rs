@@ -135,6 +135,8 @@ pub(crate) enum Patience {
     Idle,
     /// Idle, and without a word so far.
     New,
+    /// Until its TLS handshake is over.
+    Handshake,
     Head,
     Body,
     /// In the ready queue, or waiting for a first buffer.
@@ -146,9 +148,10 @@ pub(crate) enum Patience {
 }
 
 impl Patience {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Idle,
         Self::New,
+        Self::Handshake,
         Self::Head,
         Self::Body,
         Self::Queue,
@@ -181,6 +184,7 @@ impl Clients {
     pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
         let lengths = Patience::ALL.map(|patience| match patience {
             Patience::Idle | Patience::New | Patience::Stream => timeouts.idle,
+            Patience::Handshake => timeouts.handshake,
             Patience::Head => timeouts.head,
             Patience::Body => timeouts.body_progress,
             Patience::Queue => timeouts.queue,
@@ -237,7 +241,7 @@ impl Clients {
 
     /// Shortens how long parked clients are kept.
     pub(crate) fn set_idle(&mut self, length: Duration) {
-        for patience in [Patience::Idle, Patience::New] {
+        for patience in [Patience::Idle, Patience::New, Patience::Handshake] {
             self.deadlines.set_length(patience as usize, &mut Table(&mut self.table), length);
         }
     }

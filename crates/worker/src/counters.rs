@@ -17,6 +17,8 @@ pub enum CloseReason {
     Timeout,
     /// A request was refused and its framing was in doubt.
     Refused,
+    /// Its TLS handshake failed, or did not come to its end in time.
+    Tls,
     /// Parked, and closed to let a new client in.
     Reclaimed,
     /// `max_clients` were there (`at_limit = "answer"`).
@@ -41,13 +43,14 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
         Self::Idle,
         Self::Timeout,
         Self::Refused,
+        Self::Tls,
         Self::Reclaimed,
         Self::Limit,
         Self::Denied,
@@ -69,6 +72,7 @@ impl CloseReason {
             Self::Idle => "idle",
             Self::Timeout => "timeout",
             Self::Refused => "refused",
+            Self::Tls => "tls",
             Self::Reclaimed => "reclaimed",
             Self::Limit => "limit",
             Self::Denied => "denied",
@@ -128,6 +132,16 @@ pub struct WorkerCounters {
     pub clients_accepted: Counter,
     /// Clients closed, by [`CloseReason`].
     pub clients_closed: [Counter; CloseReason::ALL.len()],
+    /// TLS sessions now: connections of clients and servers that are secured.
+    pub tls_sessions: Counter,
+    /// TLS handshakes that came to their end.
+    pub tls_handshakes: Counter,
+    /// Those of them that resumed an earlier session.
+    pub tls_resumed: Counter,
+    /// Sessions with clients that failed, by [`tls::Failure`].
+    pub tls_failures: [Counter; tls::Failure::ALL.len()],
+    /// Those with servers.
+    pub tls_server_failures: [Counter; tls::Failure::ALL.len()],
     /// Pauses of accepting, by [`AcceptPause`].
     pub accept_pauses: [Counter; AcceptPause::ALL.len()],
     /// Buffers in the pool.

@@ -26,7 +26,7 @@ impl<D: Driver> Worker<D> {
                 Next::Nothing => return self.caught_up(id),
             };
             let Some(record) = self.clients.get(client) else { return };
-            match self.driver.send(record.socket, &self.pool, &unsent, false) {
+            match self.driver.send(record.socket, &mut self.pool, &unsent, false) {
                 Sent::Now(bytes) => {
                     self.counters.client_bytes_out.add(u64::from(bytes));
                     self.ledger.sent(id, bytes);

@@ -65,6 +65,7 @@ impl<D: Driver> Worker<D> {
             rules: &self.rules[exchange.listener.index()],
             rank: pool::Rank::Send,
             peer: record.peer(),
+            security: None,
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
@@ -178,7 +179,13 @@ impl<D: Driver> Worker<D> {
             (Patience::Idle | Patience::New, _) if self.life == Life::Serving => {
                 self.close_client(id, CloseReason::Idle);
             }
-            (Patience::Idle | Patience::New, _) => self.close_client(id, CloseReason::Drain),
+            (Patience::Handshake, _) if self.life == Life::Serving => {
+                self.counters.tls_failures[tls::Failure::Late as usize].increment();
+                self.close_client(id, CloseReason::Tls);
+            }
+            (Patience::Idle | Patience::New | Patience::Handshake, _) => {
+                self.close_client(id, CloseReason::Drain);
+            }
             (Patience::Linger, _) => self.close_lingering(id),
             (Patience::Queue, Some(ClientState::Active(exchange))) => self.queue_over(exchange),
             (Patience::Body, Some(ClientState::Active(exchange))) if self.uploads(exchange) => {
@@ -211,14 +218,14 @@ impl<D: Driver> Worker<D> {
     /// Closes a client. Its record stays until the driver's last word.
     pub(crate) fn close_client(&mut self, id: ClientId, reason: CloseReason) {
         if let Some(socket) = self.begin_closing(id, reason) {
-            self.driver.close(socket);
+            self.driver.close(socket, &mut self.pool);
         }
     }
 
     /// Closes a client in a way that tells it that something is missing.
     pub(crate) fn reset_client(&mut self, id: ClientId, reason: CloseReason) {
         if let Some(socket) = self.begin_closing(id, reason) {
-            self.driver.reset(socket);
+            self.driver.reset(socket, &mut self.pool);
         }
     }
 
@@ -293,7 +300,7 @@ impl<D: Driver> Worker<D> {
         self.clients.disarm(id);
         self.clients.set_state(id, ClientState::Closing);
         self.counters.clients_closing.increment();
-        self.driver.close(socket);
+        self.driver.close(socket, &mut self.pool);
     }
 
     /// The driver's last word: the record is free again.

@@ -156,7 +156,7 @@ impl<D: Driver> Worker<D> {
             return Err("the drain's time is over, and the worker is not".to_owned());
         }
         for (index, client) in self.clients.table.iter() {
-            let idle = [Patience::Idle, Patience::New];
+            let idle = [Patience::Idle, Patience::New, Patience::Handshake];
             let left = idle.into_iter().find_map(|patience| client.left(patience, self.now));
             let parked = client.state == ClientState::Parked;
             if parked && left.is_none_or(|left| left > limits::DRAIN_GRACE) {

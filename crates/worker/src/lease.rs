@@ -10,6 +10,7 @@ use crate::client::Party;
 use crate::counters::CloseReason;
 use crate::coverage::Event;
 use crate::office::Letter;
+use crate::secured::Carried;
 use crate::turn::Worker;
 use crate::upstream::{Ending, Progress, User};
 
@@ -95,7 +96,7 @@ impl<D: Driver> Worker<D> {
             Ending::No | Ending::Parting | Ending::Parted => {
                 upstream.ending = Ending::Closing;
                 self.upstreams.disarm(id);
-                self.driver.close(socket);
+                self.driver.close(socket, &mut self.pool);
             }
         }
     }
@@ -109,7 +110,7 @@ impl<D: Driver> Worker<D> {
         upstream.ending = Ending::Closing;
         let socket = upstream.socket;
         self.upstreams.disarm(id);
-        self.driver.reset(socket);
+        self.driver.reset(socket, &mut self.pool);
     }
 
     pub(crate) fn upstream_closed(&mut self, id: ConnectionId) {
@@ -182,7 +183,7 @@ impl<D: Driver> Worker<D> {
             let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
             let Some(upstream) = self.upstreams.get(connection) else { return };
             let socket = upstream.socket;
-            match self.driver.send(socket, &self.pool, &unsent, false) {
+            match self.driver.send(socket, &mut self.pool, &unsent, false) {
                 Sent::Now(bytes) => {
                     let written = exchange.request_written(bytes, &mut self.pool);
                     self.settle_front(id);
@@ -274,7 +275,7 @@ impl<D: Driver> Worker<D> {
         self.witness_upstream(Event::HandedOver, id);
         let Some(upstream) = self.upstreams.get(id) else { return };
         let socket = upstream.socket;
-        let Some(transport) = self.driver.detach(socket) else {
+        let Some(transport) = self.driver.detach(socket, &mut self.pool) else {
             // It ended in the meantime.
             self.bus.lost(id, self.now);
             return;
@@ -295,7 +296,11 @@ impl<D: Driver> Worker<D> {
     }
 
     /// An idle connection arrived from another worker.
-    pub(crate) fn take_over(&mut self, travelling: bus::Travelling, transport: D::Detached) {
+    pub(crate) fn take_over(
+        &mut self,
+        travelling: bus::Travelling,
+        transport: Carried<D::Detached>,
+    ) {
         let ending = if travelling.was_used() { Ending::Parting } else { Ending::No };
         match self.bus.adopt(travelling, self.now) {
             Err(travelling) => {

@@ -42,6 +42,13 @@ pub enum Letter<T> {
         /// The verdicts.
         list: Arc<AccessList>,
     },
+    /// Sessions of a listener's clients are made by this from now on.
+    Acceptor {
+        /// Which listener.
+        listener: ListenerId,
+        /// What makes them.
+        acceptor: tls::Acceptor,
+    },
     /// Finish what is under way, let nobody new in, then end.
     Drain,
     /// End at once.

@@ -37,6 +37,9 @@ impl<D: Driver> Worker<D> {
                 Letter::Places => {}
                 Letter::Addresses { server, addresses } => self.readdress(server, &addresses),
                 Letter::List { listener, list } => self.take_list(listener, list),
+                Letter::Acceptor { listener, acceptor } => {
+                    self.driver.set_acceptor(listener, acceptor);
+                }
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }
@@ -109,6 +112,7 @@ impl<D: Driver> Worker<D> {
         for id in tunnels {
             self.tunnel_mishap(id, Mishap::StopNow, CloseReason::Drain);
         }
+        self.driver.give_up(&mut self.pool);
         debug_assert_eq!(self.pool.used(), 0, "every buffer is given back");
         debug_assert!(
             self.spool.as_ref().is_none_or(Spool::is_empty),

@@ -37,6 +37,8 @@ pub struct Plan {
     /// In which version of the PROXY protocol each group of servers is told whose connection it is,
     /// if it is; groups beyond the end are not.
     pub introduces: Vec<Option<Version>>,
+    /// How connections to servers are secured, indexed by server; none of those beyond is.
+    pub secured_servers: Vec<Option<ServerSecurity>>,
     /// The deadlines.
     pub timeouts: Timeouts,
     /// What a client meets when `max_clients` are there.
@@ -96,6 +98,29 @@ pub struct ListenerPlan {
     pub error_pages: ErrorPages,
     /// Whether servers are shown a request's body as it arrives (`request = "stream"`).
     pub stream: bool,
+    /// How its clients' connections are secured.
+    pub security: SecurityPlan,
+}
+
+/// How a listener's connections are secured; by default, not at all.
+#[derive(Clone, Debug, Default)]
+pub struct SecurityPlan {
+    /// What makes the sessions of its clients, if they speak TLS.
+    pub acceptor: Option<tls::Acceptor>,
+    /// Fields that only we may write, for whichever listener, with commas between them: what
+    /// clients send of them is removed.
+    pub own_fields: Arc<str>,
+    /// One of them: servers are told in it whom a client's certificate names.
+    pub subject_field: Option<Box<str>>,
+}
+
+/// How connections to a server are secured.
+#[derive(Clone, Debug)]
+pub struct ServerSecurity {
+    /// What makes their sessions.
+    pub connector: tls::Connector,
+    /// Whom the server must be: a DNS name or an IP address.
+    pub name: Arc<str>,
 }
 
 /// What a client meets when `max_clients` are there (`at_limit`).
@@ -114,6 +139,8 @@ pub struct Timeouts {
     pub head: Duration,
     /// Between two receipts of a request's body.
     pub body_progress: Duration,
+    /// From a client's coming to the end of its TLS handshake.
+    pub handshake: Duration,
     /// How long a client may stay parked.
     pub idle: Duration,
     /// From a request's last byte written to the server to the response's first byte.
@@ -137,6 +164,7 @@ impl Default for Timeouts {
     fn default() -> Self {
         let seconds = Duration::from_secs;
         Self {
+            handshake: seconds(10),
             head: seconds(30),
             body_progress: seconds(30),
             idle: Duration::from_hours(1),

@@ -198,6 +198,7 @@ impl<D: Driver> Worker<D> {
             rules: &self.rules[exchange.listener.index()],
             rank,
             peer: record.peer(),
+            security: self.driver.security(socket),
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,

@@ -18,7 +18,8 @@ impl<D: Driver> Worker<D> {
         match upstream.user {
             _ if upstream.ending == Ending::Parted => self.has_parted(id),
             _ if upstream.ending.has_begun() => self.close_upstream(id),
-            // An idle connection has nothing to say: it ended, or speaks unasked.
+            // An idle connection has nothing to say, but for what TLS has: it ended, or speaks unasked.
+            None if self.driver.absorb(upstream.socket) => self.driver.arm(upstream.socket),
             None => self.bus.lost(id, self.now),
             Some(User::Exchange(exchange)) => self.receive_response(exchange),
             Some(User::Tunnel(tunnel)) => self.tunnel_readable(tunnel, Way::Down),
@@ -88,6 +89,7 @@ impl<D: Driver> Worker<D> {
             rules: &self.rules[exchange.listener.index()],
             rank,
             peer: record.peer(),
+            security: None,
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,

@@ -72,7 +72,7 @@ impl<D: Driver> Worker<D> {
         reason: CloseReason,
     ) {
         self.driver.own(socket, Party::Nobody.owner());
-        self.driver.reset(socket);
+        self.driver.reset(socket, &mut self.pool);
         self.counters.closed(reason);
         let peer = Some(peer).filter(|peer| !peer.is_unspecified());
         self.account_turned_back(listener, peer, reason);

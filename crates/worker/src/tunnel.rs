@@ -195,7 +195,7 @@ impl<D: Driver> Worker<D> {
             if unsent.left() == 0 {
                 return self.pass_on_end(id, way, socket);
             }
-            match self.driver.send(socket, &self.pool, &unsent, false) {
+            match self.driver.send(socket, &mut self.pool, &unsent, false) {
                 Sent::Now(bytes) => self.taken(id, way, bytes),
                 Sent::Later => {
                     flow.sending = true;

@@ -22,12 +22,13 @@ use crate::date::DateCache;
 use crate::office::Office;
 use crate::orders::Life;
 use crate::plan::Plan;
+use crate::secured::{Carried, Event, Makers, Secured};
 use crate::spool::Spool;
 use crate::upstream::Upstreams;
 
 /// One worker: a driver, a pool, its clients, its exchanges, its share of the bus.
 pub struct Worker<D: Driver> {
-    pub(crate) driver: D,
+    pub(crate) driver: Secured<D>,
     pub(crate) pool: Pool,
     pub(crate) spool: Option<Spool>,
     pub(crate) clients: Clients,
@@ -45,7 +46,7 @@ pub struct Worker<D: Driver> {
     pub(crate) date: DateCache,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Arc<WorkerCounters>,
-    pub(crate) office: Arc<Office<D::Detached>>,
+    pub(crate) office: Arc<Office<Carried<D::Detached>>>,
     pub(crate) plan: Plan,
     pub(crate) life: Life,
     /// Pipelined requests whose turn has come: begun in the next round, so that a client with
@@ -96,7 +97,7 @@ impl<D: Driver> Worker<D> {
         plan: Plan,
         driver: D,
         shared: Arc<bus::Shared>,
-        office: Arc<Office<D::Detached>>,
+        office: Arc<Office<Carried<D::Detached>>>,
         counters: Arc<WorkerCounters>,
     ) -> Result<Self, StartError> {
         let records = plan.client_records();
@@ -119,10 +120,15 @@ impl<D: Driver> Worker<D> {
             request_ids: listener.request_ids,
             upgrade: listener.upgrade,
             passing: listener.passing.clone(),
+            own_fields: Arc::clone(&listener.security.own_fields),
+            subject_field: listener.security.subject_field.clone(),
             error_pages: listener.error_pages.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
         counters.buffers_free_min.set(u64::from(pool.size()));
+        let acceptors = plan.listeners.iter().map(|it| it.security.acceptor.clone()).collect();
+        let makers = Makers { acceptors, servers: plan.secured_servers.clone() };
+        let driver = Secured::new(driver, makers, plan.sockets(), Arc::clone(&counters));
         let now = driver.now();
         let mut worker = Self {
             clients: Clients::new(records, &plan.timeouts),
@@ -203,8 +209,13 @@ impl<D: Driver> Worker<D> {
             if self.life == Life::Over {
                 break;
             }
-            let Some(completion) = self.driver.next() else { break };
-            self.dispatch(completion);
+            let Some(event) = self.driver.next(&mut self.pool) else { break };
+            match event {
+                Event::Driver(completion) => self.dispatch(completion),
+                Event::Secured(owner) => self.secured(owner),
+                Event::Refused(owner) => self.refused_by_tls(owner),
+                Event::Handled => {}
+            }
             any = true;
         }
         any

@@ -11,7 +11,8 @@ use exchange::ErrorPages;
 use pool::PoolConfig;
 use sim::{Detached, MemoryDriver, Segments, World, WorldConfig};
 use worker::{
-    AtLimit, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, Worker, WorkerCounters,
+    AtLimit, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, SecurityPlan, Timeouts,
+    Worker, WorkerCounters,
 };
 
 /// In what a run differs from another one.
@@ -66,7 +67,7 @@ pub(super) struct House {
     worker: Worker<MemoryDriver>,
     counters: Arc<WorkerCounters>,
     spool: Option<Arc<spool::Shared>>,
-    office: Arc<Office<Detached>>,
+    office: Arc<Office<Carried<Detached>>>,
     over: bool,
 }
 
@@ -182,9 +183,11 @@ fn plan(
             upgrade: false,
             error_pages: ErrorPages::default(),
             stream: circumstances.stream,
+            security: SecurityPlan::default(),
         }],
         groups: groups.to_vec(),
         introduces: Vec::new(),
+        secured_servers: Vec::new(),
         timeouts: Timeouts::default(),
         at_limit: AtLimit::Pause,
         reclaim_parked: circumstances.choice & 1 == 1,

@@ -293,6 +293,7 @@ const CLOSED: [&str; CloseReason::ALL.len()] = [
     "closed: idle",
     "closed: timeout",
     "closed: refused",
+    "closed: tls",
     "closed: reclaimed",
     "closed: limit",
     "closed: denied",

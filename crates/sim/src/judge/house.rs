@@ -10,8 +10,8 @@ use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Letter, Life, ListenerPlan, Office, Plan, Screening, Worker, WorkerCounters,
-    access_ring,
+    AccessReader, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, SecurityPlan,
+    Worker, WorkerCounters, access_ring,
 };
 
 use super::duties::Before;
@@ -34,7 +34,7 @@ pub(super) struct House {
     /// What met what in the workers that are over.
     met: Coverage,
     /// Closed with the process.
-    office: Option<Arc<Office<Detached>>>,
+    office: Option<Arc<Office<Carried<Detached>>>>,
 }
 
 impl House {
@@ -134,7 +134,7 @@ impl House {
     }
 
     /// Tells a worker; false if its mailbox is full.
-    pub(super) fn order(&self, worker: u32, letter: Letter<Detached>) -> bool {
+    pub(super) fn order(&self, worker: u32, letter: Letter<Carried<Detached>>) -> bool {
         let Some(office) = &self.office else { return true };
         office.post(WorkerId(worker), letter).is_ok()
     }
@@ -202,6 +202,7 @@ fn plan(
             _ => None,
         },
         screening: Screening::default(),
+        security: SecurityPlan::default(),
     };
     Plan {
         worker: WorkerId(worker),
@@ -216,6 +217,7 @@ fn plan(
         listeners: (0..).zip(setting.stream.iter().zip(&setting.serves)).map(listener).collect(),
         groups: groups.to_vec(),
         introduces: Vec::new(),
+        secured_servers: Vec::new(),
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,
         reclaim_parked: setting.reclaim_parked,

@@ -47,6 +47,8 @@ pub(crate) struct Setting {
     pub(crate) passing: Option<Passing>,
     pub(crate) screening: Screening,
     pub(crate) introduces: Option<Version>,
+    pub(crate) security: worker::SecurityPlan,
+    pub(crate) secured_servers: Vec<Option<worker::ServerSecurity>>,
 }
 
 impl Default for Setting {
@@ -60,6 +62,8 @@ impl Default for Setting {
             pinned: 16,
             pinned_free: 16,
             stream: false,
+            security: worker::SecurityPlan::default(),
+            secured_servers: Vec::new(),
             queue_length: 64,
             exchange_memory: 64 << 10,
             spool: None,
@@ -87,7 +91,7 @@ pub(crate) struct House {
     pub(crate) spool: Option<Arc<spool::Shared>>,
     /// What the workers write for the access log.
     pub(crate) logs: Vec<AccessReader>,
-    office: Arc<Office<sim::Detached>>,
+    office: Arc<Office<worker::Carried<sim::Detached>>>,
     over: Vec<bool>,
 }
 
@@ -128,10 +132,12 @@ impl House {
                     upgrade: true,
                     passing: setting.passing.clone(),
                     screening: setting.screening.clone(),
+                    security: setting.security.clone(),
                 })
                 .collect(),
             groups: groups.clone(),
             introduces: vec![setting.introduces],
+            secured_servers: setting.secured_servers.clone(),
             timeouts: setting.timeouts,
             at_limit: setting.at_limit,
             reclaim_parked: setting.reclaim_parked,
@@ -224,7 +230,7 @@ impl House {
         self.world.accept(ServerId(0)).expect("a connection to the server")
     }
 
-    pub(crate) fn order(&mut self, letter: impl Fn() -> Letter<sim::Detached>) {
+    pub(crate) fn order(&mut self, letter: impl Fn() -> Letter<worker::Carried<sim::Detached>>) {
         for worker in 0..self.office.workers() {
             assert!(self.office.post(WorkerId(worker), letter()).is_ok());
         }

@@ -10,6 +10,7 @@ mod life;
 mod limits;
 mod passing;
 mod screen;
+mod secured;
 mod servers;
 mod spool;
 mod spool_faults;

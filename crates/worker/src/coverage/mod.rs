@@ -276,7 +276,8 @@ impl From<Patience> for Event {
     fn from(patience: Patience) -> Self {
         Self::Late(match patience {
             Patience::Idle => Lateness::Idle,
-            Patience::New => Lateness::New,
+            // A handshake is no state of its own here: who does not end it has not spoken.
+            Patience::New | Patience::Handshake => Lateness::New,
             Patience::Head => Lateness::Head,
             Patience::Body => Lateness::Body,
             Patience::Queue => Lateness::Queue,

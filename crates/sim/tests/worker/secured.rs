@@ -1,0 +1,543 @@
+//! Secured connections (TLS): to whoever is behind them they look like all others.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use base::id::ServerId;
+use sim::Peer;
+use tls::{
+    Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Failure, Identity, Output,
+    Record, Session, Tickets, Trust, Versions, next_record,
+};
+use worker::{CloseReason, SecurityPlan, ServerSecurity};
+
+use crate::house::{GET, House, OK, Setting, status, text};
+
+/// Both ends' certificate, made once: that costs.
+static PEMS: LazyLock<(String, String)> = LazyLock::new(|| {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["a.example".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+});
+
+fn identity() -> Arc<Identity> {
+    Arc::new(Identity::from_pem(PEMS.0.as_bytes(), PEMS.1.as_bytes()).unwrap())
+}
+
+fn acceptor(versions: Versions) -> Acceptor {
+    let config = AcceptorConfig {
+        identities: vec![identity()],
+        versions,
+        tickets: Some(Tickets::new().unwrap()),
+        ..AcceptorConfig::default()
+    };
+    Acceptor::new(config).unwrap()
+}
+
+fn connector() -> Connector {
+    Connector::new(ConnectorConfig {
+        trust: Trust::Authorities(Authorities::from_pem(PEMS.0.as_bytes()).unwrap()),
+        identity: None,
+        versions: Versions::default(),
+        sni: true,
+        alpn: Vec::new(),
+    })
+    .unwrap()
+}
+
+fn setting() -> Setting {
+    let security =
+        SecurityPlan { acceptor: Some(acceptor(Versions::default())), ..SecurityPlan::default() };
+    Setting { security, ..Setting::default() }
+}
+
+/// One end of a secured connection.
+struct End {
+    peer: Peer,
+    session: Session,
+    /// Received and not a whole record yet.
+    part: Vec<u8>,
+    /// Decrypted and not asked for yet.
+    heard: Vec<u8>,
+    /// The other end said that it sends nothing more.
+    closed: bool,
+    failed: Option<Failure>,
+}
+
+impl End {
+    fn new(peer: Peer, session: Session) -> Self {
+        Self { peer, session, part: Vec::new(), heard: Vec::new(), closed: false, failed: None }
+    }
+
+    /// A client that has shaken hands.
+    fn client(house: &mut House) -> Self {
+        let peer = house.client();
+        let mut end = Self::new(peer, connector().connect("a.example").unwrap());
+        let hello = end.hello();
+        end.peer.write_all(&hello);
+        house.settle();
+        end.hear(house);
+        assert!(!end.session.is_handshaking(), "{:?}", end.failed);
+        end
+    }
+
+    /// The server's end of the next new connection, hands shaken.
+    fn server(house: &mut House) -> Self {
+        let peer = house.server();
+        let mut end = Self::new(peer, acceptor(Versions::default()).accept().unwrap());
+        end.hear(house);
+        assert!(!end.session.is_handshaking(), "{:?}", end.failed);
+        end
+    }
+
+    fn hello(&mut self) -> Vec<u8> {
+        let mut memory = vec![0; 8 << 10];
+        let mut output = Output::new(&mut memory);
+        self.session.begin(&mut output).unwrap();
+        output.bytes().to_vec()
+    }
+
+    /// Hears and answers until the other end has nothing more to say.
+    fn hear(&mut self, house: &mut House) {
+        loop {
+            self.part.extend(self.peer.read());
+            let mut memory = vec![0; 64 << 10];
+            let mut moved = false;
+            while let Record::Whole(len) = next_record(&self.part) {
+                let mut output = Output::new(&mut memory);
+                let heard = &mut self.heard;
+                let read = self.session.read(&mut self.part[..len], &mut output, |bytes| {
+                    heard.extend_from_slice(bytes);
+                });
+                self.part.drain(..len);
+                self.peer.write_all(output.bytes());
+                moved = true;
+                match read {
+                    Ok(found) => self.closed |= found.closed,
+                    Err(failure) => {
+                        self.failed = Some(failure);
+                        return;
+                    }
+                }
+            }
+            house.settle();
+            if !moved && self.peer.unread() == 0 {
+                return;
+            }
+        }
+    }
+
+    fn sealed(&mut self, text: &[u8]) -> Vec<u8> {
+        let mut memory = vec![0; text.len() + (8 << 10)];
+        let mut output = Output::new(&mut memory);
+        for record in text.chunks(16 << 10) {
+            self.session.write(record, &mut output).unwrap();
+        }
+        output.bytes().to_vec()
+    }
+
+    fn say(&mut self, house: &mut House, text: &str) {
+        let sealed = self.sealed(text.as_bytes());
+        self.peer.write_all(&sealed);
+        house.settle();
+    }
+
+    fn text(&mut self, house: &mut House) -> String {
+        self.hear(house);
+        String::from_utf8(std::mem::take(&mut self.heard)).unwrap()
+    }
+
+    fn goodbye(&mut self, house: &mut House) {
+        let mut memory = vec![0; 64];
+        let mut output = Output::new(&mut memory);
+        self.session.close(&mut output).unwrap();
+        self.peer.write_all(output.bytes());
+        house.settle();
+    }
+}
+
+fn failures(house: &House, failure: Failure) -> u64 {
+    house.sum(|c| c.tls_failures[failure as usize].get())
+}
+
+fn closed(house: &House, reason: CloseReason) -> u64 {
+    house.sum(|c| c.clients_closed[reason as usize].get())
+}
+
+#[test]
+fn a_request_comes_in_and_its_response_goes_out() {
+    for versions in [Versions { tls12: true, tls13: false }, Versions { tls12: false, tls13: true }]
+    {
+        let security =
+            SecurityPlan { acceptor: Some(acceptor(versions)), ..SecurityPlan::default() };
+        let mut house = House::new(&Setting { security, ..Setting::default() });
+        let mut client = End::client(&mut house);
+        assert_eq!(house.sum(|c| c.tls_handshakes.get()), 1);
+        house.assert_quiet();
+        let mut server = None;
+        for _ in 0..3 {
+            client.say(&mut house, GET);
+            let server = server.get_or_insert_with(|| house.server());
+            let request = text(server);
+            assert!(request.starts_with("GET /a HTTP/1.1\r\nHost: h\r\n"), "{request}");
+            assert!(request.contains("X-Forwarded-Proto: https\r\n"), "{request}");
+            server.write_all(OK);
+            house.settle();
+            let response = client.text(&mut house);
+            assert!(status(&response) == 200 && response.ends_with("\r\n\r\nok"), "{response}");
+            house.assert_quiet();
+        }
+        client.goodbye(&mut house);
+        client.hear(&mut house);
+        assert!(client.closed, "its goodbye is answered");
+        assert_eq!(house.sum(|c| c.tls_sessions.get()), 0);
+        assert_eq!(closed(&house, CloseReason::Client), 1);
+    }
+}
+
+/// Neither a handshake nor half a record takes a buffer: what is not whole stays with the kernel.
+#[test]
+fn what_comes_byte_by_byte_holds_nothing() {
+    let mut house = House::new(&setting());
+    let peer = house.client();
+    let mut client = End::new(peer, connector().connect("a.example").unwrap());
+    let hello = client.hello();
+    for byte in hello {
+        client.peer.write_all(&[byte]);
+        house.assert_quiet();
+    }
+    client.hear(&mut house);
+    assert!(!client.session.is_handshaking());
+    let body = "b".repeat(20_000);
+    let request = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n{body}");
+    let sealed = client.sealed(request.as_bytes());
+    for (at, byte) in sealed.iter().enumerate() {
+        client.peer.write_all(&[*byte]);
+        if at < 16_000 {
+            house.assert_quiet();
+        }
+        house.settle();
+    }
+    let server = house.server();
+    assert!(text(&server).ends_with(&body));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    house.assert_quiet();
+}
+
+/// A record is longer than the pool: it goes on all the same, piece by piece.
+#[test]
+fn a_pool_of_eight_buffers_is_enough() {
+    let mut house = House::new(&Setting {
+        buffers: 8,
+        exchange_memory: 6 << 10,
+        connections: 1,
+        ..Setting { stream: true, ..setting() }
+    });
+    let mut client = End::client(&mut house);
+    let body = "b".repeat(50_000);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 50000\r\n\r\n";
+    client.say(&mut house, &format!("{head}{body}"));
+    let server = house.server();
+    let mut request = String::new();
+    for _ in 0..200 {
+        request += &text(&server);
+        house.pass(Duration::from_millis(100));
+    }
+    assert!(request.ends_with(&body), "{} bytes came", request.len());
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n{body}");
+    let (mut sent, mut got) = (0, String::new());
+    for _ in 0..400 {
+        sent += server.write(&answer.as_bytes()[sent..]);
+        house.settle();
+        got += &client.text(&mut house);
+    }
+    assert!(got.ends_with(&body), "{} bytes came", got.len());
+    house.assert_quiet();
+}
+
+#[test]
+fn a_slow_reader_gets_everything_in_order() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    client.peer.set_window(100);
+    let body: String = (0..9000).map(|number| format!("{number:04},")).collect();
+    client.say(&mut house, GET);
+    let server = house.server();
+    text(&server);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    server.write_all(answer.as_bytes());
+    house.settle();
+    let mut got = String::new();
+    for _ in 0..4000 {
+        got += &client.text(&mut house);
+        if got.ends_with(&body) {
+            break;
+        }
+    }
+    assert!(got.ends_with(&body), "{} bytes came", got.len());
+    house.assert_quiet();
+    client.say(&mut house, GET);
+    assert!(text(&server).starts_with("GET"), "and may ask again");
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+}
+
+#[test]
+fn pipelined_requests_in_one_record_are_answered_in_order() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    let asks: String =
+        (0..5).map(|number| format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n")).collect();
+    client.say(&mut house, &asks);
+    let server = house.server();
+    let mut got = String::new();
+    for number in 0..5 {
+        let request = text(&server);
+        assert!(request.starts_with(&format!("GET /{number} ")), "{request}");
+        server
+            .write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{number}").as_bytes());
+        house.settle();
+        got += &client.text(&mut house);
+    }
+    let bodies: Vec<&str> = got.split("\r\n\r\n").skip(1).map(|rest| &rest[..1]).collect();
+    assert_eq!(bodies, ["0", "1", "2", "3", "4"]);
+    house.assert_quiet();
+}
+
+#[test]
+fn a_handshake_that_does_not_end_has_a_deadline() {
+    let mut house = House::new(&setting());
+    let silent = house.client();
+    let peer = house.client();
+    let mut slow = End::new(peer, connector().connect("a.example").unwrap());
+    let hello = slow.hello();
+    slow.peer.write_all(&hello[..100]);
+    house.pass(Duration::from_secs(9));
+    assert!(!silent.has_ended() && !slow.peer.has_ended());
+    house.pass(Duration::from_secs(2));
+    assert_eq!(failures(&house, Failure::Late), 2);
+    assert!(silent.is_closed() && slow.peer.is_closed());
+    assert_eq!(closed(&house, CloseReason::Tls), 2);
+    // Whoever ends it in time may be idle for longer.
+    let client = End::client(&mut house);
+    house.pass(Duration::from_mins(5));
+    assert!(!client.peer.has_ended());
+}
+
+#[test]
+fn a_client_that_leaves_in_its_handshake_harms_nobody() {
+    let mut house = House::new(&setting());
+    let mut other = End::client(&mut house);
+    for (sent, resets) in [(0, false), (0, true), (3, false), (100, false), (100, true)] {
+        let peer = house.client();
+        let mut client = End::new(peer, connector().connect("a.example").unwrap());
+        let hello = client.hello();
+        client.peer.write_all(&hello[..sent]);
+        house.settle();
+        if resets {
+            client.peer.reset()
+        } else {
+            client.peer.end()
+        };
+        house.settle();
+        assert_eq!(house.sum(|c| c.clients.get()), 1, "{sent} {resets}");
+    }
+    other.say(&mut house, GET);
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&other.text(&mut house)), 200);
+    house.assert_quiet();
+}
+
+#[test]
+fn what_is_no_tls_is_told_so() {
+    let mut house = House::new(&setting());
+    let plain = house.client();
+    house.exchange(&plain, GET);
+    let answer = text(&plain);
+    assert!(status(&answer) == 400 && answer.contains("plain HTTP request"), "{answer}");
+    assert!(plain.has_ended());
+    let length = answer.split_once("\r\n\r\n").unwrap().1.len();
+    assert!(answer.contains(&format!("Content-Length: {length}\r\n")), "{answer}");
+    let garbage = house.client();
+    garbage.write_all(b"\x16\x02nonsense");
+    house.settle();
+    let alert = garbage.read();
+    assert_eq!((alert.first(), alert.len()), (Some(&21), 7), "{alert:?}");
+    assert!(garbage.has_ended());
+    assert_eq!(failures(&house, Failure::PlainHttp), 1);
+    assert_eq!(failures(&house, Failure::Protocol), 1);
+    drop((plain, garbage));
+    house.pass(Duration::from_secs(6));
+    assert_eq!(house.sum(|c| c.tls_sessions.get()), 0);
+}
+
+#[test]
+fn a_record_that_was_tampered_with_ends_its_connection_alone() {
+    let mut house = House::new(&setting());
+    let (mut victim, mut other) = (End::client(&mut house), End::client(&mut house));
+    let mut sealed = victim.sealed(GET.as_bytes());
+    *sealed.last_mut().unwrap() ^= 1;
+    victim.peer.write_all(&sealed);
+    house.settle();
+    victim.hear(&mut house);
+    assert_eq!(victim.failed, Some(Failure::Alert), "bad_record_mac");
+    assert!(victim.peer.has_ended());
+    assert_eq!(failures(&house, Failure::Decrypt), 1);
+    other.say(&mut house, GET);
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&other.text(&mut house)), 200);
+    house.assert_quiet();
+}
+
+/// RFC 9112 §9.8: a request that is cut is none, however it was cut.
+#[test]
+fn a_request_that_is_cut_off_never_reaches_the_server() {
+    for says_goodbye in [false, true] {
+        let mut house = House::new(&setting());
+        let mut client = End::client(&mut house);
+        client.say(&mut house, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf");
+        if says_goodbye {
+            client.goodbye(&mut house);
+        }
+        client.peer.end();
+        house.settle();
+        assert_eq!(house.world.connections_to(ServerId(0)), 0);
+        assert_eq!(closed(&house, CloseReason::Aborted), 1);
+        house.assert_quiet();
+    }
+}
+
+/// The client has asked and says that it will ask nothing more: it is answered all the same.
+#[test]
+fn a_client_that_has_said_its_last_is_answered() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    client.say(&mut house, GET);
+    client.goodbye(&mut house);
+    client.peer.end();
+    house.settle();
+    let server = house.server();
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    assert!(client.closed, "behind the answer comes our goodbye");
+    house.assert_quiet();
+}
+
+#[test]
+fn however_it_is_cut_the_bytes_are_the_same() {
+    let mut random = 7_u32;
+    for most in [3, 700, 3000, 20_000] {
+        let mut house = House::new(&setting());
+        let mut client = End::client(&mut house);
+        let body = "r".repeat(40_000);
+        let ask = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n{body}");
+        let sealed = client.sealed(ask.as_bytes());
+        let mut rest = &sealed[..];
+        while !rest.is_empty() {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (piece, later) = rest.split_at(rest.len().min(1 + (random >> 8) as usize % most));
+            client.peer.write_all(piece);
+            house.settle();
+            rest = later;
+        }
+        let server = house.server();
+        let mut request = String::new();
+        while !request.ends_with(&body) {
+            request += &text(&server);
+            house.settle();
+        }
+        server.write_all(
+            format!("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n{body}").as_bytes(),
+        );
+        house.settle();
+        let mut response = String::new();
+        while !response.ends_with(&body) {
+            response += &client.text(&mut house);
+        }
+        house.assert_quiet();
+    }
+}
+
+fn to_servers() -> Setting {
+    let server = ServerSecurity { connector: connector(), name: "a.example".into() };
+    Setting { secured_servers: vec![Some(server)], connections: 1, ..Setting::default() }
+}
+
+#[test]
+fn a_server_is_asked_over_tls() {
+    let mut house = House::new(&to_servers());
+    let client = house.client();
+    house.exchange(&client, GET);
+    let mut server = End::server(&mut house);
+    for turn in 0..3 {
+        let request = server.text(&mut house);
+        assert!(request.starts_with("GET /a HTTP/1.1\r\n"), "{request}");
+        let answer = server.sealed(OK);
+        server.peer.write_all(&answer);
+        house.settle();
+        assert_eq!(status(&text(&client)), 200);
+        house.assert_quiet();
+        if turn < 2 {
+            house.exchange(&client, GET);
+        }
+    }
+    assert_eq!(house.world.most_connections_to(ServerId(0)), 1, "tickets are no unasked words");
+}
+
+#[test]
+fn a_server_whose_certificate_is_not_believed_is_not_asked() {
+    let mut setting = to_servers();
+    let other = rcgen::CertificateParams::new(vec!["a.example".to_owned()]);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let other = other.unwrap().self_signed(&key).unwrap().pem();
+    let config = ConnectorConfig {
+        trust: Trust::Authorities(Authorities::from_pem(other.as_bytes()).unwrap()),
+        identity: None,
+        versions: Versions::default(),
+        sni: true,
+        alpn: Vec::new(),
+    };
+    let connector = Connector::new(config).unwrap();
+    setting.secured_servers = vec![Some(ServerSecurity { connector, name: "a.example".into() })];
+    let mut house = House::new(&setting);
+    let client = house.client();
+    house.exchange(&client, GET);
+    let mut server = End::new(house.server(), acceptor(Versions::default()).accept().unwrap());
+    server.hear(&mut house);
+    assert_eq!(server.failed, Some(Failure::Alert));
+    assert!(server.heard.is_empty(), "not a byte of the request");
+    house.pass(Duration::from_secs(40));
+    assert_eq!(status(&text(&client)), 502);
+    let failed = house.sum(|c| c.tls_server_failures[Failure::Certificate as usize].get());
+    assert!(failed > 0);
+    house.assert_quiet();
+}
+
+/// A response that ends where the connection ends is whole only if the server says so (RFC 9112 §8).
+#[test]
+fn a_response_that_is_cut_is_not_passed_off_as_whole() {
+    for says_goodbye in [false, true] {
+        let mut house = House::new(&to_servers());
+        let client = house.client();
+        house.exchange(&client, GET);
+        let mut server = End::server(&mut house);
+        server.text(&mut house);
+        server.say(&mut house, "HTTP/1.1 200 OK\r\n\r\nuntil the end");
+        if says_goodbye {
+            server.goodbye(&mut house);
+        }
+        server.peer.end();
+        house.settle();
+        let response = text(&client);
+        assert_eq!(response.ends_with("0\r\n\r\n"), says_goodbye, "{response}");
+        house.pass(Duration::from_secs(5));
+        house.assert_quiet();
+    }
+}

@@ -1,0 +1,511 @@
+//! The driver as the worker sees it: connections that are secured (TLS) look like all others.
+//!
+//! Plain connections go through at the cost of one look. A secured one has a [`Slot`] beside the
+//! driver's record. What it has sent stays with the kernel until a record is whole: it is looked at
+//! ([`Driver::peek`]), decrypted in scratch and put into the chain of whoever asked, so that neither
+//! a handshake nor half a record holds a buffer. What is sent is gathered in scratch, encrypted there
+//! and given to the socket at once; only what that does not take is kept, in buffers that were
+//! counted before.
+//!
+//! - `slot`: what is known of a secured connection; - `handshake`: until it is open;
+//! - `receive`, `send`: bytes of an open one.
+
+mod handshake;
+mod receive;
+mod send;
+mod slot;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base::id::{ListenerId, ServerId};
+use base::limits::{TLS_BATCH, TLS_FLIGHT_MAX, TLS_SEND};
+use base::time::Instant;
+use driver::{
+    Completion, ConnectFault, Driver, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolRead,
+    Ticket,
+};
+use exchange::Security;
+use pool::{Audit, Chain, Cursor, Flaw, Pool, Promise};
+use spool::Piece;
+use tls::{Acceptor, Failure};
+
+use crate::counters::WorkerCounters;
+use crate::plan::ServerSecurity;
+use slot::{Party, Slot, Stage};
+
+/// The bit of a driver's owner that marks a secured connection; the rest is its place.
+const SECURED: u32 = 1 << 30;
+
+/// What happened, as the worker is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Event {
+    /// What a driver tells.
+    Driver(Completion),
+    /// A client's handshake is over: it may ask.
+    Secured(Owner),
+    /// A client's handshake failed, and it was told so: it is to be closed without losing that.
+    Refused(Owner),
+    /// Something that concerns nobody else.
+    Handled,
+}
+
+/// A connection on its way from one worker to another, with its session if it has one.
+#[derive(Debug)]
+pub struct Carried<T> {
+    connection: T,
+    slot: Option<Box<Slot>>,
+}
+
+/// What TLS takes of every worker, whatever comes: scratch.
+pub const SCRATCH_BYTES: usize = TLS_BATCH + TLS_SEND + TLS_FLIGHT_MAX;
+
+/// Memory that is used within one call.
+struct Scratch {
+    /// What was peeked.
+    incoming: Box<[u8]>,
+    /// What is to be encrypted.
+    plain: Box<[u8]>,
+    /// What was.
+    outgoing: Box<[u8]>,
+}
+
+/// What makes sessions.
+pub(crate) struct Makers {
+    /// By listener: those of its clients.
+    pub(crate) acceptors: Vec<Option<Acceptor>>,
+    /// By server: those with it; none of those beyond is secured.
+    pub(crate) servers: Vec<Option<ServerSecurity>>,
+}
+
+/// A driver, and the sessions of its secured connections.
+pub(crate) struct Secured<D: Driver> {
+    driver: D,
+    makers: Makers,
+    /// By the driver's place of the socket; empty if nothing is ever secured.
+    slots: Vec<Option<Box<Slot>>>,
+    /// Places with plaintext that is to be told of without the driver's help.
+    ready: VecDeque<u32>,
+    /// Clients whose plaintext waits for buffers.
+    ahead: u32,
+    scratch: Scratch,
+    counters: Arc<WorkerCounters>,
+}
+
+impl<D: Driver> Secured<D> {
+    /// `driver`, of which at most `sockets` are secured.
+    pub(crate) fn new(
+        driver: D,
+        makers: Makers,
+        sockets: u32,
+        counters: Arc<WorkerCounters>,
+    ) -> Self {
+        let any = makers.acceptors.iter().any(Option::is_some)
+            || makers.servers.iter().any(Option::is_some);
+        let memory = |bytes| vec![0; if any { bytes } else { 0 }].into_boxed_slice();
+        let sockets = if any { sockets as usize } else { 0 };
+        Self {
+            driver,
+            makers,
+            slots: (0..sockets).map(|_| None).collect(),
+            ready: VecDeque::with_capacity(sockets),
+            ahead: 0,
+            scratch: Scratch {
+                incoming: memory(TLS_BATCH),
+                plain: memory(TLS_SEND),
+                outgoing: memory(TLS_FLIGHT_MAX),
+            },
+            counters,
+        }
+    }
+
+    /// Sessions of this listener's clients are made by another acceptor from now on.
+    pub(crate) fn set_acceptor(&mut self, listener: ListenerId, acceptor: Acceptor) {
+        if let Some(own) = self.makers.acceptors.get_mut(listener.index())
+            && own.is_some()
+        {
+            *own = Some(acceptor);
+        }
+    }
+
+    /// What a client of that listener sends from now on is TLS, if that is spoken there.
+    pub(crate) fn secure(&mut self, socket: Socket, listener: ListenerId, owner: Owner) {
+        if self.secures(listener) {
+            self.insert(Slot::new(socket, Party::Client(listener)));
+            self.own(socket, owner);
+        }
+    }
+
+    /// Whether the clients of a listener are secured.
+    pub(crate) fn secures(&self, listener: ListenerId) -> bool {
+        self.makers.acceptors.get(listener.index()).is_some_and(Option::is_some)
+    }
+
+    /// How a connection is secured, if it is.
+    pub(crate) fn security(&self, socket: Socket) -> Option<Security<'_>> {
+        self.slot(socket).map(Slot::security)
+    }
+
+    #[inline]
+    fn slot(&self, socket: Socket) -> Option<&Slot> {
+        let slot = self.slots.get(socket.index as usize)?.as_deref()?;
+        (slot.socket == socket).then_some(slot)
+    }
+
+    #[inline]
+    fn is_plain(&self, socket: Socket) -> bool {
+        self.slot(socket).is_none()
+    }
+
+    fn insert(&mut self, slot: Slot) {
+        let socket = slot.socket;
+        if let Some(place) = self.slots.get_mut(socket.index as usize) {
+            debug_assert!(place.is_none(), "the place was given up");
+            *place = Some(Box::new(slot));
+            self.counters.tls_sessions.increment();
+        }
+    }
+
+    /// Takes the slot out, and gives back what it holds.
+    fn remove(&mut self, socket: Socket, pool: &mut Pool) -> Option<Box<Slot>> {
+        if self.is_plain(socket) {
+            return None;
+        }
+        let mut slot = self.slots.get_mut(socket.index as usize)?.take()?;
+        slot.unsent.clear(pool);
+        self.forget_ahead(&mut slot);
+        self.counters.tls_sessions.sub(1);
+        Some(slot)
+    }
+
+    fn forget_ahead(&mut self, slot: &mut Slot) {
+        if slot.ahead.take().is_some() && slot.is_client() {
+            self.ahead -= 1;
+        }
+    }
+
+    /// Gives back every buffer: the worker ends.
+    pub(crate) fn give_up(&mut self, pool: &mut Pool) {
+        for slot in self.slots.iter_mut().flatten() {
+            slot.unsent.clear(pool);
+        }
+    }
+
+    /// Shows every chain that is held here.
+    pub(crate) fn audit(&self, audit: &mut Audit<'_>) -> Result<(), Flaw> {
+        self.slots.iter().flatten().try_for_each(|slot| audit.chain(slot.unsent.chain()))
+    }
+
+    /// The next thing that happened.
+    pub(crate) fn next(&mut self, pool: &mut Pool) -> Option<Event> {
+        while let Some(index) = self.ready.pop_front() {
+            let slot = self.slots.get_mut(index as usize).and_then(Option::as_deref_mut);
+            if let Some(slot) = slot.filter(|slot| slot.told_ready) {
+                slot.told_ready = false;
+                let owner = slot.owner;
+                self.driver.disarm(slot.socket);
+                return Some(Event::Driver(Completion::Readable { owner }));
+            }
+        }
+        let completion = self.driver.next()?;
+        Some(self.translate(completion, pool))
+    }
+
+    /// What a completion of the driver comes to.
+    fn translate(&mut self, completion: Completion, pool: &mut Pool) -> Event {
+        match completion {
+            Completion::Readable { owner } => match place_of(owner) {
+                Some(index) => self.readable(index),
+                None => Event::Driver(completion),
+            },
+            Completion::Sent { owner, .. } => match place_of(owner) {
+                Some(index) => self.has_room(index, pool),
+                None => Event::Driver(completion),
+            },
+            Completion::Failed { owner, fault } => {
+                let Some(owner) = self.owner_at(owner) else { return Event::Handled };
+                Event::Driver(Completion::Failed { owner, fault })
+            }
+            Completion::Ended { owner } => {
+                let Some(owner) = self.owner_at(owner) else { return Event::Handled };
+                Event::Driver(Completion::Ended { owner })
+            }
+            Completion::Connected { owner } => match place_of(owner) {
+                Some(index) => self.greet(index),
+                None => Event::Driver(completion),
+            },
+            Completion::ConnectFailed { owner, fault } => {
+                let Some(owner) = self.owner_at(owner) else { return Event::Handled };
+                Event::Driver(Completion::ConnectFailed { owner, fault })
+            }
+            _ => Event::Driver(completion),
+        }
+    }
+
+    /// The worker's name of an owner.
+    fn owner_at(&self, owner: Owner) -> Option<Owner> {
+        match place_of(owner) {
+            None => Some(owner),
+            Some(index) => self.slots.get(index as usize)?.as_deref().map(|slot| slot.owner),
+        }
+    }
+
+    /// A handshake did not come to its end, or an open session broke a rule.
+    fn failed(&self, party: Party, failure: Failure) {
+        let failures = match party {
+            Party::Client(_) => &self.counters.tls_failures,
+            Party::Server(_) => &self.counters.tls_server_failures,
+        };
+        failures[failure as usize].increment();
+    }
+
+    // Calls of a driver.
+
+    pub(crate) fn own(&mut self, socket: Socket, owner: Owner) {
+        let place = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
+        match place.filter(|slot| slot.socket == socket) {
+            Some(slot) => {
+                slot.owner = owner;
+                self.driver.own(socket, Owner(SECURED | socket.index));
+            }
+            None => self.driver.own(socket, owner),
+        }
+    }
+
+    pub(crate) fn arm(&mut self, socket: Socket) {
+        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+            && slot.socket == socket
+            && slot.ahead.is_some()
+            && !slot.told_ready
+        {
+            slot.told_ready = true;
+            self.ready.push_back(socket.index);
+        }
+        self.driver.arm(socket);
+    }
+
+    pub(crate) fn disarm(&mut self, socket: Socket) {
+        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+            && slot.socket == socket
+        {
+            slot.told_ready = false;
+        }
+        self.driver.disarm(socket);
+    }
+
+    pub(crate) fn is_quiet(&mut self, socket: Socket) -> bool {
+        let Some(slot) = self.slot(socket) else { return self.driver.is_quiet(socket) };
+        if slot.ahead.is_some() {
+            return false;
+        }
+        let talks = !slot.is_client() && slot.stage == Stage::Open;
+        self.driver.is_quiet(socket) || (talks && self.absorb(socket))
+    }
+
+    pub(crate) fn has_unread(&mut self, socket: Socket) -> bool {
+        let ahead = self.slot(socket).is_some_and(|slot| slot.ahead.is_some());
+        ahead || self.driver.has_unread(socket)
+    }
+
+    pub(crate) fn shutdown(&mut self, socket: Socket) {
+        if !self.is_plain(socket) && !self.say_goodbye(socket) {
+            // Behind what is still to be sent.
+            return;
+        }
+        self.driver.shutdown(socket);
+    }
+
+    pub(crate) fn close(&mut self, socket: Socket, pool: &mut Pool) {
+        if !self.is_plain(socket) {
+            self.say_goodbye(socket);
+        }
+        self.leave(socket, pool);
+        self.driver.close(socket);
+    }
+
+    pub(crate) fn reset(&mut self, socket: Socket, pool: &mut Pool) {
+        self.leave(socket, pool);
+        self.driver.reset(socket);
+    }
+
+    /// The driver's last word about it concerns the worker alone.
+    fn leave(&mut self, socket: Socket, pool: &mut Pool) {
+        if let Some(slot) = self.remove(socket, pool) {
+            self.driver.own(socket, slot.owner);
+        }
+    }
+
+    pub(crate) fn detach(
+        &mut self,
+        socket: Socket,
+        pool: &mut Pool,
+    ) -> Option<Carried<D::Detached>> {
+        let slot = self.remove(socket, pool);
+        let connection = self.driver.detach(socket)?;
+        Some(Carried { connection, slot })
+    }
+
+    pub(crate) fn attach(
+        &mut self,
+        carried: Carried<D::Detached>,
+        owner: Owner,
+    ) -> Result<Socket, ConnectFault> {
+        let Carried { connection, slot } = carried;
+        let socket = self.driver.attach(connection, owner)?;
+        if let Some(slot) = slot {
+            self.insert(Slot { socket, ..*slot });
+            self.own(socket, owner);
+        }
+        Ok(socket)
+    }
+
+    /// What is sent of a handshake or an alert: what the transport does not take is kept.
+    fn send_now(&mut self, socket: Socket, written: usize) -> Result<(), PeerFault> {
+        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+        else {
+            return Ok(());
+        };
+        let bytes = &self.scratch.outgoing[..written];
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let sent = if slot.unsent.is_empty() {
+            self.driver.send_bytes(socket, bytes, false)
+        } else {
+            Sent::Later
+        };
+        match sent {
+            Sent::Now(n) if n as usize == written => Ok(()),
+            Sent::Now(n) => {
+                slot.unsent.keep_aside(&bytes[n as usize..]);
+                // The driver tells when there is room.
+                match self.driver.send_bytes(socket, slot.unsent.aside(), false) {
+                    Sent::Now(n) => slot.unsent.sent_aside(n as usize),
+                    Sent::Later => {}
+                    Sent::Failed(fault) => return Err(fault),
+                }
+                Ok(())
+            }
+            Sent::Later => {
+                slot.unsent.keep_aside(bytes);
+                Ok(())
+            }
+            Sent::Failed(fault) => Err(fault),
+        }
+    }
+}
+
+/// The place that an owner of the driver names, if it is that of a secured connection.
+const fn place_of(owner: Owner) -> Option<u32> {
+    // Nobody and upstream connections have the highest bit, too.
+    if owner.0 != u32::MAX && owner.0 & SECURED != 0 { Some(owner.0 & !SECURED) } else { None }
+}
+
+/// What has nothing to do with TLS.
+impl<D: Driver> Secured<D> {
+    pub(crate) fn now(&self) -> Instant {
+        self.driver.now()
+    }
+
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.driver.wall()
+    }
+
+    pub(crate) fn listen(&mut self, listener: ListenerId) {
+        self.driver.listen(listener);
+    }
+
+    pub(crate) fn accept_at_most(&mut self, clients: u32) {
+        self.driver.accept_at_most(clients);
+    }
+
+    pub(crate) fn pause(&mut self, listener: ListenerId) {
+        self.driver.pause(listener);
+    }
+
+    pub(crate) fn stop_listening(&mut self, listener: ListenerId) {
+        self.driver.stop_listening(listener);
+    }
+
+    pub(crate) fn connect(
+        &mut self,
+        server: ServerId,
+        owner: Owner,
+    ) -> Result<Socket, ConnectFault> {
+        let socket = self.driver.connect(server, owner)?;
+        if self.makers.servers.get(server.index()).is_some_and(Option::is_some) {
+            self.insert(Slot::new(socket, Party::Server(server)));
+            self.own(socket, owner);
+        }
+        Ok(socket)
+    }
+
+    pub(crate) fn set_addresses(&mut self, server: ServerId, addresses: &[SocketAddr]) {
+        self.driver.set_addresses(server, addresses);
+    }
+
+    pub(crate) fn is_listed(&mut self, socket: Socket, server: ServerId) -> bool {
+        self.driver.is_listed(socket, server)
+    }
+
+    pub(crate) fn await_end(&mut self, socket: Socket) {
+        self.driver.await_end(socket);
+    }
+
+    pub(crate) fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked {
+        debug_assert!(self.is_plain(socket), "what is beneath TLS is read before it begins");
+        self.driver.peek(socket, space)
+    }
+
+    pub(crate) fn skip(&mut self, socket: Socket, bytes: usize) {
+        self.driver.skip(socket, bytes, false);
+    }
+
+    pub(crate) fn introduce(&mut self, socket: Socket, header: &[u8], more: bool) -> bool {
+        // It would have to stand before TLS: the settings do not let both be asked for.
+        self.is_plain(socket) && self.driver.introduce(socket, header, more)
+    }
+
+    pub(crate) fn ends(&mut self, socket: Socket) -> Option<[SocketAddr; 2]> {
+        self.driver.ends(socket)
+    }
+
+    pub(crate) fn discard(&mut self, socket: Socket) -> Received {
+        self.driver.discard(socket)
+    }
+
+    pub(crate) fn spool_write(
+        &mut self,
+        pool: &Pool,
+        from: &Cursor,
+        piece: Piece,
+        ticket: Ticket,
+    ) -> bool {
+        self.driver.spool_write(pool, from, piece, ticket)
+    }
+
+    pub(crate) fn spool_read(&mut self, piece: Piece, ticket: Ticket) -> bool {
+        self.driver.spool_read(piece, ticket)
+    }
+
+    pub(crate) fn spool_take(
+        &mut self,
+        read: SpoolRead,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        promise: &mut Option<Promise>,
+    ) -> u32 {
+        self.driver.spool_take(read, pool, chain, promise)
+    }
+
+    pub(crate) fn spool_drop(&mut self, read: SpoolRead) {
+        self.driver.spool_drop(read);
+    }
+
+    pub(crate) fn poll(&mut self, until: Option<Instant>) {
+        let until = if self.ready.is_empty() { until } else { Some(self.driver.now()) };
+        self.driver.poll(until);
+    }
+}

@@ -1,0 +1,294 @@
+//! Bytes of an open connection: looked at, decrypted in scratch, put into the chain that asked.
+
+use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PLAIN_MAX};
+use driver::{Driver, Peeked, PeerFault, Received, Socket};
+use pool::{Chain, Fill, FillError, Pool, Promise};
+use tls::{Failure, Output, Record, next_record};
+
+use super::Secured;
+use super::slot::{Slot, Stage};
+
+/// Where plaintext goes.
+struct Sink<'s> {
+    pool: &'s mut Pool,
+    chain: &'s mut Chain,
+    fill: Fill,
+    promise: &'s mut Option<Promise>,
+    delivered: u32,
+}
+
+impl Sink<'_> {
+    /// Buffers that may be linked now, whatever was asked for.
+    fn grantable(&self) -> usize {
+        self.pool.grantable(self.fill.rank) as usize + usize::from(self.promise.is_some())
+    }
+
+    /// Bytes that there is room for if so many buffers are linked.
+    fn room(&self, buffers: usize) -> usize {
+        let headroom = if self.chain.is_empty() { usize::from(self.fill.headroom) } else { 0 };
+        let fresh = (buffers * self.pool.buffer_bytes() as usize).saturating_sub(headroom);
+        self.pool.room(self.chain) + fresh
+    }
+
+    /// Whether `bytes` have room. The first of a call may take what buffers there are; those behind
+    /// it keep to what was asked for.
+    fn takes(&self, bytes: usize) -> bool {
+        let most = if self.delivered == 0 { self.grantable() } else { self.left_of_fill() };
+        bytes <= self.room(most)
+    }
+
+    fn left_of_fill(&self) -> usize {
+        self.grantable().min(usize::from(self.fill.fresh))
+    }
+
+    /// Puts bytes behind the chain's last one, as far as there is room; how many.
+    fn put(&mut self, bytes: &[u8], fresh: u16) -> Option<usize> {
+        let fill = Fill { fresh, ..self.fill };
+        let put = self.pool.fill(self.chain, fill, self.promise, |spaces| {
+            let mut rest = bytes;
+            for space in spaces {
+                let n = rest.len().min(space.len());
+                let (now, later) = rest.split_at(n);
+                space[..n].copy_from_slice(now);
+                rest = later;
+            }
+            Ok::<_, core::convert::Infallible>(bytes.len() - rest.len())
+        });
+        match put {
+            Ok(n) => {
+                self.delivered += u32::try_from(n).unwrap_or(u32::MAX);
+                Some(n)
+            }
+            Err(FillError::NoBuffer | FillError::Receive(_)) => None,
+        }
+    }
+
+    /// Puts a record's plaintext, for which there is room.
+    fn put_all(&mut self, bytes: &[u8]) {
+        let before = self.chain.buffers();
+        let behind = bytes.len().saturating_sub(self.pool.room(self.chain));
+        let headroom = if self.chain.is_empty() { usize::from(self.fill.headroom) } else { 0 };
+        let fresh = (behind + headroom).div_ceil(self.pool.buffer_bytes() as usize);
+        let put = self.put(bytes, u16::try_from(fresh).unwrap_or(u16::MAX));
+        debug_assert_eq!(put, Some(bytes.len()), "there was room");
+        let linked = u16::try_from(self.chain.buffers() - before).unwrap_or(u16::MAX);
+        self.fill.fresh = self.fill.fresh.saturating_sub(linked);
+    }
+}
+
+/// What a look at a connection came to, beside what was delivered.
+struct Look {
+    /// Bytes to take from the kernel.
+    taken: usize,
+    /// Nothing can be done with the rest before more comes.
+    settled: bool,
+    end: Option<End>,
+}
+
+enum End {
+    /// The peer said that it sends nothing more.
+    Closed,
+    Failed(Failure),
+    /// There is a record and no room for it.
+    NoRoom,
+}
+
+impl<D: Driver> Secured<D> {
+    /// As [`Driver::receive`].
+    pub(crate) fn receive(
+        &mut self,
+        socket: Socket,
+        pool: &mut Pool,
+        chain: &mut Chain,
+        fill: Fill,
+        promise: &mut Option<Promise>,
+    ) -> Received {
+        if self.is_plain(socket) {
+            return self.driver.receive(socket, pool, chain, fill, promise);
+        }
+        let mut sink = Sink { pool, chain, fill, promise, delivered: 0 };
+        if let Some(received) = self.take_ahead(socket, &mut sink) {
+            return received;
+        }
+        self.receive_records(socket, &mut sink)
+    }
+
+    /// Plaintext that is there already, as far as there is room for it.
+    fn take_ahead(&mut self, socket: Socket, sink: &mut Sink<'_>) -> Option<Received> {
+        let mut slot = self.slots.get_mut(socket.index as usize)?.take()?;
+        let received = slot.ahead.as_deref_mut().map(|(bytes, at)| {
+            let fresh = sink.fill.fresh.max(1);
+            match sink.put(&bytes[*at..], fresh) {
+                Some(n) => {
+                    *at += n;
+                    (*at == bytes.len(), Received::Bytes(sink.delivered))
+                }
+                None => (false, Received::NoBuffer),
+            }
+        });
+        if received.is_some_and(|(all, _)| all) {
+            self.forget_ahead(&mut slot);
+        }
+        self.slots[socket.index as usize] = Some(slot);
+        received.map(|(_, received)| received)
+    }
+
+    /// Looks at what is there and decrypts the records that are whole.
+    fn receive_records(&mut self, socket: Socket, sink: &mut Sink<'_>) -> Received {
+        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+        else {
+            return Received::Failed(PeerFault::Reset);
+        };
+        match slot.stage {
+            Stage::Open | Stage::Handshake => {}
+            Stage::PeerClosed => return Received::Ended,
+            Stage::Broken => return self.truncated(socket),
+            Stage::Lost => return Received::Failed(PeerFault::Reset),
+        }
+        let (count, last) = match self.driver.peek(socket, &mut self.scratch.incoming) {
+            Peeked::Bytes { count: 0, ended: true } => return self.truncated(socket),
+            Peeked::Bytes { count: 0, .. } => return Received::Nothing,
+            Peeked::Bytes { count, ended } => (count, ended),
+            Peeked::Failed(fault) => return Received::Failed(fault),
+        };
+        let full = count == self.scratch.incoming.len();
+        let mut output = Output::new(&mut self.scratch.outgoing);
+        let may_go_ahead = !slot.is_client() || self.ahead < TLS_AHEAD_MAX;
+        let incoming = &mut self.scratch.incoming[..count];
+        let look = look(slot, incoming, &mut output, sink, may_go_ahead);
+        let written = output.len();
+        if slot.ahead.is_some() && slot.is_client() {
+            self.ahead += 1;
+        }
+        let whole_ahead = slot.ahead.is_some();
+        self.driver.skip(socket, look.taken, look.settled && !full);
+        if written > 0 && self.send_now(socket, written).is_err() {
+            return Received::Failed(PeerFault::Reset);
+        }
+        if sink.delivered > 0 && !matches!(look.end, Some(End::Failed(_))) {
+            if matches!(look.end, Some(End::Closed)) {
+                self.close_of_peer(socket);
+            }
+            return Received::Bytes(sink.delivered);
+        }
+        match look.end {
+            Some(End::Closed) => {
+                self.close_of_peer(socket);
+                Received::Ended
+            }
+            Some(End::Failed(failure)) => {
+                if let Some(slot) = self.slot(socket) {
+                    self.failed(slot.party, failure);
+                }
+                self.break_off(socket);
+                Received::Failed(PeerFault::Reset)
+            }
+            Some(End::NoRoom) => Received::NoBuffer,
+            None if whole_ahead => match self.take_ahead(socket, sink) {
+                Some(received) => received,
+                None => Received::Nothing,
+            },
+            None if last && look.settled => self.truncated(socket),
+            None => Received::Nothing,
+        }
+    }
+
+    /// The connection ended without the peer having said so. Of a client's requests none is whole
+    /// that was not before (RFC 9112 §9.8).
+    fn truncated(&mut self, socket: Socket) -> Received {
+        let client = self.slot(socket).is_none_or(Slot::is_client);
+        if client { Received::Ended } else { Received::Failed(PeerFault::Reset) }
+    }
+
+    /// Reads what TLS itself has to say on an idle connection to a server: tickets, new keys. Whether
+    /// that was all there was.
+    pub(crate) fn absorb(&mut self, socket: Socket) -> bool {
+        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+        else {
+            return false;
+        };
+        if slot.socket != socket || slot.is_client() || slot.stage != Stage::Open {
+            return false;
+        }
+        let (count, last) = match self.driver.peek(socket, &mut self.scratch.incoming) {
+            Peeked::Bytes { count: 0, ended } => return !ended,
+            Peeked::Bytes { count, ended } => (count, ended),
+            Peeked::Failed(_) => return false,
+        };
+        let mut output = Output::new(&mut self.scratch.outgoing);
+        let (mut taken, mut silent) = (0, !last);
+        let Some(session) = slot.session.as_deref_mut() else { return false };
+        while silent && let Record::Whole(whole) = next_record(&self.scratch.incoming[taken..count])
+        {
+            let record = &mut self.scratch.incoming[taken..taken + whole];
+            let read = session.read(record, &mut output, |_| silent = false);
+            silent &= read.is_ok_and(|found| !found.closed);
+            taken += whole;
+        }
+        let written = output.len();
+        self.driver.skip(socket, taken, silent);
+        if !silent {
+            self.break_off(socket);
+        }
+        self.send_now(socket, written).is_ok() && silent
+    }
+
+    fn close_of_peer(&mut self, socket: Socket) {
+        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+        {
+            slot.stage = Stage::PeerClosed;
+        }
+    }
+
+    fn break_off(&mut self, socket: Socket) {
+        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+        {
+            slot.stage = Stage::Broken;
+        }
+    }
+}
+
+/// Decrypts records as long as there is room for what is in them.
+fn look(
+    slot: &mut Slot,
+    incoming: &mut [u8],
+    output: &mut Output<'_>,
+    sink: &mut Sink<'_>,
+    may_go_ahead: bool,
+) -> Look {
+    let mut taken = 0;
+    let stop = |taken, settled, end| Look { taken, settled, end };
+    let Some(session) = slot.session.as_deref_mut() else {
+        return stop(0, true, Some(End::Failed(Failure::Other)));
+    };
+    loop {
+        let rest = &mut incoming[taken..];
+        let whole = match next_record(rest) {
+            Record::Whole(whole) => whole,
+            Record::Part => return stop(taken, true, None),
+            Record::Bad => rest.len(),
+        };
+        let most = (whole - TLS_HEADER.min(whole)).min(TLS_PLAIN_MAX);
+        let fits = sink.takes(most);
+        let goes_ahead = !fits && sink.delivered == 0 && may_go_ahead;
+        if !fits && !goes_ahead {
+            let end = (sink.delivered == 0).then_some(End::NoRoom);
+            return stop(taken, false, end);
+        }
+        let ahead = &mut slot.ahead;
+        let read = session.read(&mut rest[..whole], output, |bytes| {
+            if fits {
+                sink.put_all(bytes);
+            } else {
+                *ahead = Some(Box::new((bytes.to_vec(), 0)));
+            }
+        });
+        taken += whole;
+        match read {
+            Err(failure) => return stop(incoming.len(), true, Some(End::Failed(failure))),
+            Ok(found) if found.closed => return stop(taken, true, Some(End::Closed)),
+            Ok(_) if slot.ahead.is_some() => return stop(taken, false, None),
+            Ok(_) => {}
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What is known of one secured connection, beside the driver's record and the worker's.
+
+use base::id::{ListenerId, ServerId};
+use driver::{Owner, Socket};
+use exchange::Security;
+use pool::{Chain, Pool, Rank};
+use tls::Session;
+
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Party {
+    /// A client that came in there.
+    Client(ListenerId),
+    /// That server.
+    Server(ServerId),
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It awaits the peer's next message.
+    Handshake,
+    /// Bytes go both ways.
+    Open,
+    /// The peer said that it sends nothing more.
+    PeerClosed,
+    /// It is over for a fault, which the peer was told, or which it told by leaving.
+    Broken,
+    /// It is over because the transport broke.
+    Lost,
+}
+
+/// A secured connection.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) socket: Socket,
+    pub(super) party: Party,
+    /// The worker's name of it.
+    pub(super) owner: Owner,
+    pub(super) stage: Stage,
+    /// From the first byte on: who says nothing costs no session.
+    pub(super) session: Option<Box<Session>>,
+    /// What was encrypted and the transport did not take.
+    pub(super) unsent: Unsent,
+    /// Bytes of the worker's that are in there, if it awaits their sending.
+    pub(super) stands_for: u32,
+    /// Whether the worker awaits room.
+    pub(super) awaits_room: bool,
+    /// Our direction ends behind what is unsent.
+    pub(super) ends: bool,
+    /// Plaintext for which there was no buffer, and how much of it was taken.
+    pub(super) ahead: Option<Box<(Vec<u8>, usize)>>,
+    /// Its plaintext is to be told of.
+    pub(super) told_ready: bool,
+    /// The name the client asked for.
+    pub(super) server_name: Option<Box<str>>,
+}
+
+impl Slot {
+    pub(super) const fn new(socket: Socket, party: Party) -> Self {
+        Self {
+            socket,
+            party,
+            owner: Owner(u32::MAX),
+            stage: Stage::Handshake,
+            session: None,
+            unsent: Unsent { chain: Chain::new(), aside: Vec::new() },
+            stands_for: 0,
+            awaits_room: false,
+            ends: false,
+            ahead: None,
+            told_ready: false,
+            server_name: None,
+        }
+    }
+
+    pub(super) const fn is_client(&self) -> bool {
+        matches!(self.party, Party::Client(_))
+    }
+
+    /// Whether nothing can be sent any more.
+    pub(super) const fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Broken | Stage::Lost)
+    }
+
+    pub(super) fn security(&self) -> Security<'_> {
+        let session = self.session.as_deref();
+        Security {
+            version: session.and_then(Session::version).unwrap_or("-"),
+            cipher: session.and_then(Session::cipher).unwrap_or("-"),
+            server_name: self.server_name.as_deref(),
+            subject: session.and_then(Session::subject),
+        }
+    }
+}
+
+/// Records that the transport did not take, in their order: first what is in buffers, then what is
+/// aside, in memory of its own, because no buffer could be had.
+#[derive(Debug, Default)]
+pub(super) struct Unsent {
+    chain: Chain,
+    aside: Vec<u8>,
+}
+
+impl Unsent {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.chain.is_empty() && self.aside.is_empty()
+    }
+
+    pub(super) const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    pub(super) const fn chain_mut(&mut self) -> &mut Chain {
+        &mut self.chain
+    }
+
+    pub(super) fn aside(&self) -> &[u8] {
+        &self.aside
+    }
+
+    /// Keeps bytes in buffers if there are some.
+    pub(super) fn keep(&mut self, bytes: &[u8], pool: &mut Pool) {
+        let in_order = self.aside.is_empty();
+        if !in_order || pool.append(&mut self.chain, bytes, Rank::Send).is_err() {
+            self.keep_aside(bytes);
+        }
+    }
+
+    pub(super) fn keep_aside(&mut self, bytes: &[u8]) {
+        self.aside.extend_from_slice(bytes);
+    }
+
+    /// The transport took the first `n` bytes of what is aside.
+    pub(super) fn sent_aside(&mut self, n: usize) {
+        self.aside.drain(..n);
+        if self.aside.is_empty() {
+            self.aside = Vec::new();
+        }
+    }
+
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        pool.clear(&mut self.chain);
+        self.aside = Vec::new();
+    }
+}
