@@ -22,11 +22,14 @@ const WAITS_LEAST: u64 = 10;
 /// How long a warning stays away once it was given.
 const QUIET: Duration = Duration::from_mins(10);
 
+/// The same of TLS sessions that fail: what is wrong differs.
+const SAY_TLS_AGAIN: Duration = Duration::from_mins(1);
+
 /// What of the figures of two moments calls for a warning.
 type Judge = fn(&Figures, &Figures) -> Option<String>;
 
 /// Every warning, and for how long it is not repeated; without that time it is given once.
-const ADVICE: [(Judge, Option<Duration>); 8] = [
+const ADVICE: [(Judge, Option<Duration>); 10] = [
     (connections, None),
     (memory, Some(QUIET)),
     (max_clients, Some(QUIET)),
@@ -35,6 +38,8 @@ const ADVICE: [(Judge, Option<Duration>); 8] = [
     (disk, Some(QUIET)),
     (spool, Some(QUIET)),
     (pinned, Some(QUIET)),
+    (client_tls, Some(SAY_TLS_AGAIN)),
+    (server_tls, Some(SAY_TLS_AGAIN)),
 ];
 
 /// Watches the figures.
@@ -196,6 +201,32 @@ fn pinned(earlier: &Figures, now: &Figures) -> Option<String> {
     ))
 }
 
+/// Sessions with clients failed.
+fn client_tls(earlier: &Figures, now: &Figures) -> Option<String> {
+    let failed = tls_failures(&earlier.tls_failures, &now.tls_failures)?;
+    Some(format!("TLS: sessions with clients failed: {failed}"))
+}
+
+/// Sessions with servers failed, so that they count as unreachable.
+fn server_tls(earlier: &Figures, now: &Figures) -> Option<String> {
+    let failed = tls_failures(&earlier.tls_server_failures, &now.tls_server_failures)?;
+    Some(format!(
+        "TLS: sessions with servers failed: {failed}; `ca` and `name` of the upstream's `tls` say \
+         which certificates are believed"
+    ))
+}
+
+/// What went wrong, and how often.
+fn tls_failures<const N: usize>(earlier: &[u64; N], now: &[u64; N]) -> Option<String> {
+    let grown = earlier.iter().zip(now).zip(tls::Failure::ALL);
+    let grown = grown.filter_map(|((earlier, now), failure)| {
+        let more = now.saturating_sub(*earlier);
+        (more > 0).then(|| format!("{failure} {}", Count(more)))
+    });
+    let all: Vec<String> = grown.collect();
+    (!all.is_empty()).then(|| all.join(", "))
+}
+
 /// The system had no descriptor for a client.
 fn descriptors(earlier: &Figures, now: &Figures) -> Option<String> {
     let none = |figures: &Figures| figures.accept_pauses[AcceptPause::Descriptors as usize];
@@ -281,6 +312,8 @@ mod tests {
             (set(|f| f.spool_full[spool::Full::Spool as usize] = 1), "`spool.size`"),
             (set(|f| f.spool_full[spool::Full::Address as usize] = 1), "`spool.per_address`"),
             (set(|f| f.refusals[Refusal::PinnedFull as usize] = 1), "`pinned`"),
+            (set(|f| f.tls_failures[tls::Failure::Version as usize] = 1), "version 1"),
+            (set(|f| f.tls_server_failures[tls::Failure::Certificate as usize] = 1), "`ca`"),
             (set(|f| f.access_dropped = 5), "`log.buffer`"),
         ] {
             let now = Instant::now();

@@ -110,6 +110,18 @@ impl Budget {
             row("rings for the access log", settings.log.buffer as usize, workers),
         ];
         let logged = logged.into_iter().filter(|_| settings.log.access.is_some());
+        // A session is where its client is, so that the process has no more of them than clients.
+        let clients_secured = settings.listeners.iter().any(|listen| listen.tls.is_some());
+        let servers_secured = settings.groups.iter().any(|group| group.tls.is_some());
+        let sessions = clients * u64::from(clients_secured)
+            + (settings.connections() + settings.pinned().min(clients))
+                * u64::from(servers_secured);
+        let secured = [
+            row("TLS sessions", limits::TLS_SESSION_BYTES, sessions),
+            row("places for TLS sessions", 2 * size_of::<usize>(), sockets),
+            row("TLS scratch space", worker::SCRATCH_BYTES, workers),
+        ];
+        let secured = secured.into_iter().filter(|_| clients_secured || servers_secured);
         Self {
             rows: [
                 row("buffers of the pools", settings.pool.buffer_bytes as usize, buffers),
@@ -134,6 +146,7 @@ impl Budget {
             ]
             .into_iter()
             .chain(logged)
+            .chain(secured)
             .collect(),
             clients,
             io: settings.io,

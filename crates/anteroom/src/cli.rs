@@ -244,6 +244,7 @@ impl From<Limit> for AtLimit {
 /// The names `--timeout` knows; DESIGN.md §5 says what each limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timeout {
+    Handshake,
     Head,
     BodyProgress,
     Idle,
@@ -258,7 +259,8 @@ pub(crate) enum Timeout {
 
 impl Timeout {
     /// Their names.
-    pub(crate) const NAMED: [(&'static str, Self); 10] = [
+    pub(crate) const NAMED: [(&'static str, Self); 11] = [
+        ("handshake", Self::Handshake),
         ("head", Self::Head),
         ("body_progress", Self::BodyProgress),
         ("idle", Self::Idle),

@@ -14,12 +14,13 @@ use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
 use proxies::security::AccessList;
+use tls::Acceptor;
 use tokio::sync::mpsc::UnboundedSender;
-use worker::{AccessWriter, Letter, Office, Plan, Worker, WorkerCounters};
+use worker::{AccessWriter, Carried, Letter, Office, Plan, Worker, WorkerCounters};
 
 use crate::cli::Io;
 use crate::log::AccessLog;
-use crate::settings::Settings;
+use crate::settings::{Listen, Settings};
 use crate::spooling::Spooling;
 
 /// Letters one worker's mailbox holds: every idle connection of the process may be on its way to
@@ -64,7 +65,7 @@ pub(crate) struct Crew {
     settings: Settings,
     listeners: Vec<Listener>,
     wakers: Vec<Arc<Waker>>,
-    office: Arc<Office<Detached>>,
+    office: Arc<Office<Carried<Detached>>>,
     shared: Arc<bus::Shared>,
     counters: Vec<Arc<WorkerCounters>>,
     epoch: std::time::Instant,
@@ -74,6 +75,10 @@ pub(crate) struct Crew {
     access: Option<AccessLog>,
     /// What each server's name stands for now, or its address.
     servers: Vec<Vec<Address>>,
+    /// What makes the sessions of each listener's clients now, if they speak TLS.
+    acceptors: Vec<Option<Acceptor>>,
+    /// Listeners that got another one, where that met a full mailbox.
+    unsecured: Vec<(WorkerId, ListenerId)>,
     /// Orders, and servers whose name leads elsewhere, that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
     untold: Vec<(WorkerId, ServerId)>,
@@ -107,6 +112,8 @@ impl Crew {
             counters: ids.map(|_| Arc::default()).collect(),
             epoch: clock(),
             servers: settings.servers().map(|(_, server)| server.addresses.clone()).collect(),
+            acceptors: settings.listeners.iter().map(Listen::acceptor).collect(),
+            unsecured: Vec::new(),
             undelivered: Vec::new(),
             spooling,
             access: None,
@@ -172,6 +179,9 @@ impl Crew {
         for (server, addresses) in servers.zip(&self.servers) {
             server.addresses = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         }
+        for (listener, acceptor) in plan.listeners.iter_mut().zip(&self.acceptors) {
+            listener.security.acceptor.clone_from(acceptor);
+        }
         Birth {
             plan: Plan { spool: self.spool().cloned(), ..plan },
             desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),
@@ -222,6 +232,15 @@ impl Crew {
         self.deliver();
     }
 
+    /// Tells every worker that sessions of a listener's clients are made by another acceptor.
+    pub(crate) fn secure(&mut self, listener: ListenerId, acceptor: Acceptor) {
+        let Some(known) = self.acceptors.get_mut(listener.index()) else { return };
+        *known = Some(acceptor);
+        self.unsecured.retain(|(_, other)| *other != listener);
+        self.unsecured.extend(self.ids().map(|id| (id, listener)));
+        self.deliver();
+    }
+
     /// Tries again to deliver what met a full mailbox.
     pub(crate) fn deliver(&mut self) {
         let (servers, office) = (&self.servers, &self.office);
@@ -238,6 +257,11 @@ impl Crew {
             let list = listeners[listener.index()].screened.list.clone();
             list.is_some_and(|list| office.post(id, Letter::List { listener, list }).is_err())
         });
+        let acceptors = &self.acceptors;
+        self.unsecured.retain(|&(id, listener)| {
+            let Some(acceptor) = acceptors[listener.index()].clone() else { return false };
+            office.post(id, Letter::Acceptor { listener, acceptor }).is_err()
+        });
         self.undelivered.retain(|(id, order)| {
             let letter = match order {
                 Order::Drain => Letter::Drain,
@@ -249,7 +273,8 @@ impl Crew {
 
     /// Whether [`deliver`](Self::deliver) is to be called again soon.
     pub(crate) fn has_undelivered(&self) -> bool {
-        !(self.undelivered.is_empty() && self.untold.is_empty() && self.unlisted.is_empty())
+        let told = self.undelivered.is_empty() && self.untold.is_empty();
+        !(told && self.unlisted.is_empty() && self.unsecured.is_empty())
     }
 }
 
@@ -260,7 +285,7 @@ struct Birth {
     listeners: Vec<Listener>,
     servers: Vec<Vec<Address>>,
     waker: Arc<Waker>,
-    office: Arc<Office<Detached>>,
+    office: Arc<Office<Carried<Detached>>>,
     shared: Arc<bus::Shared>,
     counters: Arc<WorkerCounters>,
     epoch: std::time::Instant,
@@ -333,6 +358,7 @@ fn forget_the_present(counters: &WorkerCounters) {
         &counters.clients_lingering,
         &counters.clients_leaving,
         &counters.clients_closing,
+        &counters.tls_sessions,
         &counters.buffers,
         &counters.buffers_used,
         &counters.buffers_promised,

@@ -105,6 +105,10 @@ impl Panel {
             clients_lingering: sum(|w| &w.clients_lingering),
             clients_accepted: sum(|w| &w.clients_accepted),
             clients_closed: self.sums(|w| &w.clients_closed),
+            tls_sessions: sum(|w| &w.tls_sessions),
+            tls_handshakes: [sum(|w| &w.tls_handshakes), sum(|w| &w.tls_resumed)],
+            tls_failures: self.sums(|w| &w.tls_failures),
+            tls_server_failures: self.sums(|w| &w.tls_server_failures),
             accept_pauses: self.sums(|w| &w.accept_pauses),
             buffers: sum(|w| &w.buffers),
             buffers_used: sum(|w| &w.buffers_used),
@@ -162,6 +166,14 @@ pub(crate) struct Figures {
     pub(crate) clients_lingering: u64,
     pub(crate) clients_accepted: u64,
     pub(crate) clients_closed: [u64; CloseReason::ALL.len()],
+    /// TLS sessions now.
+    pub(crate) tls_sessions: u64,
+    /// Handshakes that came to their end, and those of them that resumed a session.
+    pub(crate) tls_handshakes: [u64; 2],
+    /// Sessions with clients that failed.
+    pub(crate) tls_failures: [u64; tls::Failure::ALL.len()],
+    /// Sessions with servers that failed.
+    pub(crate) tls_server_failures: [u64; tls::Failure::ALL.len()],
     pub(crate) accept_pauses: [u64; AcceptPause::ALL.len()],
     pub(crate) buffers: u64,
     pub(crate) buffers_used: u64,

@@ -11,6 +11,7 @@
 mod admin;
 mod advice;
 mod budget;
+mod certificates;
 mod cli;
 mod config;
 mod crew;

@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin;
 use crate::advice::Advisor;
+use crate::certificates::Certificates;
 pub(crate) use crate::crew::Order;
 use crate::crew::{Crew, End, Report};
 use crate::failure::Failure;
@@ -76,6 +77,7 @@ pub(crate) struct Master {
     names: Names,
     /// Lists whose files changed, told by the thread that looks after them.
     lists: Lists,
+    certificates: Certificates,
     /// Workers that have not begun to accept yet.
     awaited: BTreeSet<WorkerId>,
     /// Workers that are not over.
@@ -135,6 +137,7 @@ impl Master {
             reopen: Box::new(|| ()),
             names: Names::watch(&settings)?,
             lists: Lists::watch(&settings)?,
+            certificates: Certificates::watch(&settings),
             crew,
             reports,
             orders,
@@ -208,6 +211,7 @@ impl Master {
                     let (panel, names) = (&self.reins.panel, &self.frame.listeners);
                     Lists::hear(reread, &mut self.crew, panel, names);
                 }
+                () = self.certificates.due() => self.certificates.look(&mut self.crew),
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
                 () = sleep_until(advisor.next()) => advisor.look(),
@@ -221,9 +225,16 @@ impl Master {
     }
 
     /// Does what a signal asks for that does not end the process, as far as this version can.
-    fn grant(&self, wish: Wish) {
+    fn grant(&mut self, wish: Wish) {
         match wish {
             Wish::Reopen => (self.reopen)(),
+            Wish::Reload if !self.certificates.is_empty() => {
+                self.certificates.look_at_all(&mut self.crew);
+                log::note(
+                    "warning: SIGHUP: certificates are read again, the rest of the configuration is \
+                     not in this version",
+                );
+            }
             Wish::Reload => log::note(
                 "warning: SIGHUP: this version does not read its configuration again: drain it \
                  and start it anew",

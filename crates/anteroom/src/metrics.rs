@@ -68,6 +68,7 @@ impl Collector for Scrape {
         let mut sheet = Sheet::new(encoder);
         facts(&mut sheet, &self.facts)?;
         clients(&mut sheet, &figures)?;
+        security(&mut sheet, &figures)?;
         buffers(&mut sheet, &figures)?;
         spool(&mut sheet, &figures)?;
         exchanges(&mut sheet, &figures)?;
@@ -133,6 +134,25 @@ fn clients(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     let bytes = [figures.client_bytes_in, figures.client_bytes_out];
     let bytes = by("direction", ["in", "out"], bytes);
     sheet.counts("client_bytes", "Bytes exchanged with clients", bytes)
+}
+
+fn security(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    sheet.gauge(
+        "tls_sessions",
+        "TLS sessions with clients and servers now",
+        figures.tls_sessions,
+    )?;
+    let [all, resumed] = figures.tls_handshakes;
+    let kinds = by("kind", ["full", "resumed"], [all.saturating_sub(resumed), resumed]);
+    sheet.counts("tls_handshakes", "TLS handshakes that came to their end", kinds)?;
+    let failed = "TLS sessions that failed, by what went wrong";
+    let labels = tls::Failure::ALL.map(tls::Failure::label);
+    let rows = |with, counts: [u64; tls::Failure::ALL.len()]| {
+        let labelled = labels.map(|reason| [("with", with), ("reason", reason)]);
+        labelled.into_iter().zip(counts)
+    };
+    let clients = rows("client", figures.tls_failures);
+    sheet.counts("tls_failures", failed, clients.chain(rows("server", figures.tls_server_failures)))
 }
 
 fn buffers(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {

@@ -10,7 +10,7 @@ use worker::AtLimit;
 use super::fields::{Fields, or_list};
 use super::proxies::Kind;
 use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
-use super::{pages, passing, proxies, screening, servers};
+use super::{pages, passing, proxies, screening, servers, tls};
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
 use crate::resolve;
@@ -153,6 +153,7 @@ impl File<'_> {
         let persistent = fields.given_switch("persistent", out);
         let queue = fields.table("queue", &QUEUE, out);
         let queue = queue.and_then(|queue| queue.count("length", 1..=QUEUE_MOST, out));
+        let tls = tls::upstream(fields, &servers, out);
         let balance = fields.choice("balance", &BALANCE, out).map(|given| given.value);
         GroupDraft {
             name,
@@ -166,6 +167,7 @@ impl File<'_> {
             retries: servers::retries(fields, out),
             warm: fields.count("warm", 0..=CONNECTIONS_MOST, out),
             introduces: fields.choice("proxy_protocol", &VERSIONS, out),
+            tls,
         }
     }
 
@@ -186,7 +188,13 @@ impl File<'_> {
         }
         let proxy = fields.text("proxy", out);
         let known = address.as_ref().filter(|_| proxy.is_some() == fields.has("proxy"));
-        let kind = known.and_then(|address| proxies::choose(address, proxy.as_ref(), out));
+        // Where TLS is spoken, the port tells nothing of what is inside.
+        let kind = if fields.has("tls") && !fields.has("proxy") {
+            Some(Kind::Http)
+        } else {
+            known.and_then(|address| proxies::choose(address, proxy.as_ref(), out))
+        };
+        let tls = tls::read(fields, out);
         let stream = fields.choice("request", &REQUEST, out).is_some_and(|given| given.value);
         let max_head = fields.size("max_head", out);
         let max_target = fields.size("max_target", out);
@@ -225,6 +233,7 @@ impl File<'_> {
             stream,
             upgrade,
             passing,
+            tls,
             others,
             screened,
         })

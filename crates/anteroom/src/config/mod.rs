@@ -15,6 +15,7 @@ mod servers;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tls;
 
 use std::path::Path;
 

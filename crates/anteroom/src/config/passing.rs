@@ -53,6 +53,10 @@ pub(super) fn keys(kind: Option<Kind>, fields: &Fields<'_>, out: &mut Complaints
 /// Reads `connect` and `sni`.
 pub(super) fn read(fields: &Fields<'_>, groups: &[GroupDraft], out: &mut Complaints) -> Passed {
     let connect = fields.choice("connect", &CONNECT, out);
+    if fields.has("tls") {
+        let remedy = "asks for names that are inside what `tls` takes off: leave one of them out";
+        fields.misplaced("sni", remedy, out);
+    }
     let mut routes: Vec<(String, GroupId)> = Vec::new();
     for (pattern, named) in fields.names("sni", out) {
         if let Err(remedy) = check_pattern(pattern.value) {

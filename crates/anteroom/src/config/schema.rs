@@ -185,6 +185,11 @@ pub(crate) static TIMEOUTS: Section = Section {
             "Between two pieces of a request's body.",
         ),
         key(
+            "handshake",
+            Default(|| length(|it| it.handshake)),
+            "From a client's coming to the end of its TLS handshake.",
+        ),
+        key(
             "idle",
             Default(|| length(|it| it.idle)),
             "How long a client may stay without a request.",
@@ -247,6 +252,14 @@ pub(crate) static LISTEN: Section = Section {
         ),
         key("max_body", Default(|| size(limits::MAX_BODY)), "Largest request body."),
         key(
+            "tls",
+            Unset {
+                example: "{ certificates = [{ certificate = \"/etc/ssl/a.pem\", key = \"/etc/ssl/a.key\" }] }",
+                means: "connections are plain",
+            },
+            "How connections are secured.",
+        ),
+        key(
             "at_limit",
             Default(|| quoted("pause")),
             "What a client meets when `max_clients` are here: pause lets it wait, answer tells it 503.",
@@ -303,6 +316,108 @@ pub(crate) static LISTEN: Section = Section {
     ],
 };
 
+/// `tls` of a `[[listen]]`.
+pub(crate) static LISTEN_TLS: Section = Section {
+    title: "tls",
+    keys: &[
+        key(
+            "certificates",
+            Needed("[{ certificate = \"fullchain.pem\", key = \"key.pem\" }]"),
+            "Certificates with their keys, chosen by the name that is asked for (SNI).",
+        ),
+        key(
+            "unknown_names",
+            Default(|| quoted("first")),
+            "What who asks for another name gets: the first certificate, or refuse.",
+        ),
+        key(
+            "versions",
+            Default(|| "[\"1.2\", \"1.3\"]".to_owned()),
+            "The versions of TLS that are spoken.",
+        ),
+        key(
+            "ciphers",
+            Unset {
+                example: "[\"TLS_AES_128_GCM_SHA256\"]",
+                means: "all that are built in, none of which is known to be weak",
+            },
+            "Cipher suites, the ones preferred first, as IANA calls them.",
+        ),
+        key(
+            "alpn",
+            Default(|| "[\"http/1.1\"]".to_owned()),
+            "Protocols that clients may ask for (ALPN); who asks for others alone is refused.",
+        ),
+        key(
+            "client_certificates",
+            Default(|| quoted("off")),
+            "Whether clients show certificates: off, optional or required.",
+        ),
+        key(
+            "client_ca",
+            Unset { example: "\"clients-ca.pem\"", means: "nobody's" },
+            "Whose certificates clients may show.",
+        ),
+        key(
+            "subject_header",
+            Unset { example: "\"X-Client-Cert-Subject\"", means: "it is not passed on" },
+            "The field that tells servers whom a client's certificate names; a client's own is removed.",
+        ),
+        key(
+            "tickets",
+            Default(|| true.to_string()),
+            "Whether sessions can be resumed, by tickets whose keys rotate.",
+        ),
+    ],
+};
+
+/// `tls` of an `[[upstream]]`.
+pub(crate) static UPSTREAM_TLS: Section = Section {
+    title: "tls",
+    keys: &[
+        key(
+            "ca",
+            Unset { example: "\"app-ca.pem\"", means: "those that the system trusts" },
+            "Whose certificates servers may show.",
+        ),
+        key(
+            "name",
+            Unset { example: "\"app.internal\"", means: "that of its address" },
+            "Whom a server must be: the name in its certificate, and what it is asked for (SNI).",
+        ),
+        key("sni", Default(|| true.to_string()), "Whether servers are told the name (SNI)."),
+        key(
+            "verify",
+            Default(|| true.to_string()),
+            "Whether certificates are checked; without, anybody may stand between.",
+        ),
+        key(
+            "certificate",
+            Unset { example: "\"proxy.pem\"", means: "none" },
+            "What servers are shown that ask who we are.",
+        ),
+        key("key", Unset { example: "\"proxy.key\"", means: "none" }, "Its private key."),
+        key(
+            "versions",
+            Default(|| "[\"1.2\", \"1.3\"]".to_owned()),
+            "The versions of TLS that are spoken.",
+        ),
+    ],
+};
+
+/// An entry of `certificates`.
+pub(crate) static CERTIFICATE: Section = Section {
+    title: "an entry of certificates",
+    keys: &[
+        key(
+            "certificate",
+            Needed("\"fullchain.pem\""),
+            "The server's certificate first, then its chain.",
+        ),
+        key("key", Needed("\"key.pem\""), "The private key of the first."),
+    ],
+};
+
 /// `[[upstream]]`.
 pub(crate) static UPSTREAM: Section = Section {
     title: "[[upstream]]",
@@ -336,6 +451,11 @@ pub(crate) static UPSTREAM: Section = Section {
         key("queue", Table(&QUEUE), "Requests that wait for a server."),
         key("health", Table(&HEALTH), "When a server is left alone because it fails."),
         key("retries", Table(&RETRIES), "How often requests go again."),
+        key(
+            "tls",
+            Unset { example: "{ ca = \"/etc/ssl/app-ca.pem\" }", means: "connections are plain" },
+            "How connections to the servers are secured; {} with what the system trusts.",
+        ),
         key(
             "warm",
             Default(|| 0.to_string()),

@@ -489,6 +489,21 @@ fn every_key_of_a_server_is_documented() {
 }
 
 #[test]
+fn every_key_of_tls_is_documented_with_its_default() {
+    let documentation = include_str!("../../../../docs/configuration.md");
+    let sections = [&super::schema::LISTEN_TLS, &super::schema::UPSTREAM_TLS];
+    for key in sections.into_iter().flat_map(|section| section.keys) {
+        let name = format!("`tls.{}`", key.name);
+        let mut rows = documentation.lines().filter(|line| line.starts_with('|'));
+        let row = rows.find(|row| row.contains(&name)).unwrap_or_else(|| panic!("{name}"));
+        if let Preset::Default(value) = &key.preset {
+            let plain = value();
+            assert!(row.contains(&format!("`{}`", plain.trim_matches('"'))), "{plain}: {row}");
+        }
+    }
+}
+
+#[test]
 fn the_defaults_can_be_served_and_are_the_defaults() {
     let printed = settings(&defaults());
     let bare = settings(
@@ -511,8 +526,8 @@ fn what_the_defaults_leave_out_can_be_put_in() {
             Some(rest) if rest.starts_with("group") => content.push_str("group = \"root\""),
             // This goes with connections of one request.
             Some(rest) if rest.starts_with("proxy_protocol = \"") => content.push_str(line),
-            // These are another proxy's.
-            Some(rest) if rest.starts_with("connect") || rest.starts_with("sni") => {
+            // These are another proxy's, or name files.
+            Some(rest) if ["connect", "sni", "tls"].iter().any(|other| rest.starts_with(other)) => {
                 content.push_str(line);
             }
             Some(rest) => content.push_str(&rest.replace("\"app\"", "\"upstream\"")),

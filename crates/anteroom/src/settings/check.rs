@@ -302,6 +302,7 @@ impl Desk<'_> {
             upgrade: listener.upgrade,
             passing: listener.passing.clone(),
             screened: listener.screened.clone(),
+            tls: listener.tls.clone(),
         })
     }
 
@@ -445,6 +446,7 @@ fn is_passed(draft: &Draft, group: GroupId) -> bool {
 
 fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
     let server = |(server, found): (&ServerDraft, Found)| Server {
+        security: draft.tls.as_ref().map(|tls| tls.of(&server.at.value)),
         label: server.at.value.to_string().into(),
         addresses: found.addresses,
         name: found.name,
@@ -460,6 +462,7 @@ fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
         // Each of those is one client's.
         persistent: !passed && draft.persistent.as_ref().is_none_or(|given| given.value),
         introduces: draft.introduces.as_ref().map(|given| given.value),
+        tls: draft.tls.clone(),
         policy: Policy {
             balance: draft.balance,
             health: draft.health,

@@ -13,6 +13,7 @@ use worker::{AtLimit, Timeouts};
 
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
+use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs, Timeout, When};
 use crate::lists::Screened;
 use crate::log::{Destination, Format};
@@ -83,6 +84,8 @@ pub(crate) struct ListenDraft {
     pub(crate) upgrade: bool,
     /// How connections are passed through, if they are.
     pub(crate) passing: Option<Passing>,
+    /// How its clients' connections are secured, if they are: read already.
+    pub(crate) tls: Option<ListenTls>,
     /// Groups that names lead to, beside `group`.
     pub(crate) others: Vec<GroupId>,
     /// Who may connect, read already.
@@ -116,6 +119,8 @@ pub(crate) struct GroupDraft {
     pub(crate) warm: Option<Given<u32>>,
     /// How servers are told whose connection it is, if they are.
     pub(crate) introduces: Option<Given<Version>>,
+    /// How connections to the servers are secured, if they are.
+    pub(crate) tls: Option<UpstreamTls>,
 }
 
 /// A server as it is asked for.
@@ -188,6 +193,7 @@ impl From<&ProxyArgs> for Draft {
             stream: args.request == When::Stream,
             upgrade: true,
             passing: args.pass.then(Passing::default),
+            tls: None,
             others: Vec::new(),
             screened: Screened::default(),
         };
@@ -209,6 +215,7 @@ impl From<&ProxyArgs> for Draft {
             retries: RetryPolicy::default(),
             warm: None,
             introduces: None,
+            tls: None,
         };
         Self {
             listeners: args.listen.iter().map(listener).collect(),
@@ -259,6 +266,7 @@ impl Timeout {
     /// The deadline of that name.
     pub(crate) const fn of(self, timeouts: &mut Timeouts) -> &mut std::time::Duration {
         match self {
+            Self::Handshake => &mut timeouts.handshake,
             Self::Head => &mut timeouts.head,
             Self::BodyProgress => &mut timeouts.body_progress,
             Self::Idle => &mut timeouts.idle,

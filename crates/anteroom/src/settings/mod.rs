@@ -21,8 +21,9 @@ use driver::Address;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use wire::proxy_protocol::Version;
-use worker::{AtLimit, ListenerPlan, Plan, Screening, Timeouts};
+use worker::{AtLimit, ListenerPlan, Plan, Screening, SecurityPlan, ServerSecurity, Timeouts};
 
+use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs};
 use crate::descriptors::Holders;
 use crate::failure::Failure;
@@ -85,6 +86,15 @@ pub(crate) struct Listen {
     pub(crate) passing: Option<Passing>,
     /// Who may connect.
     pub(crate) screened: Screened,
+    /// How its clients' connections are secured, if they are.
+    pub(crate) tls: Option<ListenTls>,
+}
+
+impl Listen {
+    /// What makes its clients' sessions at start, if they speak TLS.
+    pub(crate) fn acceptor(&self) -> Option<tls::Acceptor> {
+        self.tls.as_ref().map(|tls| tls.acceptor.clone())
+    }
 }
 
 /// A group of servers.
@@ -100,11 +110,15 @@ pub(crate) struct Group {
     /// How servers are told whose connection it is, if they are.
     pub(crate) introduces: Option<Version>,
     pub(crate) policy: Policy,
+    /// How connections to the servers are secured, if they are.
+    pub(crate) tls: Option<UpstreamTls>,
 }
 
 /// A server of a group.
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
+    /// How connections to it are secured, if they are.
+    pub(crate) security: Option<ServerSecurity>,
     /// As metrics and messages call it: its address or its name.
     pub(crate) label: Arc<str>,
     /// Its address, or those its name stood for at start.
@@ -137,6 +151,9 @@ impl Settings {
 
     /// What `worker` is built from.
     pub(crate) fn plan(&self, worker: WorkerId) -> Plan {
+        let subjects =
+            self.listeners.iter().filter_map(|listen| listen.tls.as_ref()?.subject.as_deref());
+        let own_fields: Arc<str> = subjects.collect::<Vec<_>>().join(",").into();
         Plan {
             worker,
             // Whoever starts a worker gives each start one of its own.
@@ -147,10 +164,11 @@ impl Settings {
             spool: None,
             listeners: (0u32..)
                 .zip(&self.listeners)
-                .map(|(id, listen)| listener(ListenerId(id), listen))
+                .map(|(id, listen)| listener(ListenerId(id), listen, &own_fields))
                 .collect(),
             groups: self.group_configs(worker),
             introduces: self.groups.iter().map(|group| group.introduces).collect(),
+            secured_servers: self.secured_servers(),
             timeouts: self.timeouts,
             at_limit: self.at_limit,
             reclaim_parked: self.reclaim_parked,
@@ -173,6 +191,10 @@ impl Settings {
             policy: group.policy,
         };
         self.groups.iter().map(&mut config).collect()
+    }
+
+    fn secured_servers(&self) -> Vec<Option<ServerSecurity>> {
+        self.servers().map(|(_, server)| server.security.clone()).collect()
     }
 
     /// Every server with its group, in the order of [`ServerId`].
@@ -213,7 +235,7 @@ impl Settings {
     }
 }
 
-fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
+fn listener(id: ListenerId, listen: &Listen, own_fields: &Arc<str>) -> ListenerPlan {
     let default_host = match &listen.address {
         Address::Ip(ip) => ip.to_string(),
         Address::Unix(_) => "localhost".to_owned(),
@@ -233,6 +255,11 @@ fn listener(id: ListenerId, listen: &Listen) -> ListenerPlan {
         screening: Screening {
             list: listen.screened.list.clone(),
             balancers: listen.screened.balancers.clone(),
+        },
+        security: SecurityPlan {
+            acceptor: listen.acceptor(),
+            own_fields: Arc::clone(own_fields),
+            subject_field: listen.tls.as_ref().and_then(|it| it.subject.as_deref()).map(Box::from),
         },
     }
 }

@@ -1,0 +1,287 @@
+//! `tls` of a `[[listen]]` and of an `[[upstream]]`: their files are read here, so that a wrong one is found before a client is.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tls::{
+    Authorities, Cipher, Connector, ConnectorConfig, Identity, Tickets, Trust, UnknownName,
+    Versions,
+};
+use wire::http1::may_be_added;
+
+use super::fields::{Entry, Fields, or_list};
+use super::schema::{CERTIFICATE, LISTEN_TLS, UPSTREAM_TLS};
+use crate::certificates::{
+    Clients, KeyPair, ListenTls, TlsFiles, UpstreamTls, Wrong, authorities, own_name,
+};
+use crate::settings::{Complaints, Given, ServerDraft};
+
+const CLIENTS: [(&str, Clients); 3] =
+    [("off", Clients::Off), ("optional", Clients::Optional), ("required", Clients::Required)];
+const UNKNOWN: [(&str, UnknownName); 2] =
+    [("first", UnknownName::First), ("refuse", UnknownName::Refuse)];
+
+/// Reads it, if it is there.
+pub(super) fn read(listen: &Fields<'_>, out: &mut Complaints) -> Option<ListenTls> {
+    let fields = listen.table("tls", &LISTEN_TLS, out)?;
+    let pairs = pairs(&fields, out);
+    let versions = versions(&fields, out);
+    let clients = fields.choice("client_certificates", &CLIENTS, out);
+    let client_ca = fields.text("client_ca", out);
+    let clients = clients.map_or(Clients::Off, |given| given.value);
+    match (clients, &client_ca) {
+        (Clients::Off, Some(ca)) => out.error(
+            ca.span.clone(),
+            "`client_ca`: clients are not asked for certificates: add client_certificates = \
+             \"optional\" or \"required\"",
+        ),
+        (Clients::Optional | Clients::Required, None) if !fields.has("client_ca") => {
+            fields.missing("client_ca", out);
+        }
+        _ => {}
+    }
+    let files = TlsFiles {
+        clients,
+        client_ca: client_ca.as_ref().map(|given| given.value.into()),
+        unknown_name: fields
+            .choice("unknown_names", &UNKNOWN, out)
+            .map_or_else(Default::default, |it| it.value),
+        ciphers: ciphers(&fields, versions, out),
+        alpn: alpn(&fields, out),
+        tickets: tickets(&fields, out),
+        versions,
+        pairs: pairs.iter().map(|(pair, _)| pair.clone()).collect(),
+    };
+    let subject = fields.text("subject_header", out).and_then(|given| subject(given, clients, out));
+    if out.has_errors() {
+        return None;
+    }
+    // Where a file was named, the complaint of it stands.
+    let place = |wrong: &Wrong| {
+        let of_pair =
+            pairs.iter().find(|(pair, _)| pair.certificate == wrong.path || pair.key == wrong.path);
+        let own =
+            of_pair.map(|(pair, spans)| spans[usize::from(pair.certificate != wrong.path)].clone());
+        own.unwrap_or_else(|| client_ca.as_ref().and_then(|given| given.span.clone()))
+    };
+    let mut doubts = Vec::new();
+    let loaded = files.load(&mut doubts);
+    for doubt in &doubts {
+        out.warning(place(doubt), doubt);
+    }
+    match loaded {
+        Ok(acceptor) => Some(ListenTls { files, acceptor, subject }),
+        Err(wrong) => {
+            out.error(place(&wrong), wrong);
+            None
+        }
+    }
+}
+
+type Spans = [Option<std::ops::Range<usize>>; 2];
+
+/// The entries of `certificates`, and where their files are named.
+fn pairs(fields: &Fields<'_>, out: &mut Complaints) -> Vec<(KeyPair, Spans)> {
+    if !fields.has("certificates") {
+        fields.missing("certificates", out);
+    }
+    let mut pairs = Vec::new();
+    for entry in fields.entries("certificates", &CERTIFICATE, out) {
+        let table = match entry {
+            Entry::Table(table) => table,
+            Entry::Text(text) => {
+                let remedy = "`certificates`: its key is missing: write { certificate = \"…\", key = \
+                              \"…\" }";
+                out.error(text.span, remedy);
+                continue;
+            }
+        };
+        let [certificate, key] = ["certificate", "key"].map(|name| {
+            if !table.has(name) {
+                table.missing(name, out);
+            }
+            table.text(name, out)
+        });
+        if let (Some(certificate), Some(key)) = (certificate, key) {
+            let spans = [certificate.span, key.span];
+            let pair = KeyPair {
+                certificate: PathBuf::from(certificate.value),
+                key: PathBuf::from(key.value),
+            };
+            pairs.push((pair, spans));
+        }
+    }
+    pairs
+}
+
+fn versions(fields: &Fields<'_>, out: &mut Complaints) -> Versions {
+    if !fields.has("versions") {
+        return Versions::default();
+    }
+    let parse = |text: &str| match text {
+        "1.2" => Ok(Versions { tls12: true, tls13: false }),
+        "1.3" => Ok(Versions { tls12: false, tls13: true }),
+        "1.0" | "1.1" => {
+            Err("it is broken and not spoken any more (RFC 8996): leave it out".to_owned())
+        }
+        _ => Err("write \"1.2\" or \"1.3\"".to_owned()),
+    };
+    let given = fields.list("versions", parse, out);
+    let none = Versions { tls12: false, tls13: false };
+    given.iter().fold(none, |all, one| Versions {
+        tls12: all.tls12 || one.value.tls12,
+        tls13: all.tls13 || one.value.tls13,
+    })
+}
+
+fn ciphers(fields: &Fields<'_>, versions: Versions, out: &mut Complaints) -> Vec<Cipher> {
+    let names: Vec<String> = Cipher::all().map(Cipher::name).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let parse = |text: &str| {
+        let cipher = Cipher::named(text).ok_or_else(|| or_list("there are", &names, text))?;
+        if cipher.is_of(versions) {
+            return Ok(cipher);
+        }
+        Err("it is of a version that is not spoken: leave it out, or add that to `versions`"
+            .to_owned())
+    };
+    fields.list("ciphers", parse, out).into_iter().map(|given| given.value).collect()
+}
+
+fn alpn(fields: &Fields<'_>, out: &mut Complaints) -> Vec<Vec<u8>> {
+    if !fields.has("alpn") {
+        return vec![b"http/1.1".to_vec()];
+    }
+    let parse = |text: &str| match text {
+        "h2" | "h3" => Err("this version does not speak it: write \"http/1.1\"".to_owned()),
+        _ if (1..=255).contains(&text.len()) => Ok(text.as_bytes().to_vec()),
+        _ => Err("a protocol's name has 1 to 255 bytes".to_owned()),
+    };
+    fields.list("alpn", parse, out).into_iter().map(|given| given.value).collect()
+}
+
+fn tickets(fields: &Fields<'_>, out: &mut Complaints) -> Option<Tickets> {
+    if !fields.switch("tickets", out).unwrap_or(true) {
+        return None;
+    }
+    match Tickets::new() {
+        Ok(tickets) => Some(tickets),
+        Err(error) => {
+            out.error(Some(fields.span()), error);
+            None
+        }
+    }
+}
+
+fn subject(given: Given<&str>, clients: Clients, out: &mut Complaints) -> Option<Arc<str>> {
+    if !may_be_added(given.value) {
+        let text = format!(
+            "`subject_header` = \"{}\": write a field's name, as in X-Client-Cert-Subject",
+            given.value
+        );
+        out.error(given.span, text);
+        return None;
+    }
+    if clients == Clients::Off {
+        let text = "`subject_header`: clients are not asked for certificates: add \
+                    client_certificates = \"optional\" or \"required\"";
+        out.error(given.span, text);
+        return None;
+    }
+    Some(given.value.into())
+}
+
+/// Reads `tls` of an `[[upstream]]`, if it is there.
+pub(super) fn upstream(
+    group: &Fields<'_>,
+    servers: &[ServerDraft],
+    out: &mut Complaints,
+) -> Option<UpstreamTls> {
+    let fields = group.table("tls", &UPSTREAM_TLS, out)?;
+    let remedy = "cannot stand before TLS in this version: leave out one of `tls` and it";
+    group.misplaced("proxy_protocol", remedy, out);
+    let versions = versions(&fields, out);
+    let name = fields.text("name", out);
+    if let Some(given) = name.as_ref().filter(|given| !Connector::is_name(given.value)) {
+        let text = format!("`name` = \"{}\": write a host's name or an IP address", given.value);
+        out.error(given.span.clone(), text);
+    }
+    let verify = fields.switch("verify", out).unwrap_or(true);
+    let nameless = servers.iter().find(|server| own_name(&server.at.value).is_none());
+    if let Some(server) = nameless.filter(|_| name.is_none()) {
+        let text = format!(
+            "\"{}\" tells no name that a certificate could be for: add `name` to `tls`",
+            server.at.value
+        );
+        out.error(server.at.span.clone(), text);
+    }
+    let config = ConnectorConfig {
+        trust: trust(&fields, verify, out)?,
+        identity: own_identity(&fields, out),
+        versions,
+        sni: fields.switch("sni", out).unwrap_or(true),
+        alpn: vec![b"http/1.1".to_vec()],
+    };
+    match Connector::new(config) {
+        Ok(connector) => {
+            Some(UpstreamTls { connector, name: name.map(|given| given.value.into()) })
+        }
+        Err(error) => {
+            out.error(Some(fields.span()), error);
+            None
+        }
+    }
+}
+
+/// Whose certificates are believed.
+fn trust(fields: &Fields<'_>, verify: bool, out: &mut Complaints) -> Option<Trust> {
+    let ca = fields.text("ca", out);
+    if !verify {
+        let text = "`verify` = false: whoever stands between may read and change everything: name \
+                    the server's own certificate as `ca` instead";
+        out.warning(Some(fields.span()), text);
+        return Some(Trust::Anyone);
+    }
+    let Some(ca) = ca else {
+        let of_system = Authorities::of_system();
+        if of_system.is_empty() {
+            let text = "`tls`: this system trusts nobody: install its certificates \
+                        (ca-certificates), or name some as `ca`";
+            out.error(Some(fields.span()), text);
+        }
+        return Some(Trust::Authorities(of_system));
+    };
+    match authorities(Path::new(ca.value)) {
+        Ok(authorities) => Some(Trust::Authorities(authorities)),
+        Err(wrong) => {
+            out.error(ca.span, wrong);
+            None
+        }
+    }
+}
+
+/// What we show servers that ask who we are.
+fn own_identity(fields: &Fields<'_>, out: &mut Complaints) -> Option<Arc<Identity>> {
+    let [certificate, key] = ["certificate", "key"].map(|name| fields.text(name, out));
+    let (certificate, key) = match (certificate, key) {
+        (Some(certificate), Some(key)) => (certificate, key),
+        (None, None) => return None,
+        (Some(alone), None) => {
+            out.error(alone.span, "`certificate`: its key is missing: add `key`");
+            return None;
+        }
+        (None, Some(alone)) => {
+            out.error(alone.span, "`key`: its certificate is missing: add `certificate`");
+            return None;
+        }
+    };
+    let pair = KeyPair { certificate: certificate.value.into(), key: key.value.into() };
+    match pair.load() {
+        Ok(identity) => Some(Arc::new(identity)),
+        Err(wrong) => {
+            let of_key = wrong.path == pair.key;
+            out.error(if of_key { key.span } else { certificate.span }, wrong);
+            None
+        }
+    }
+}
