@@ -1,0 +1,462 @@
+//! TLS with programs that others wrote: curl, OpenSSL, nginx.
+
+use std::fmt::Display;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use blackbox::folder::Folder;
+use blackbox::proxy::{Anteroom, command};
+use blackbox::servers::{Server, free_address};
+use blackbox::tools::run;
+use blackbox::upstream::{Next, Upstream, respond};
+use blackbox::wait::{eventually, pause};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+
+/// Somebody who issues certificates, and what they issued, in files.
+struct Authority {
+    folder: Folder,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "test authority");
+        let key = KeyPair::generate().expect("a key");
+        let folder = Folder::new();
+        folder.write("ca.pem", params.self_signed(&key).expect("it signs itself").pem());
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
+    fn ca(&self) -> String {
+        self.folder.file("ca.pem")
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`; `subject` is the common name.
+    fn issue(
+        &self,
+        file: &str,
+        subject: &str,
+        names: &[&str],
+        change: impl Fn(&mut CertificateParams),
+    ) {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, subject);
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let issued = params.signed_by(&key, &self.issuer).expect("it is signed");
+        self.folder.write(&format!("{file}.key"), key.serialize_pem());
+        // What is replaced is replaced at once.
+        let path = self.folder.write(&format!("{file}.new"), issued.pem());
+        std::fs::rename(path, self.folder.file(&format!("{file}.pem"))).expect("one folder");
+    }
+
+    /// The same, good now.
+    fn good(&self, file: &str, subject: &str, names: &[&str]) {
+        self.issue(file, subject, names, |_| ());
+    }
+
+    /// An entry of `certificates`.
+    fn pair(&self, file: &str) -> String {
+        let path = |end| self.folder.file(&format!("{file}.{end}"));
+        format!("{{ certificate = \"{}\", key = \"{}\" }}", path("pem"), path("key"))
+    }
+
+    fn config(&self, tls: impl Display, upstream: impl Display) -> String {
+        let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
+        self.folder.write(
+            "app.toml",
+            format!(
+                "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\nworkers = 2\n\
+                 timeouts = {{ handshake = \"2s\" }}\n\
+                 [[listen]]\naddress = \"127.0.0.1:0\"\nproxy = \"http\"\n{tls}\n\
+                 [[upstream]]\n{upstream}\n"
+            ),
+        )
+    }
+
+    fn run(&self, tls: impl Display, upstream: &Upstream) -> Anteroom {
+        let servers = format!("servers = [\"{}\"]", upstream.address());
+        Anteroom::run(&self.config(format!("tls = {{ {tls} }}"), servers))
+    }
+
+    /// What curl gets for `https://NAME/TARGET`.
+    fn curl(&self, proxy: &Anteroom, name: &str, more: &[&str]) -> (Option<i32>, String) {
+        let (_, port) = proxy.address().rsplit_once(':').expect("a port");
+        let (host, target) = name.split_once('/').unwrap_or((name, ""));
+        let (resolve, ca) = (format!("{host}:{port}:127.0.0.1"), self.ca());
+        let url = format!("https://{host}:{port}/{target}");
+        let ask = [
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--resolve",
+            &resolve,
+            "--cacert",
+            &ca,
+        ];
+        let ran = run("curl", &[&ask[..], more, &[url.as_str()]].concat());
+        (ran.code, ran.output)
+    }
+}
+
+/// Answers with what it was asked.
+fn mirror() -> Upstream {
+    Upstream::http(|request, _, stream| {
+        let length = request.target().trim_start_matches('/').parse().unwrap_or(0);
+        let fields = request.head.fields.iter().map(|(name, value)| format!("{name}: {value}\n"));
+        let mut body = fields.collect::<String>().into_bytes();
+        body.resize(body.len().max(length), b'x');
+        respond(stream, 200, &body)?;
+        Ok(Next::Keep)
+    })
+}
+
+/// What OpenSSL's client sees, which says nothing itself.
+fn s_client(proxy: &Anteroom, arguments: &[&str]) -> String {
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-connect", proxy.address()]).args(arguments);
+    let done = client.stdin(Stdio::null()).output().expect("openssl is installed");
+    let both = [done.stdout, done.stderr].concat();
+    String::from_utf8_lossy(&both).into_owned()
+}
+
+#[test]
+fn both_versions_are_spoken_and_servers_are_told() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    for version in ["1.2", "1.3"] {
+        let only = [&format!("--tlsv{version}")[..], "--tls-max", version];
+        let (code, body) = authority.curl(&proxy, "a.example", &only);
+        assert_eq!(code, Some(0), "{body}");
+        assert!(body.contains("X-Forwarded-Proto: https"), "{body}");
+        assert!(body.contains(";proto=https"), "{body}");
+        let (code, body) = authority.curl(&proxy, "a.example/3000000", &only);
+        assert!(code == Some(0) && body.len() >= 3_000_000, "{} bytes", body.len());
+    }
+    let seen = s_client(&proxy, &["-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0"]);
+    // Which alert it is depends on what else the old hello lacks.
+    assert!(seen.contains("SSL alert number") && !seen.contains("CN ="), "{seen}");
+    let failed = [("with", "client"), ("reason", "cipher")];
+    assert!(proxy.figure("anteroom_tls_failures_total", &failed) >= 1.0);
+    let (code, body) = authority.curl(&proxy, "elsewhere.example", &[]);
+    assert_eq!(code, Some(60), "the certificate is another's: {body}");
+    proxy.finish();
+}
+
+#[test]
+fn names_lead_to_their_certificates() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    authority.good("b", "b", &["*.b.example"]);
+    let tls = format!(
+        "certificates = [{}, {}], unknown_names = \"refuse\"",
+        authority.pair("a"),
+        authority.pair("b")
+    );
+    let proxy = authority.run(tls, &server);
+    for name in ["a.example", "x.b.example", "y.b.example"] {
+        assert_eq!(authority.curl(&proxy, name, &[]).0, Some(0), "{name}");
+    }
+    let seen = s_client(&proxy, &["-servername", "c.example"]);
+    assert!(seen.contains("alert"), "{seen}");
+    let seen = s_client(&proxy, &["-noservername"]);
+    assert!(seen.contains("CN = a") || seen.contains("CN=a"), "who asks for no name: {seen}");
+    let labels = [("with", "client"), ("reason", "name")];
+    assert!(proxy.figure("anteroom_tls_failures_total", &labels) >= 1.0);
+    proxy.finish();
+}
+
+#[test]
+fn sessions_are_resumed() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    let kept = authority.folder.file("session");
+    for version in ["-tls1_2", "-tls1_3"] {
+        // In TLS 1.3 tickets come behind the handshake: OpenSSL waits for the answer to read them.
+        let ask = |more: [&str; 2]| {
+            let line = format!(
+                "printf 'GET / HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\n\\r\\n' | \
+                 openssl s_client -connect {} {version} {} {} -ign_eof",
+                proxy.address(),
+                more[0],
+                more[1]
+            );
+            run("sh", &["-c", &line]).output
+        };
+        let first = ask(["-sess_out", &kept]);
+        assert!(first.contains("New, ") && first.contains("HTTP/1.1 200"), "{version}: {first}");
+        for _ in 0..4 {
+            let again = ask(["-sess_in", &kept]);
+            assert!(
+                again.contains("Reused, ") && again.contains("HTTP/1.1 200"),
+                "{version}: {again}"
+            );
+        }
+    }
+    assert!(proxy.figure("anteroom_tls_handshakes_total", &[("kind", "resumed")]) >= 8.0);
+    proxy.finish();
+}
+
+#[test]
+fn protocols_are_agreed_on() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    let seen = s_client(&proxy, &["-alpn", "h2,http/1.1"]);
+    assert!(seen.contains("ALPN protocol: http/1.1"), "{seen}");
+    let seen = s_client(&proxy, &["-alpn", "h2"]);
+    assert!(
+        seen.contains("alert no application protocol") || seen.contains("alert number 120"),
+        "{seen}"
+    );
+    let seen = s_client(&proxy, &[]);
+    assert!(seen.contains("No ALPN negotiated"), "{seen}");
+    proxy.finish();
+}
+
+#[test]
+fn clients_show_certificates_and_cannot_forge_them() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    authority.good("me", "me, myself", &["me.example"]);
+    let other = Authority::new();
+    other.good("you", "you", &["you.example"]);
+    let forged = ["-H", "X-Client-Subject: CN=forged", "-H", "X_Client_Subject: CN=forged"];
+    for required in [true, false] {
+        let tls = format!(
+            "certificates = [{}], client_certificates = \"{}\", client_ca = \"{}\", \
+             subject_header = \"X-Client-Subject\"",
+            authority.pair("a"),
+            if required { "required" } else { "optional" },
+            authority.ca()
+        );
+        let proxy = authority.run(tls, &server);
+        let files = |of: &Authority, name: &str| {
+            [of.folder.file(&format!("{name}.pem")), of.folder.file(&format!("{name}.key"))]
+        };
+        let [certificate, key] = files(&authority, "me");
+        let shown = [&["--cert", &certificate, "--key", &key][..], &forged].concat();
+        let (code, body) = authority.curl(&proxy, "a.example", &shown);
+        assert_eq!(code, Some(0), "{body}");
+        assert!(body.contains("X-Client-Subject: CN=me\\, myself"), "{body}");
+        assert!(!body.contains("forged"), "{body}");
+        let (code, body) = authority.curl(&proxy, "a.example", &forged);
+        assert_eq!(code == Some(0), !required, "{body}");
+        assert!(!body.contains("forged") && !body.contains("X-Client-Subject"), "{body}");
+        let [certificate, key] = files(&other, "you");
+        let (code, body) =
+            authority.curl(&proxy, "a.example", &["--cert", &certificate, "--key", &key]);
+        assert_ne!(code, Some(0), "another authority's: {body}");
+        let labels = [("with", "client"), ("reason", "certificate")];
+        assert!(proxy.figure("anteroom_tls_failures_total", &labels) >= 1.0);
+        proxy.finish();
+    }
+}
+
+/// What is wrong is said where it was written, in `check` and at start.
+#[test]
+fn wrong_files_are_told_where_they_are_named() {
+    let authority = Authority::new();
+    authority.good("a", "a", &["a.example"]);
+    authority.good("b", "b", &["b.example"]);
+    let past = |params: &mut CertificateParams| {
+        params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+    };
+    authority.issue("old", "old", &["a.example"], past);
+    let folder = &authority.folder;
+    let (good, key) = (folder.file("a.pem"), folder.file("a.key"));
+    let pair = |certificate: &str, key: &str| {
+        format!(
+            "tls = {{ certificates = [{{ certificate = \"{certificate}\", key = \"{key}\" }}] }}"
+        )
+    };
+    let empty = folder.write("empty", "");
+    let servers = "servers = [\"127.0.0.1:9\"]";
+    for (tls, code, says) in [
+        (pair("/nowhere.pem", &key), 2, "/nowhere.pem\": there is no such file"),
+        (pair(&good, &empty), 2, "empty\": there is no private key in it"),
+        (pair(&empty, &key), 2, "empty\": there is no certificate in it"),
+        (pair(&good, &folder.file("b.key")), 2, "b.key\": its key is not that of the certificate"),
+        (pair(&folder.file("old.pem"), &folder.file("old.key")), 0, "its time was over"),
+        ("tls = { certificates = [] }".to_owned(), 2, "`certificates` is empty"),
+        ("tls = {}".to_owned(), 2, "tls has no `certificates`"),
+        (
+            format!("tls = {{ certificates = [{}], versions = [\"1.1\"] }}", authority.pair("a")),
+            2,
+            "RFC 8996",
+        ),
+        (
+            format!(
+                "tls = {{ certificates = [{}], ciphers = [\"TLS_RSA_WITH_RC4_128_SHA\"] }}",
+                authority.pair("a")
+            ),
+            2,
+            "`ciphers`",
+        ),
+        (
+            format!(
+                "tls = {{ certificates = [{}], client_ca = \"{}\" }}",
+                authority.pair("a"),
+                authority.ca()
+            ),
+            2,
+            "client_certificates",
+        ),
+        (
+            format!(
+                "tls = {{ certificates = [{}], subject_header = \"Host\", client_certificates = \"optional\", client_ca = \"{}\" }}",
+                authority.pair("a"),
+                authority.ca()
+            ),
+            2,
+            "`subject_header` = \"Host\"",
+        ),
+    ] {
+        let file = authority.config(&tls, servers);
+        let done = command(&["check", &file]).output().expect("it runs");
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        assert_eq!(done.status.code(), Some(code), "{tls}: {said}");
+        assert!(said.contains(says), "{tls}: {said}");
+        assert!(said.contains("app.toml:8:"), "line and column: {said}");
+    }
+}
+
+/// Certificates that change are taken up; what is wrong leaves the old ones in force.
+#[test]
+fn certificates_are_taken_up_anew() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "first", &["a.example"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    let subject = || {
+        let seen = s_client(&proxy, &["-servername", "a.example"]);
+        let line = seen.lines().find(|line| line.contains("s:")).unwrap_or_default();
+        line.replace(' ', "")
+    };
+    assert!(subject().ends_with("CN=first"), "{}", subject());
+    authority.good("a", "second", &["a.example"]);
+    eventually("the second certificate", || subject().ends_with("CN=second").then_some(()));
+    std::fs::write(authority.folder.file("a.pem"), "broken").expect("a file");
+    eventually("a warning", || {
+        proxy.output().contains("the certificates from before remain in force").then_some(())
+    });
+    assert!(subject().ends_with("CN=second"));
+    assert_eq!(authority.curl(&proxy, "a.example", &[]).0, Some(0));
+    authority.good("a", "third", &["a.example"]);
+    eventually("the third certificate", || subject().ends_with("CN=third").then_some(()));
+    proxy.finish();
+}
+
+#[test]
+fn a_handshake_that_does_not_end_is_ended() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    let mut silent = proxy.client();
+    let mut slow = proxy.client();
+    slow.send([22, 3, 1, 2, 0]);
+    silent.expect_end();
+    pause(300);
+    let labels = [("with", "client"), ("reason", "late")];
+    assert!(proxy.figure("anteroom_tls_failures_total", &labels) >= 2.0);
+    let mut plain = proxy.client();
+    let answer = plain.get("/");
+    assert!(answer.status == 400 && answer.text().contains("HTTPS"), "{}", answer.text());
+    proxy.finish();
+}
+
+/// nginx as a server behind TLS; the client's certificate, if it must show one, from `ca`.
+fn nginx(authority: &Authority, asks: bool) -> Server {
+    let folder = Folder::new();
+    let address = free_address();
+    let (certificate, key) = (authority.folder.file("app.pem"), authority.folder.file("app.key"));
+    let verify = if asks {
+        format!("ssl_verify_client on; ssl_client_certificate {};", authority.ca())
+    } else {
+        String::new()
+    };
+    let config = folder.write(
+        "nginx.conf",
+        format!(
+            "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\n\
+             http {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p;\n\
+             fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
+             server {{ listen {address} ssl; ssl_certificate {certificate};\n\
+             ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate_key {key}; {verify}\n\
+             location / {{ return 200 \"$ssl_protocol $ssl_server_name $ssl_session_reused \
+             $ssl_client_s_dn\"; }} }} }}",
+            folder.path().display()
+        ),
+    );
+    let mut command = Command::new("nginx");
+    command.args(["-c", &config, "-e", "stderr"]);
+    Server::start(&mut command, &address, folder)
+}
+
+#[test]
+fn servers_are_reached_over_tls() {
+    let authority = Authority::new();
+    authority.good("app", "app", &["app.example"]);
+    authority.good("proxy", "proxy", &["proxy.example"]);
+    let server = nginx(&authority, true);
+    let (ca, folder) = (authority.ca(), &authority.folder);
+    let own = format!(
+        "certificate = \"{}\", key = \"{}\"",
+        folder.file("proxy.pem"),
+        folder.file("proxy.key")
+    );
+    let get = |tls: String| {
+        let upstream = format!("servers = [\"{}\"]\ntls = {{ {tls} }}", server.address());
+        let proxy = Anteroom::run(&authority.config("", upstream));
+        let answer = proxy.client().get("/");
+        let said = (answer.status, answer.text());
+        proxy.finish();
+        said
+    };
+    let (status, body) = get(format!("ca = \"{ca}\", name = \"app.example\", {own}"));
+    assert_eq!(status, 200, "{body}");
+    assert!(body.starts_with("TLSv1.3 app.example") && body.ends_with("CN=proxy"), "{body}");
+    let (status, body) = get(format!("verify = false, name = \"app.example\", {own}"));
+    assert_eq!(status, 200, "{body}");
+    let (status, body) =
+        get(format!("ca = \"{ca}\", name = \"app.example\", versions = [\"1.2\"], {own}"));
+    assert!(status == 200 && body.starts_with("TLSv1.2"), "{body}");
+    for tls in [
+        format!("name = \"app.example\", {own}"),
+        format!("ca = \"{ca}\", name = \"other.example\", {own}"),
+        format!("ca = \"{ca}\", {own}"),
+    ] {
+        assert_eq!(get(tls.clone()).0, 502, "not believed: {tls}");
+    }
+    let (status, body) = get(format!("ca = \"{ca}\", name = \"app.example\""));
+    assert_eq!(status, 400, "nginx wants a certificate: {body}");
+}
+
+#[test]
+fn connections_to_servers_are_kept_and_sessions_resumed() {
+    let authority = Authority::new();
+    authority.good("app", "app", &["app.example"]);
+    let server = nginx(&authority, false);
+    let upstream = format!(
+        "servers = [\"{}\"]\nconnections = 2\ntls = {{ ca = \"{}\", name = \"app.example\" }}",
+        server.address(),
+        authority.ca()
+    );
+    let proxy = Anteroom::run(&authority.config("", upstream));
+    let mut client = proxy.client();
+    for _ in 0..20 {
+        assert_eq!(client.get("/").status, 200);
+        pause(5);
+    }
+    let opened = proxy.figure("anteroom_upstream_connects_total", &[]);
+    assert!(opened <= 2.0, "{opened} connections for one client");
+    drop(client);
+    std::thread::sleep(Duration::from_millis(50));
+    proxy.finish();
+}
