@@ -8,13 +8,20 @@ use std::time::Duration;
 use crate::address::connect_from_crowd;
 use crate::answer::{Answer, find};
 use crate::error::{Outcome, While, failure};
+use crate::role::secret::{self, Line, Secret};
 use crate::role::{orders, say};
 
 /// Obeys until standard input ends: at each line `round` every client, connected at the first,
 /// exchanges one request; the answer is `round N`, N being the clients that were answered 200.
-pub(crate) fn hold(target: SocketAddrV4, clients: usize, batch: usize, net: u8) -> Outcome<()> {
+pub(crate) fn hold(
+    (target, tls): (SocketAddrV4, bool),
+    clients: usize,
+    batch: usize,
+    net: u8,
+) -> Outcome<()> {
     let request = format!("GET / HTTP/1.1\r\nHost: {target}\r\nUser-Agent: bench\r\n\r\n");
-    let mut crowd: Vec<TcpStream> = Vec::with_capacity(clients);
+    let connector = tls.then(secret::connector).transpose()?;
+    let mut crowd: Vec<Line> = Vec::with_capacity(clients);
     say("ready")?;
     for order in orders() {
         if order != "round" {
@@ -24,7 +31,11 @@ pub(crate) fn hold(target: SocketAddrV4, clients: usize, batch: usize, net: u8) 
         for first in (0..clients).step_by(batch.max(1)) {
             let range = first..clients.min(first + batch);
             for number in range.clone().skip(crowd.len().saturating_sub(first)) {
-                crowd.push(connect(target, net, number)?);
+                let stream = connect(target, net, number)?;
+                crowd.push(match &connector {
+                    None => Line::Plain(stream),
+                    Some(connector) => Line::Secret(Box::new(Secret::new(stream, connector)?)),
+                });
             }
             let members = crowd.get_mut(range).ok_or_else(|| failure("a client is missing"))?;
             answered += exchange(members, request.as_bytes());
@@ -42,14 +53,14 @@ fn connect(target: SocketAddrV4, net: u8, number: usize) -> Outcome<TcpStream> {
 }
 
 /// All of them send, then all of them read; how many were answered 200 and may stay.
-fn exchange(members: &mut [TcpStream], request: &[u8]) -> usize {
+fn exchange(members: &mut [Line], request: &[u8]) -> usize {
     let sent: Vec<bool> =
         members.iter_mut().map(|member| member.write_all(request).is_ok()).collect();
     let pairs = members.iter_mut().zip(sent);
     pairs.filter_map(|(member, sent)| (sent && answered(member)).then_some(())).count()
 }
 
-fn answered(member: &mut TcpStream) -> bool {
+fn answered(member: &mut Line) -> bool {
     let mut bytes = [0; 8 * 1024];
     let mut length = 0;
     loop {

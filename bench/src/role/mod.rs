@@ -8,6 +8,7 @@ pub(crate) mod floor;
 pub(crate) mod fresh;
 pub(crate) mod hold;
 pub(crate) mod normal;
+pub(crate) mod secret;
 pub(crate) mod slow;
 pub(crate) mod tunnel;
 pub(crate) mod upstream;
@@ -47,6 +48,9 @@ pub(crate) enum Role {
         /// Their addresses are in 127.0.NET.0/24.
         #[arg(long, default_value_t = 0)]
         net: u8,
+        /// They speak TLS.
+        #[arg(long)]
+        tls: bool,
     },
     /// A server that registers nothing: half of what a pair of plain sockets costs.
     Bare {
@@ -159,7 +163,9 @@ pub(crate) enum Role {
 pub(crate) fn play(role: &Role) -> Outcome<()> {
     match *role {
         Role::Upstream { ref listen, size } => upstream::serve(listen, size),
-        Role::Hold { target, clients, batch, net } => hold::hold(target, clients, batch, net),
+        Role::Hold { target, clients, batch, net, tls } => {
+            hold::hold((target, tls), clients, batch, net)
+        }
         Role::Bare { listen, clients } => bare::serve(listen, clients),
         Role::Switch { listen, clients } => tunnel::switch(listen, clients),
         Role::Talk { target, clients } => tunnel::talk(target, clients),

@@ -34,6 +34,8 @@ enum Style {
     Keep,
     /// One connection for each request.
     Fresh,
+    /// The same over TLS: nobody resumes a session.
+    Handshake,
 }
 
 /// A kind of load, and what anteroom's cost under it must be.
@@ -46,6 +48,8 @@ pub(crate) struct Work {
     capped: bool,
     transport: Transport,
     style: Style,
+    /// Whether clients speak TLS.
+    secured: bool,
     /// Bytes of a response's body.
     size: usize,
     claims: &'static [Wanted],
@@ -69,6 +73,7 @@ const USUAL: Work = Work {
     capped: false,
     transport: Transport::Tcp,
     style: Style::Keep,
+    secured: false,
     size: 1024,
     claims: &[Wanted(Against::Nginx, 0.95, Some(0.8)), Wanted(Against::NginxAboveFloor, 0.7, None)],
 };
@@ -104,6 +109,21 @@ const MEBIBYTE: Work = Work {
     ..USUAL
 };
 
+const TLS_KEEPALIVE: Work = Work {
+    title: "64 clients over TLS 1.3, 1 KiB, TCP upstream",
+    secured: true,
+    claims: &[Wanted(Against::Nginx, 1.0, Some(0.85))],
+    ..USUAL
+};
+
+const TLS_HANDSHAKES: Work = Work {
+    title: "a full TLS 1.3 handshake for each request, 64 clients, ECDSA P-256",
+    style: Style::Handshake,
+    secured: true,
+    claims: &[Wanted(Against::Nginx, 1.0, None)],
+    ..USUAL
+};
+
 impl Work {
     /// The work of a row, if the row is one of these.
     pub(crate) const fn of(row: Row) -> Option<&'static Self> {
@@ -113,6 +133,8 @@ impl Work {
             Row::Thousand => Some(&THOUSAND),
             Row::Fresh => Some(&FRESH),
             Row::Mebibyte => Some(&MEBIBYTE),
+            Row::TlsKeepalive => Some(&TLS_KEEPALIVE),
+            Row::TlsHandshakes => Some(&TLS_HANDSHAKES),
             _ => None,
         }
     }
@@ -129,6 +151,7 @@ impl Work {
             capped: self.capped,
             core: Some(PROXY_CORE),
             size: self.size,
+            secured: self.secured,
             ..Setup::new(server, self.clients + 16, self.connections)
         }
     }
@@ -150,6 +173,10 @@ impl Work {
         let mut contest = Contest::default();
         let floor = Proxy::Floor { closes: self.style == Style::Fresh };
         for proxy in [floor, Proxy::Nginx, Proxy::Haproxy, Proxy::Anteroom] {
+            // What understands nothing speaks no TLS.
+            if self.secured && proxy == floor {
+                continue;
+            }
             contest.add(proxy.to_string(), stand.start(proxy, &setup)?);
         }
         if stand.other.is_some() {
@@ -184,7 +211,12 @@ impl Work {
     pub(super) fn load(&self, contestant: &Contestant, seconds: u64) -> Outcome<Done> {
         let address = contestant.running.address;
         let requests = match self.style {
-            Style::Keep => wrk(self.clients, seconds, address)?,
+            Style::Keep if self.secured => wrk(self.clients, seconds, ("https", address), &[])?,
+            Style::Keep => wrk(self.clients, seconds, ("http", address), &[])?,
+            Style::Handshake => {
+                let closes = ["-H", "Connection: close"];
+                wrk(self.clients, seconds, ("https", address), &closes)?
+            }
             Style::Fresh => {
                 let line = format!(
                     "fresh --target {address} --clients {} --milliseconds {}",
@@ -208,8 +240,10 @@ impl Work {
     pub(crate) fn ask(&self, target: SocketAddrV4, requests: u64) -> Outcome<()> {
         let patience = Duration::from_mins(10);
         match self.style {
-            Style::Keep => {
-                let line = format!("--h1 -t1 -c{} -n{requests} http://{target}/load", self.clients);
+            Style::Keep | Style::Handshake => {
+                let scheme = if self.secured { "https" } else { "http" };
+                let line =
+                    format!("--h1 -t1 -c{} -n{requests} {scheme}://{target}/load", self.clients);
                 let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
                 let load = Process::start(Path::new("h2load"), &words, Some(LOAD_CORE))?;
                 let report = load.output(patience)?;
@@ -290,9 +324,15 @@ pub(super) fn disturbance(contest: &Contest) -> String {
 }
 
 /// Lets wrk ask for so many seconds; the number of requests answered.
-fn wrk(clients: usize, seconds: u64, target: impl std::fmt::Display) -> Outcome<f64> {
-    let line = format!("-t1 -c{clients} -d{seconds}s http://{target}/load");
-    let arguments: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+fn wrk(
+    clients: usize,
+    seconds: u64,
+    (scheme, target): (&str, SocketAddrV4),
+    more: &[&str],
+) -> Outcome<f64> {
+    let line = format!("-t1 -c{clients} -d{seconds}s {scheme}://{target}/load");
+    let words = more.iter().copied().chain(line.split_whitespace());
+    let arguments: Vec<String> = words.map(str::to_owned).collect();
     let wrk = Process::start(Path::new("wrk"), &arguments, Some(LOAD_CORE))?;
     requests(&wrk.output(Duration::from_secs(seconds + 15))?)
 }

@@ -9,6 +9,7 @@ mod gunicorn;
 mod logs;
 mod parked;
 mod pass;
+mod tls_parked;
 mod tunnels;
 mod watch;
 
@@ -42,6 +43,12 @@ pub(crate) enum Row {
     Tunnels,
     /// CPU per GiB passed through, beside HAProxy in TCP mode.
     Pass,
+    /// User memory per parked client over TLS, 10,000 on one process.
+    TlsParked,
+    /// CPU per request over TLS: 64 keep-alive clients, 1 KiB.
+    TlsKeepalive,
+    /// CPU per full TLS 1.3 handshake, with one request each.
+    TlsHandshakes,
     /// What access log and metrics cost per request.
     Logs,
     /// What 100,000 denied networks cost a connection.
@@ -103,6 +110,7 @@ impl Row {
             (Self::Beside, _) => beside::measure(stand, length),
             (Self::Tunnels, _) => tunnels::measure(stand, length),
             (Self::Pass, _) => pass::measure(stand, length),
+            (Self::TlsParked, _) => tls_parked::measure(stand, length),
             (Self::Logs, _) => logs::measure(stand, length),
             (Self::Deny, _) => deny::measure(stand, length),
             (Self::Gunicorn, _) => gunicorn::measure(stand, length),

@@ -8,6 +8,7 @@ use crate::address::Address;
 use crate::error::{Outcome, While};
 use crate::process::Process;
 use crate::stand::folder::Folder;
+use crate::stand::secret::BOTH;
 use crate::stand::{Kind, Setup};
 
 /// Starts it in the foreground; returns when somebody accepts. Its log is what it writes to
@@ -19,7 +20,7 @@ pub(super) fn start(
     log: Option<&Path>,
 ) -> Outcome<Process> {
     let name = format!("haproxy-{}.cfg", listen.port());
-    let file = folder.write(&name, &configuration(listen, setup))?;
+    let file = folder.write(&name, &configuration(folder, listen, setup))?;
     let arguments = ["-db", "-f", &file.display().to_string()].map(str::to_owned);
     let program = Path::new("/usr/sbin/haproxy");
     let program = if program.is_file() { program } else { Path::new("haproxy") };
@@ -34,12 +35,17 @@ pub(super) fn start(
     Ok(process)
 }
 
-fn configuration(listen: &Address, setup: &Setup) -> String {
+fn configuration(folder: &Folder, listen: &Address, setup: &Setup) -> String {
     let Setup { upstream, clients, connections, .. } = setup;
     let upstream = upstream.for_haproxy();
     let most = if setup.capped { format!(" maxconn {connections}") } else { String::new() };
     let buffer = if setup.is_large() { 65_536 } else { 16_384 };
     let log = if setup.logs { LOG } else { "" };
+    let secured = if setup.secured {
+        format!(" ssl crt {} alpn http/1.1", folder.path(BOTH).display())
+    } else {
+        String::new()
+    };
     if setup.kind == Kind::Pass {
         return format!(
             "global
@@ -57,11 +63,13 @@ listen app
 "
         );
     }
+    // It reckons with a server's connection for each client, and more than 20,000 cannot be had.
+    let files = if setup.secured { "  ulimit-n 20000\n" } else { "" };
     format!(
         "global
   nbthread 1
   maxconn {clients}
-  tune.bufsize {buffer}
+{files}  tune.bufsize {buffer}
   tune.pool-high-fd-ratio 100
   tune.pool-low-fd-ratio 100
   log stdout format raw local0 info
@@ -77,7 +85,7 @@ defaults
   timeout queue 30s
   timeout tunnel 1h
 frontend clients
-  bind {listen} backlog 4096
+  bind {listen} backlog 4096{secured}
 {log}  http-request set-header X-Forwarded-For %[src]
   http-request set-header X-Forwarded-Proto http
   http-request set-header X-Forwarded-Host %[req.hdr(host)]

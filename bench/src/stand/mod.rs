@@ -5,6 +5,7 @@ pub(crate) mod gunicorn;
 mod haproxy;
 mod nginx;
 mod screened;
+mod secret;
 
 use std::fmt;
 use std::net::SocketAddrV4;
@@ -85,6 +86,8 @@ pub(crate) struct Setup {
     pub(crate) denied: Option<u32>,
     /// What is spoken.
     pub(crate) kind: Kind,
+    /// Whether clients speak TLS.
+    pub(crate) secured: bool,
     /// Where it listens, if that must be shared with others of its kind; a free port of its own
     /// if not.
     pub(crate) shared: Option<Address>,
@@ -104,6 +107,7 @@ impl Setup {
             logs: false,
             denied: None,
             kind: Kind::Http,
+            secured: false,
             shared: None,
         }
     }
@@ -152,11 +156,17 @@ impl Stand {
             _ => None,
         };
         let folder = &self.folder;
+        if setup.secured {
+            secret::make(folder)?;
+        }
         let process = match proxy {
             Proxy::Nginx => nginx::start(folder, &listen, setup, log.as_deref())?,
             Proxy::Haproxy => haproxy::start(folder, &listen, setup, log.as_deref())?,
             Proxy::Anteroom if setup.denied.is_some() => {
                 screened::start(&self.anteroom, folder, &listen, setup)?
+            }
+            Proxy::Anteroom if setup.secured => {
+                secret::anteroom(&self.anteroom, folder, &listen, setup)?
             }
             Proxy::Anteroom => anteroom(&self.anteroom, &listen, setup, (log.as_deref(), admin))?,
             Proxy::Other => {

@@ -6,6 +6,7 @@ use crate::address::Address;
 use crate::error::Outcome;
 use crate::process::Process;
 use crate::stand::folder::Folder;
+use crate::stand::secret::{CERTIFICATE, KEY};
 use crate::stand::{Kind, Setup};
 
 /// Descriptors and connections beyond the clients': upstreams, listener, logs.
@@ -45,6 +46,15 @@ fn configuration(folder: &str, listen: &Address, setup: &Setup, access: Option<&
         Kind::Tunnels => "upgrade;\n      proxy_set_header Upgrade $http_upgrade",
         Kind::Http | Kind::Pass => "\"\"",
     };
+    // The versions that anteroom speaks; sessions are resumed by tickets in both.
+    let secured = if setup.secured {
+        format!(
+            " ssl;\n    ssl_certificate {folder}/{CERTIFICATE};\n    ssl_certificate_key {folder}/{KEY};\n    \
+             ssl_protocols TLSv1.2 TLSv1.3"
+        )
+    } else {
+        String::new()
+    };
     let (format, log) = match access {
         Some(file) => (FORMAT, format!("{} json buffer=64k flush=1s", file.display())),
         None => ("", "off".to_owned()),
@@ -74,7 +84,7 @@ http {{
     keepalive_requests 1000000000;
   }}
   server {{
-    listen {listen} backlog=4096;
+    listen {listen} backlog=4096{secured};
     location / {{
       proxy_pass http://app;
       proxy_http_version 1.1;
