@@ -15,7 +15,7 @@ use tls::{
     Tickets, UnknownName, Versions,
 };
 use tokio::time::{Instant, sleep_until};
-use worker::ServerSecurity;
+use worker::ServerTls;
 
 use crate::crew::Crew;
 use crate::log;
@@ -79,10 +79,10 @@ pub(crate) struct UpstreamTls {
 
 impl UpstreamTls {
     /// How those to one of them are.
-    pub(crate) fn of(&self, server: &Target) -> ServerSecurity {
+    pub(crate) fn of(&self, server: &Target) -> ServerTls {
         let own = || own_name(server).unwrap_or_default().into();
         let name = self.name.clone().unwrap_or_else(own);
-        ServerSecurity { connector: self.connector.clone(), name }
+        ServerTls { connector: self.connector.clone(), name }
     }
 }
 

@@ -180,7 +180,7 @@ impl Crew {
             server.addresses = u32::try_from(addresses.len()).unwrap_or(u32::MAX);
         }
         for (listener, acceptor) in plan.listeners.iter_mut().zip(&self.acceptors) {
-            listener.security.acceptor.clone_from(acceptor);
+            listener.tls.acceptor.clone_from(acceptor);
         }
         Birth {
             plan: Plan { spool: self.spool().cloned(), ..plan },

@@ -68,7 +68,7 @@ impl Collector for Scrape {
         let mut sheet = Sheet::new(encoder);
         facts(&mut sheet, &self.facts)?;
         clients(&mut sheet, &figures)?;
-        security(&mut sheet, &figures)?;
+        tls(&mut sheet, &figures)?;
         buffers(&mut sheet, &figures)?;
         spool(&mut sheet, &figures)?;
         exchanges(&mut sheet, &figures)?;
@@ -136,7 +136,7 @@ fn clients(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     sheet.counts("client_bytes", "Bytes exchanged with clients", bytes)
 }
 
-fn security(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+fn tls(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     sheet.gauge(
         "tls_sessions",
         "TLS sessions with clients and servers now",

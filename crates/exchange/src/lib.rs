@@ -37,7 +37,7 @@ pub use phase::Phase;
 pub use proxy::{Collected, Proxy, Responded};
 pub use refusal::Refusal;
 pub use request_id::{REQUEST_ID_MAX, RequestId, RequestIds};
-pub use room::{Room, Rules, Scratch, Security};
+pub use room::{Room, Rules, Scratch, TlsFacts};
 pub use routes::{Names, Passing};
 pub use spooled::{Next, Reading, Spooled};
 pub use state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};

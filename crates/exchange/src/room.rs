@@ -48,7 +48,7 @@ pub struct Rules {
 
 /// How a client's connection is secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Security<'s> {
+pub struct TlsFacts<'s> {
     /// The version of TLS, as OpenSSL writes it.
     pub version: &'static str,
     /// The cipher suite, as IANA calls it.
@@ -101,7 +101,7 @@ pub struct Room<'r> {
     /// The client's address; `None` for one on a Unix socket.
     pub peer: Option<IpAddr>,
     /// How its connection is secured, if it is.
-    pub security: Option<Security<'r>>,
+    pub tls: Option<TlsFacts<'r>>,
     /// The calendar time as a `Date` field writes it (RFC 9110 §5.6.7), 29 bytes.
     pub date: &'r [u8],
     /// Whether the worker drains: connections are not kept.

@@ -65,7 +65,7 @@ impl<D: Driver> Worker<D> {
             rules: &self.rules[exchange.listener.index()],
             rank: pool::Rank::Send,
             peer: record.peer(),
-            security: None,
+            tls: None,
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,

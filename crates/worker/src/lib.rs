@@ -56,7 +56,7 @@ pub use account::account_bytes;
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use office::{Letter, Office};
 pub use orders::Life;
-pub use plan::{AtLimit, ListenerPlan, Plan, RecordBytes, SecurityPlan, ServerSecurity, Timeouts};
+pub use plan::{AtLimit, ListenerPlan, Plan, RecordBytes, ServerTls, Timeouts, TlsPlan};
 pub use screen::{Balancers, Screening};
 pub use secured::{Carried, SCRATCH_BYTES};
 pub use turn::{StartError, Worker};

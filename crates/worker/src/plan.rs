@@ -38,7 +38,7 @@ pub struct Plan {
     /// if it is; groups beyond the end are not.
     pub introduces: Vec<Option<Version>>,
     /// How connections to servers are secured, indexed by server; none of those beyond is.
-    pub secured_servers: Vec<Option<ServerSecurity>>,
+    pub secured_servers: Vec<Option<ServerTls>>,
     /// The deadlines.
     pub timeouts: Timeouts,
     /// What a client meets when `max_clients` are there.
@@ -99,12 +99,12 @@ pub struct ListenerPlan {
     /// Whether servers are shown a request's body as it arrives (`request = "stream"`).
     pub stream: bool,
     /// How its clients' connections are secured.
-    pub security: SecurityPlan,
+    pub tls: TlsPlan,
 }
 
 /// How a listener's connections are secured; by default, not at all.
 #[derive(Clone, Debug, Default)]
-pub struct SecurityPlan {
+pub struct TlsPlan {
     /// What makes the sessions of its clients, if they speak TLS.
     pub acceptor: Option<tls::Acceptor>,
     /// Fields that only we may write, for whichever listener, with commas between them: what
@@ -116,7 +116,7 @@ pub struct SecurityPlan {
 
 /// How connections to a server are secured.
 #[derive(Clone, Debug)]
-pub struct ServerSecurity {
+pub struct ServerTls {
     /// What makes their sessions.
     pub connector: tls::Connector,
     /// Whom the server must be: a DNS name or an IP address.

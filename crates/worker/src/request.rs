@@ -198,7 +198,7 @@ impl<D: Driver> Worker<D> {
             rules: &self.rules[exchange.listener.index()],
             rank,
             peer: record.peer(),
-            security: self.driver.security(socket),
+            tls: self.driver.tls_facts(socket),
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,

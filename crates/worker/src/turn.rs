@@ -120,13 +120,13 @@ impl<D: Driver> Worker<D> {
             request_ids: listener.request_ids,
             upgrade: listener.upgrade,
             passing: listener.passing.clone(),
-            own_fields: Arc::clone(&listener.security.own_fields),
-            subject_field: listener.security.subject_field.clone(),
+            own_fields: Arc::clone(&listener.tls.own_fields),
+            subject_field: listener.tls.subject_field.clone(),
             error_pages: listener.error_pages.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
         counters.buffers_free_min.set(u64::from(pool.size()));
-        let acceptors = plan.listeners.iter().map(|it| it.security.acceptor.clone()).collect();
+        let acceptors = plan.listeners.iter().map(|it| it.tls.acceptor.clone()).collect();
         let makers = Makers { acceptors, servers: plan.secured_servers.clone() };
         let driver = Secured::new(driver, makers, plan.sockets(), Arc::clone(&counters));
         let now = driver.now();

@@ -49,7 +49,7 @@ impl<D: Driver> Worker<D> {
             rules: &self.rules[exchange.listener.index()],
             rank: Rank::Client,
             peer: record.peer(),
-            security: None,
+            tls: None,
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,

@@ -162,7 +162,7 @@ impl Desk {
             rules: &self.rules,
             rank,
             peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
-            security: None,
+            tls: None,
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             draining: self.circumstances.draining,
             request_ids: &mut self.request_ids,

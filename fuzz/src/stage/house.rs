@@ -11,7 +11,7 @@ use exchange::ErrorPages;
 use pool::PoolConfig;
 use sim::{Detached, MemoryDriver, Segments, World, WorldConfig};
 use worker::{
-    AtLimit, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, SecurityPlan, Timeouts,
+    AtLimit, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, TlsPlan,
     Worker, WorkerCounters,
 };
 
@@ -183,7 +183,7 @@ fn plan(
             upgrade: false,
             error_pages: ErrorPages::default(),
             stream: circumstances.stream,
-            security: SecurityPlan::default(),
+            tls: TlsPlan::default(),
         }],
         groups: groups.to_vec(),
         introduces: Vec::new(),

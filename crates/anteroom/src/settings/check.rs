@@ -446,7 +446,7 @@ fn is_passed(draft: &Draft, group: GroupId) -> bool {
 
 fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
     let server = |(server, found): (&ServerDraft, Found)| Server {
-        security: draft.tls.as_ref().map(|tls| tls.of(&server.at.value)),
+        tls: draft.tls.as_ref().map(|tls| tls.of(&server.at.value)),
         label: server.at.value.to_string().into(),
         addresses: found.addresses,
         name: found.name,

@@ -21,7 +21,7 @@ use driver::Address;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use wire::proxy_protocol::Version;
-use worker::{AtLimit, ListenerPlan, Plan, Screening, SecurityPlan, ServerSecurity, Timeouts};
+use worker::{AtLimit, ListenerPlan, Plan, Screening, ServerTls, Timeouts, TlsPlan};
 
 use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs};
@@ -118,7 +118,7 @@ pub(crate) struct Group {
 #[derive(Clone, Debug)]
 pub(crate) struct Server {
     /// How connections to it are secured, if they are.
-    pub(crate) security: Option<ServerSecurity>,
+    pub(crate) tls: Option<ServerTls>,
     /// As metrics and messages call it: its address or its name.
     pub(crate) label: Arc<str>,
     /// Its address, or those its name stood for at start.
@@ -193,8 +193,8 @@ impl Settings {
         self.groups.iter().map(&mut config).collect()
     }
 
-    fn secured_servers(&self) -> Vec<Option<ServerSecurity>> {
-        self.servers().map(|(_, server)| server.security.clone()).collect()
+    fn secured_servers(&self) -> Vec<Option<ServerTls>> {
+        self.servers().map(|(_, server)| server.tls.clone()).collect()
     }
 
     /// Every server with its group, in the order of [`ServerId`].
@@ -256,7 +256,7 @@ fn listener(id: ListenerId, listen: &Listen, own_fields: &Arc<str>) -> ListenerP
             list: listen.screened.list.clone(),
             balancers: listen.screened.balancers.clone(),
         },
-        security: SecurityPlan {
+        tls: TlsPlan {
             acceptor: listen.acceptor(),
             own_fields: Arc::clone(own_fields),
             subject_field: listen.tls.as_ref().and_then(|it| it.subject.as_deref()).map(Box::from),

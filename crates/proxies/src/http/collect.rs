@@ -151,24 +151,20 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
     if let Some(note) = &mut room.note {
         note_head(&head, note);
     }
-    passable(&head, room.security.is_some())?;
+    passable(&head, room.tls.is_some())?;
     let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
     let facts = facts(&head, room.rules.upgrade);
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
-        proto: if room.security.is_some() { "https" } else { "http" },
+        proto: if room.tls.is_some() { "https" } else { "http" },
         default_host: &room.rules.default_host,
         via: PSEUDONYM,
         persistent: room.rules.upstream_persistent,
         request_id: request_id.get(),
         upgrade: facts.upgrade.as_ref().map(Protocol::name),
         removed: &room.rules.own_fields,
-        added: room
-            .rules
-            .subject_field
-            .as_deref()
-            .zip(room.security.and_then(|security| security.subject)),
+        added: room.rules.subject_field.as_deref().zip(room.tls.and_then(|tls| tls.subject)),
     };
     write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
         .map_err(|Full| Fault::HeadTooLarge)?;

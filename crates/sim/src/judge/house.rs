@@ -10,8 +10,8 @@ use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, SecurityPlan,
-    Worker, WorkerCounters, access_ring,
+    AccessReader, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, TlsPlan, Worker,
+    WorkerCounters, access_ring,
 };
 
 use super::duties::Before;
@@ -202,7 +202,7 @@ fn plan(
             _ => None,
         },
         screening: Screening::default(),
-        security: SecurityPlan::default(),
+        tls: TlsPlan::default(),
     };
     Plan {
         worker: WorkerId(worker),

@@ -47,8 +47,8 @@ pub(crate) struct Setting {
     pub(crate) passing: Option<Passing>,
     pub(crate) screening: Screening,
     pub(crate) introduces: Option<Version>,
-    pub(crate) security: worker::SecurityPlan,
-    pub(crate) secured_servers: Vec<Option<worker::ServerSecurity>>,
+    pub(crate) tls: worker::TlsPlan,
+    pub(crate) secured_servers: Vec<Option<worker::ServerTls>>,
 }
 
 impl Default for Setting {
@@ -62,7 +62,7 @@ impl Default for Setting {
             pinned: 16,
             pinned_free: 16,
             stream: false,
-            security: worker::SecurityPlan::default(),
+            tls: worker::TlsPlan::default(),
             secured_servers: Vec::new(),
             queue_length: 64,
             exchange_memory: 64 << 10,
@@ -132,7 +132,7 @@ impl House {
                     upgrade: true,
                     passing: setting.passing.clone(),
                     screening: setting.screening.clone(),
-                    security: setting.security.clone(),
+                    tls: setting.tls.clone(),
                 })
                 .collect(),
             groups: groups.clone(),

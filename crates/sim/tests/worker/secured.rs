@@ -9,7 +9,7 @@ use tls::{
     Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Failure, Identity, Output,
     Record, Session, Tickets, Trust, Versions, next_record,
 };
-use worker::{CloseReason, SecurityPlan, ServerSecurity};
+use worker::{CloseReason, ServerTls, TlsPlan};
 
 use crate::house::{GET, House, OK, Setting, status, text};
 
@@ -47,9 +47,8 @@ fn connector() -> Connector {
 }
 
 fn setting() -> Setting {
-    let security =
-        SecurityPlan { acceptor: Some(acceptor(Versions::default())), ..SecurityPlan::default() };
-    Setting { security, ..Setting::default() }
+    let tls = TlsPlan { acceptor: Some(acceptor(Versions::default())), ..TlsPlan::default() };
+    Setting { tls, ..Setting::default() }
 }
 
 /// One end of a secured connection.
@@ -169,9 +168,8 @@ fn closed(house: &House, reason: CloseReason) -> u64 {
 fn a_request_comes_in_and_its_response_goes_out() {
     for versions in [Versions { tls12: true, tls13: false }, Versions { tls12: false, tls13: true }]
     {
-        let security =
-            SecurityPlan { acceptor: Some(acceptor(versions)), ..SecurityPlan::default() };
-        let mut house = House::new(&Setting { security, ..Setting::default() });
+        let tls = TlsPlan { acceptor: Some(acceptor(versions)), ..TlsPlan::default() };
+        let mut house = House::new(&Setting { tls, ..Setting::default() });
         let mut client = End::client(&mut house);
         assert_eq!(house.sum(|c| c.tls_handshakes.get()), 1);
         house.assert_quiet();
@@ -466,7 +464,7 @@ fn however_it_is_cut_the_bytes_are_the_same() {
 }
 
 fn to_servers() -> Setting {
-    let server = ServerSecurity { connector: connector(), name: "a.example".into() };
+    let server = ServerTls { connector: connector(), name: "a.example".into() };
     Setting { secured_servers: vec![Some(server)], connections: 1, ..Setting::default() }
 }
 
@@ -505,7 +503,7 @@ fn a_server_whose_certificate_is_not_believed_is_not_asked() {
         alpn: Vec::new(),
     };
     let connector = Connector::new(config).unwrap();
-    setting.secured_servers = vec![Some(ServerSecurity { connector, name: "a.example".into() })];
+    setting.secured_servers = vec![Some(ServerTls { connector, name: "a.example".into() })];
     let mut house = House::new(&setting);
     let client = house.client();
     house.exchange(&client, GET);

@@ -6,7 +6,7 @@ use wire::hello::{Hello, read_hello};
 
 use super::slot::{Party, Stage};
 use super::{Event, Secured, Slot};
-use crate::plan::ServerSecurity;
+use crate::plan::ServerTls;
 
 /// What a client that speaks plain HTTP is told, in its own language (RFC 9110 §15.5.1).
 const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
@@ -219,12 +219,12 @@ fn open(
 /// Says hello to a server.
 fn begin(
     slot: &mut Slot,
-    servers: &[Option<ServerSecurity>],
+    servers: &[Option<ServerTls>],
     output: &mut Output<'_>,
 ) -> Result<(), Failure> {
     let Party::Server(server) = slot.party else { return Err(Failure::Other) };
-    let security = servers.get(server.index()).and_then(Option::as_ref).ok_or(Failure::Other)?;
-    let session = security.connector.connect(&security.name)?;
+    let server = servers.get(server.index()).and_then(Option::as_ref).ok_or(Failure::Other)?;
+    let session = server.connector.connect(&server.name)?;
     slot.session.insert(Box::new(session)).begin(output)
 }
 

@@ -27,13 +27,13 @@ use driver::{
     Completion, ConnectFault, Driver, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolRead,
     Ticket,
 };
-use exchange::Security;
+use exchange::TlsFacts;
 use pool::{Audit, Chain, Cursor, Flaw, Pool, Promise};
 use spool::Piece;
 use tls::{Acceptor, Failure};
 
 use crate::counters::WorkerCounters;
-use crate::plan::ServerSecurity;
+use crate::plan::ServerTls;
 use slot::{Party, Slot, Stage};
 
 /// The bit of a driver's owner that marks a secured connection; the rest is its place.
@@ -77,7 +77,7 @@ pub(crate) struct Makers {
     /// By listener: those of its clients.
     pub(crate) acceptors: Vec<Option<Acceptor>>,
     /// By server: those with it; none of those beyond is secured.
-    pub(crate) servers: Vec<Option<ServerSecurity>>,
+    pub(crate) servers: Vec<Option<ServerTls>>,
 }
 
 /// A driver, and the sessions of its secured connections.
@@ -144,8 +144,8 @@ impl<D: Driver> Secured<D> {
     }
 
     /// How a connection is secured, if it is.
-    pub(crate) fn security(&self, socket: Socket) -> Option<Security<'_>> {
-        self.slot(socket).map(Slot::security)
+    pub(crate) fn tls_facts(&self, socket: Socket) -> Option<TlsFacts<'_>> {
+        self.slot(socket).map(Slot::facts)
     }
 
     #[inline]

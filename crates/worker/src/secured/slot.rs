@@ -2,7 +2,7 @@
 
 use base::id::{ListenerId, ServerId};
 use driver::{Owner, Socket};
-use exchange::Security;
+use exchange::TlsFacts;
 use pool::{Chain, Pool, Rank};
 use tls::Session;
 
@@ -83,9 +83,9 @@ impl Slot {
         matches!(self.stage, Stage::Broken | Stage::Lost)
     }
 
-    pub(super) fn security(&self) -> Security<'_> {
+    pub(super) fn facts(&self) -> TlsFacts<'_> {
         let session = self.session.as_deref();
-        Security {
+        TlsFacts {
             version: session.and_then(Session::version).unwrap_or("-"),
             cipher: session.and_then(Session::cipher).unwrap_or("-"),
             server_name: self.server_name.as_deref(),

@@ -243,7 +243,7 @@ impl Desk {
             rules: &self.rules,
             rank,
             peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
-            security: None,
+            tls: None,
             date: DATE,
             draining: self.draining,
             request_ids: &mut self.request_ids,
