@@ -275,7 +275,7 @@ impl Driver for MemoryDriver {
                 return Peeked::Failed(PeerFault::Reset);
             };
             let pipe = &net.connections[id].to_driver;
-            if let Some(fault) = entry.fault.filter(|_| !entry.readable || pipe.bytes.is_empty()) {
+            if let Some(fault) = entry.fault {
                 entry.reported = true;
                 return Peeked::Failed(fault);
             }

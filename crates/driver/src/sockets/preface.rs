@@ -12,20 +12,16 @@ use crate::{Peeked, PeerFault};
 
 /// Copies what is there, and leaves it.
 pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
-    let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
-    let nothing = Peeked::Bytes { count: 0, ended: false };
-    let fault = entry.fault();
-    if !entry.flags.any(Flags::READABLE) {
-        let Some(fault) = fault else { return nothing };
+    if let Some(fault) = entry.fault() {
         entry.flags.set(Flags::REPORTED);
         return Peeked::Failed(fault);
     }
+    let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
+    let nothing = Peeked::Bytes { count: 0, ended: false };
+    if !entry.flags.any(Flags::READABLE) {
+        return nothing;
+    }
     match net::recv(descriptor, space, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        // What came before the connection broke comes first.
-        Ok((0, _)) | Err(Errno::AGAIN) if fault.is_some() => {
-            entry.flags.set(Flags::REPORTED);
-            Peeked::Failed(fault.unwrap_or(PeerFault::Reset))
-        }
         Ok((0, _)) => {
             entry.flags.set(Flags::ENDED);
             Peeked::Bytes { count: 0, ended: true }
