@@ -52,6 +52,8 @@ pub(super) struct Session {
     drops: Option<Instant>,
     /// In how many of 256 cases it ends a connection that it kept.
     fickle: u32,
+    /// Since when nobody takes what it says, and how much it had said.
+    blocked: Option<(u64, Instant)>,
     /// It does not end a connection that we have ended.
     stays: bool,
     /// A stream of events was begun on it.
@@ -60,6 +62,9 @@ pub(super) struct Session {
     pub(super) speech: Option<Speech>,
     pub(super) over: bool,
 }
+
+/// How long one that sulks waits for somebody to listen.
+const GIVES_UP: Duration = Duration::from_millis(2);
 
 /// How many bytes a server reads at one time, and when it goes on.
 const READS: [usize; 4] = [1 << 20, 1 << 20, 3000, 100];
@@ -106,6 +111,7 @@ impl Server {
             spent: false,
             drops: None,
             fickle: setting.habits.drops,
+            blocked: None,
             stays: dice.chance(setting.habits.stays),
             streams: false,
             speech: None,
@@ -134,6 +140,18 @@ impl Session {
     /// The end of a tunnel that it is, if it is one, and its connection.
     pub(super) fn end(&self) -> Option<(usize, &Peer)> {
         self.speech.as_ref().map(|speech| (speech.me, &self.peer))
+    }
+
+    /// A server that reads nothing while it answers, and would break off later, does so when nobody
+    /// takes what it says for a while.
+    fn gives_up(&mut self, stage: &Stage) -> Option<Cut> {
+        let (number, _) = self.answers.filter(|_| self.sulks(stage))?;
+        let reply = stage.book.get(number).reply()?;
+        let Trouble::Breaks(_, cut) = reply.trouble else { return None };
+        let (now, written) = (stage.now(), self.outbox.written());
+        let known = self.blocked.filter(|&(place, _)| place == written);
+        let (_, since) = *self.blocked.insert(known.unwrap_or((written, now)));
+        (now >= since + GIVES_UP).then_some(cut)
     }
 
     /// Whether it does not read while it answers.
@@ -199,7 +217,14 @@ impl Session {
         }
         match wrote {
             Wrote::Until(moment) => again = earlier(again, Some(moment)),
-            Wrote::Full => {}
+            Wrote::Full => {
+                if let Some(cut) = self.gives_up(stage) {
+                    self.fails(stage);
+                    self.leave(stage, cut);
+                    return Ok(None);
+                }
+                again = earlier(again, self.blocked.map(|(_, since)| since + GIVES_UP));
+            }
             Wrote::Cut(cut) => {
                 self.fails(stage);
                 self.leave(stage, cut);

@@ -246,7 +246,7 @@ impl Habits {
             4 => {
                 (self.interim, self.early, self.bodies, self.stalls) = (220, 220, 220, 220);
                 (self.huge, self.slow, self.breaks, self.deserts) = (160, 200, 48, 16);
-                self.connects = 60;
+                self.connects = 16;
             }
             5 => {
                 (self.bodies, self.huge, self.deserts, self.early) = (230, 200, 110, 160);
