@@ -94,7 +94,7 @@ impl Session {
             self.answers = None;
             // Here it begins.
             let end = &mut stage.ends[speech.me];
-            (end.spoke, end.listened) = (now, now);
+            (end.before, end.spoke, end.listened) = (now, now, now);
             let record = stage.book.get_mut(number);
             record.is_served(now);
             (record.answered, record.said_101) = (Some(now), true);

@@ -94,7 +94,12 @@ fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
     }
     // What was given to a receiver that does not listen is on its way no longer.
     let ended = [mine.ended, other.ended].into_iter().flatten();
-    let last = ended.chain([mine.spoke, other.spoke]).max()?;
+    // What was said a moment ago may not have been noticed yet.
+    let noticed = |end: &End| {
+        let fresh = stage.now().since(end.spoke) <= slack(stage);
+        if fresh { end.before } else { end.spoke }
+    };
+    let last = ended.chain([noticed(mine), noticed(other)]).max()?;
     is_over(last, stage.setting.timeouts.tunnel, stage).then_some(Excuse::Silence)
 }
 

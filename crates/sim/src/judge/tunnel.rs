@@ -109,8 +109,9 @@ pub(super) struct End {
     /// Bytes it has said and heard.
     pub(super) said: u64,
     pub(super) heard: u64,
-    /// When it last did.
+    /// When it last did; and when it had spoken before, if it spoke but a moment ago.
     pub(super) spoke: Instant,
+    pub(super) before: Instant,
     pub(super) listened: Instant,
     /// The longest time for which it did not listen.
     pub(super) stalled: Duration,
@@ -133,6 +134,7 @@ impl End {
             said: 0,
             heard: 0,
             spoke: now,
+            before: now,
             listened: now,
             stalled: Duration::ZERO,
             ended: None,
@@ -206,6 +208,9 @@ impl Speech {
         let said = written.saturating_sub(self.base);
         // What is written to a closed connection was never said.
         if self.poured && said > end.said && !peer.is_closed() {
+            if now > end.spoke {
+                end.before = end.spoke;
+            }
             (end.said, end.spoke) = (said, now);
         }
     }
