@@ -7,7 +7,7 @@ use std::time::Duration;
 use base::id::ListenerId;
 use base::time::Instant;
 
-use super::ask::Ask;
+use super::ask::{Ask, put};
 use super::book::{Record, What};
 use super::line::Line;
 use super::malformed;
@@ -180,10 +180,16 @@ impl Client {
 
     fn connect(&mut self, stage: &Stage) {
         let listener = ListenerId(u32::try_from(self.group).unwrap_or(0));
-        let peer = stage.world.connect_from(listener, self.address);
+        let balanced = stage.setting.balanced;
+        let from = if balanced { BALANCER } else { self.address };
+        let peer = stage.world.connect_from(listener, from);
         stage.world.note(|| format!("client {}: connects as {}", self.number, peer.number()));
         peer.play(self.number);
         let mut line = Line::new(peer, stage.now());
+        if balanced {
+            let w = line.outbox.bytes();
+            put(w, format_args!("PROXY TCP4 {} 198.51.100.1 5000 80\r\n", self.address));
+        }
         let habits = &stage.setting.habits;
         let calm = stage.is_calm();
         if !calm && self.dice.chance(habits.leaves) {
@@ -257,6 +263,9 @@ impl Client {
         }
     }
 }
+
+/// Where the balancer is.
+pub(super) const BALANCER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// What it says next.
 fn what(dice: &mut Dice, stage: &Stage, is_probe: bool, group: usize) -> What {

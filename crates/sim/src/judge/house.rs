@@ -8,12 +8,14 @@ use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::{Driver, Socket};
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
+use proxies::security::{AccessList, Verdict as Judgement};
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, TlsPlan, Worker,
-    WorkerCounters, access_ring,
+    AccessReader, Balancers, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, TlsPlan,
+    Worker, WorkerCounters, access_ring,
 };
 
+use super::client::BALANCER;
 use super::duties::Before;
 use super::setting::{Serves, Setting};
 use super::stage::{Verdict, wrong};
@@ -180,6 +182,12 @@ fn groups(setting: &Setting) -> Vec<GroupConfig> {
     groups.collect()
 }
 
+/// The balancer's word is required.
+fn balancers() -> Balancers {
+    let entries = [(BALANCER.into(), Judgement::Allow)];
+    Balancers { addresses: AccessList::new(&entries, Judgement::Deny), unix: false, required: true }
+}
+
 fn plan(
     setting: &Setting,
     worker: u32,
@@ -201,7 +209,10 @@ fn plan(
             Serves::Passes { first_byte } => Some(Passing { first_byte, names: None }),
             _ => None,
         },
-        screening: Screening::default(),
+        screening: Screening {
+            balancers: setting.balanced.then(|| Arc::new(balancers())),
+            ..Screening::default()
+        },
         tls: TlsPlan::default(),
     };
     Plan {

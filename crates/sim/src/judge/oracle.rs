@@ -254,6 +254,12 @@ impl Standing {
         full || self.lasted(self.since, setting.timeouts.idle)
     }
 
+    /// Whether whose connection it is was not said in time, or not at all: nobody is answered then.
+    fn is_unknown(&self, record: &Record, setting: &Setting) -> bool {
+        let late = self.ended || self.lasted(self.since, setting.timeouts.head);
+        setting.balanced && record.complete.is_none() && late
+    }
+
     /// Whether the client was too slow with its request: until that was complete.
     fn is_slow(&self, record: &Record, setting: &Setting) -> bool {
         let Timeouts { head, body_progress, .. } = setting.timeouts;
@@ -358,6 +364,9 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if causes.drained.is_some() || causes.stopped {
         return Some(Excuse::Operator);
     }
+    if at.is_unknown(record, setting) {
+        return Some(Excuse::Slow);
+    }
     let streams = setting.stream[record.group] || record.reply().is_some_and(Reply::is_stream);
     if at.ended && (record.complete.is_none() || streams) {
         return Some(Excuse::HalfClosed);
@@ -413,7 +422,8 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     let causes = &stage.book.causes;
     // A server may have broken off before it said a word.
     let left = causes.connects || stage.dropped[record.group].is_some();
-    if left || at.may_be_parted(stage) || for_that.into_iter().any(may) {
+    let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);
+    if left || unknown || at.may_be_parted(stage) || for_that.into_iter().any(may) {
         return Ok(());
     }
     Err("there was a server for it".to_owned())

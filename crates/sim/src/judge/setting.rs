@@ -88,6 +88,8 @@ pub struct Setting {
     pub serves: Vec<Serves>,
     /// How often a request asks to switch protocols, of 256.
     pub switches: u32,
+    /// Clients come through a balancer that says whose connection each is (PROXY protocol).
+    pub balanced: bool,
     /// How often a server that answers early reads nothing until its answer is written, of 256.
     pub sulks: u32,
     /// The disk is slow from the beginning, and servers leave in the middle of large requests.
@@ -332,10 +334,12 @@ impl Setting {
             habits,
             serves: Vec::new(),
             switches: 0,
+            balanced: false,
             sulks: if theme == 4 { 200 } else { 0 },
             rereads,
         };
         setting.draw_tunnels(dice, short);
+        setting.balanced = dice.chance(40);
         setting
     }
 
