@@ -25,7 +25,7 @@ const SEEDS: u64 = 10_000;
 /// How many characters of a checker's words are shown.
 const WORDS: usize = 110;
 /// How long the simulator may take for them.
-const LIMIT: Duration = Duration::from_mins(60);
+const LIMIT: Duration = Duration::from_hours(1);
 
 /// Runs the command and says whether every bug was found.
 pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
