@@ -14,6 +14,7 @@ const PLAIN_HTTP: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain
     The plain HTTP request was sent to an HTTPS address.\n";
 
 /// How a look at a handshake ended.
+#[derive(Clone, Copy)]
 enum Shaken {
     /// More must come.
     Blocked,
