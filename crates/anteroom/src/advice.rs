@@ -300,7 +300,7 @@ mod tests {
             change(&mut figures);
             figures
         };
-        for (figures, key) in [
+        let table = vec![
             (set(|f| f.buffer_waits[Rank::Client as usize] = 10), "`memory`"),
             (set(|f| f.buffer_waits[Rank::NewClient as usize] = 99), "`memory`"),
             (set(|f| f.accept_pauses[AcceptPause::Limit as usize] = 1), "`max_clients`"),
@@ -315,7 +315,8 @@ mod tests {
             (set(|f| f.tls_failures[tls::Failure::Version as usize] = 1), "version 1"),
             (set(|f| f.tls_server_failures[tls::Failure::Certificate as usize] = 1), "`ca`"),
             (set(|f| f.access_dropped = 5), "`log.buffer`"),
-        ] {
+        ];
+        for (figures, key) in table {
             let now = Instant::now();
             let mut memory = Memory::new(nothing(), now);
             let warnings = memory.judge(figures.clone(), now);

@@ -15,35 +15,40 @@ use crate::house::{GET, House, OK, Setting, status, text};
 
 /// Both ends' certificate, made once: that costs.
 static PEMS: LazyLock<(String, String)> = LazyLock::new(|| {
-    let key = rcgen::KeyPair::generate().unwrap();
+    let key = rcgen::KeyPair::generate().expect("it is well made");
     let names = vec!["a.example".to_owned()];
-    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let certificate = rcgen::CertificateParams::new(names)
+        .expect("it is well made")
+        .self_signed(&key)
+        .expect("it is well made");
     (certificate.pem(), key.serialize_pem())
 });
 
 fn identity() -> Arc<Identity> {
-    Arc::new(Identity::from_pem(PEMS.0.as_bytes(), PEMS.1.as_bytes()).unwrap())
+    Arc::new(Identity::from_pem(PEMS.0.as_bytes(), PEMS.1.as_bytes()).expect("it is well made"))
 }
 
 fn acceptor(versions: Versions) -> Acceptor {
     let config = AcceptorConfig {
         identities: vec![identity()],
         versions,
-        tickets: Some(Tickets::new().unwrap()),
+        tickets: Some(Tickets::new().expect("it is well made")),
         ..AcceptorConfig::default()
     };
-    Acceptor::new(config).unwrap()
+    Acceptor::new(config).expect("it is well made")
 }
 
 fn connector() -> Connector {
     Connector::new(ConnectorConfig {
-        trust: Trust::Authorities(Authorities::from_pem(PEMS.0.as_bytes()).unwrap()),
+        trust: Trust::Authorities(
+            Authorities::from_pem(PEMS.0.as_bytes()).expect("it is well made"),
+        ),
         identity: None,
         versions: Versions::default(),
         sni: true,
         alpn: Vec::new(),
     })
-    .unwrap()
+    .expect("it is well made")
 }
 
 fn setting() -> Setting {
@@ -72,7 +77,7 @@ impl End {
     /// A client that has shaken hands.
     fn client(house: &mut House) -> Self {
         let peer = house.client();
-        let mut end = Self::new(peer, connector().connect("a.example").unwrap());
+        let mut end = Self::new(peer, connector().connect("a.example").expect("it is well made"));
         let hello = end.hello();
         end.peer.write_all(&hello);
         house.settle();
@@ -84,7 +89,8 @@ impl End {
     /// The server's end of the next new connection, hands shaken.
     fn server(house: &mut House) -> Self {
         let peer = house.server();
-        let mut end = Self::new(peer, acceptor(Versions::default()).accept().unwrap());
+        let mut end =
+            Self::new(peer, acceptor(Versions::default()).accept().expect("it is well made"));
         end.hear(house);
         assert!(!end.session.is_handshaking(), "{:?}", end.failed);
         end
@@ -93,7 +99,7 @@ impl End {
     fn hello(&mut self) -> Vec<u8> {
         let mut memory = vec![0; 8 << 10];
         let mut output = Output::new(&mut memory);
-        self.session.begin(&mut output).unwrap();
+        self.session.begin(&mut output).expect("it is well made");
         output.bytes().to_vec()
     }
 
@@ -131,7 +137,7 @@ impl End {
         let mut memory = vec![0; text.len() + (8 << 10)];
         let mut output = Output::new(&mut memory);
         for record in text.chunks(16 << 10) {
-            self.session.write(record, &mut output).unwrap();
+            self.session.write(record, &mut output).expect("it is well made");
         }
         output.bytes().to_vec()
     }
@@ -144,13 +150,13 @@ impl End {
 
     fn text(&mut self, house: &mut House) -> String {
         self.hear(house);
-        String::from_utf8(std::mem::take(&mut self.heard)).unwrap()
+        String::from_utf8(std::mem::take(&mut self.heard)).expect("it is well made")
     }
 
     fn goodbye(&mut self, house: &mut House) {
         let mut memory = vec![0; 64];
         let mut output = Output::new(&mut memory);
-        self.session.close(&mut output).unwrap();
+        self.session.close(&mut output).expect("it is well made");
         self.peer.write_all(output.bytes());
         house.settle();
     }
@@ -261,7 +267,7 @@ fn a_slow_reader_gets_everything_in_order() {
     let mut house = House::new(&setting());
     let mut client = End::client(&mut house);
     client.peer.set_window(100);
-    let body: String = (0..9000).map(|number| format!("{number:04},")).collect();
+    let body = (0..9000).map(|number| format!("{number:04},")).collect::<Vec<_>>().concat();
     client.say(&mut house, GET);
     let server = house.server();
     text(&server);
@@ -288,8 +294,8 @@ fn a_slow_reader_gets_everything_in_order() {
 fn pipelined_requests_in_one_record_are_answered_in_order() {
     let mut house = House::new(&setting());
     let mut client = End::client(&mut house);
-    let asks: String =
-        (0..5).map(|number| format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n")).collect();
+    let ask = |number| format!("GET /{number} HTTP/1.1\r\nHost: h\r\n\r\n");
+    let asks = (0..5).map(ask).collect::<Vec<_>>().concat();
     client.say(&mut house, &asks);
     let server = house.server();
     let mut got = String::new();
@@ -337,10 +343,10 @@ fn a_client_that_leaves_in_its_handshake_harms_nobody() {
         client.peer.write_all(&hello[..sent]);
         house.settle();
         if resets {
-            client.peer.reset()
+            client.peer.reset();
         } else {
-            client.peer.end()
-        };
+            client.peer.end();
+        }
         house.settle();
         assert_eq!(house.sum(|c| c.clients.get()), 1, "{sent} {resets}");
     }

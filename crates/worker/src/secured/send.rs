@@ -107,12 +107,11 @@ impl<D: Driver> Secured<D> {
         };
         let (owner, socket, awaits) = (slot.owner, slot.socket, slot.awaits_room);
         match self.flush(socket, pool) {
-            Flushed::Waits => return Event::Handled,
             Flushed::Failed(fault) if awaits => {
                 return Event::Driver(Completion::Failed { owner, fault });
             }
             // Who waits to receive is told in receiving.
-            Flushed::Failed(_) => return Event::Handled,
+            Flushed::Waits | Flushed::Failed(_) => return Event::Handled,
             Flushed::All => {}
         }
         let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_deref_mut) else {
