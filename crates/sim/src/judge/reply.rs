@@ -136,11 +136,7 @@ impl Reply {
             },
             form,
             length: if matches!(form, Form::Nothing | Form::Switch) { 0 } else { length },
-            interim: if dice.chance(habits.interim) {
-                dice.between(1, if setting.sulks > 0 { 12 } else { 4 })
-            } else {
-                0
-            },
+            interim: if dice.chance(habits.interim) { dice.between(1, hints(setting)) } else { 0 },
             parts: dice.chance(habits.parts) && !switches,
             dated: dice.chance(60),
             rich: dice.chance(habits.upgrades) && !switches,
@@ -305,6 +301,16 @@ impl Reply {
             w.extend_from_slice(b"X-Checksum: 9\r\nSet-Cookie: a=b\r\n");
         }
         w.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Most interim responses: together with the response's own head they fit into `max_head`.
+fn hints(setting: &Setting) -> u32 {
+    const HINT: u32 = 45;
+    match (setting.sulks, setting.habits.fields) {
+        (0, _) => 4,
+        (_, 0) => ((setting.max_head - 300) / HINT).min(40),
+        _ => 12,
     }
 }
 
