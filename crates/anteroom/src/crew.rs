@@ -13,7 +13,7 @@ use base::id::{ListenerId, ServerId, WorkerId};
 use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
-use proxies::security::AccessList;
+use proxies::security::{AccessList, LimitRules, Limits};
 use tls::Acceptor;
 use tokio::sync::mpsc::UnboundedSender;
 use worker::{AccessWriter, Carried, Letter, Office, Plan, Worker, WorkerCounters};
@@ -71,6 +71,8 @@ pub(crate) struct Crew {
     epoch: std::time::Instant,
     reports: UnboundedSender<Report>,
     spooling: Option<Spooling>,
+    /// What the addresses of clients have, if that is bounded.
+    limits: Option<Arc<Limits>>,
     /// Where the workers' records for the access log go, if there is one.
     access: Option<AccessLog>,
     /// What each server's name stands for now, or its address.
@@ -115,6 +117,7 @@ impl Crew {
             acceptors: settings.listeners.iter().map(Listen::acceptor).collect(),
             unsecured: Vec::new(),
             undelivered: Vec::new(),
+            limits: settings.limits.map(limits).transpose()?,
             spooling,
             access: None,
             untold: Vec::new(),
@@ -151,6 +154,11 @@ impl Crew {
         self.spooling.as_ref().map(|spooling| &spooling.shared)
     }
 
+    /// What the addresses of clients have, if that is bounded.
+    pub(crate) const fn limits(&self) -> Option<&Arc<Limits>> {
+        self.limits.as_ref()
+    }
+
     fn waker(&self, id: WorkerId) -> Arc<Waker> {
         Arc::clone(&self.wakers[id.index()])
     }
@@ -183,7 +191,7 @@ impl Crew {
             listener.tls.acceptor.clone_from(acceptor);
         }
         Birth {
-            plan: Plan { spool: self.spool().cloned(), ..plan },
+            plan: Plan { spool: self.spool().cloned(), limits: self.limits.clone(), ..plan },
             desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),
             listeners: self.listeners.clone(),
             servers: self.servers.clone(),
@@ -367,6 +375,12 @@ fn forget_the_present(counters: &WorkerCounters) {
     for counter in present.into_iter().chain(&counters.exchanges) {
         Counter::set(counter, 0);
     }
+}
+
+/// A table of what addresses have, which nobody outside can foresee.
+fn limits(rules: LimitRules) -> std::io::Result<Arc<Limits>> {
+    let seed = getrandom::u64().map_err(std::io::Error::other)?;
+    Ok(Arc::new(Limits::new(rules, seed)))
 }
 
 /// Where the clock of all workers begins.

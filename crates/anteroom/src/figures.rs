@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::counter::{BOUNDS_MICROS, Counter, Histogram};
+use proxies::security::Limits;
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
 use crate::log;
@@ -46,6 +47,7 @@ pub(crate) struct Panel {
     workers: Vec<Arc<WorkerCounters>>,
     upstreams: Upstreams,
     spool: Option<Arc<spool::Shared>>,
+    limits: Option<Arc<Limits>>,
     stage: AtomicU8,
     restarts: AtomicU64,
     relisted: [AtomicU64; 2],
@@ -58,6 +60,7 @@ impl Panel {
             workers,
             upstreams,
             spool: None,
+            limits: None,
             stage: AtomicU8::new(0),
             restarts: AtomicU64::new(0),
             relisted: Default::default(),
@@ -67,6 +70,11 @@ impl Panel {
     /// The same with the figures of a spool.
     pub(crate) fn with_spool(self, spool: Option<Arc<spool::Shared>>) -> Self {
         Self { spool, ..self }
+    }
+
+    /// The same with the figures of what addresses have.
+    pub(crate) fn with_limits(self, limits: Option<Arc<Limits>>) -> Self {
+        Self { limits, ..self }
     }
 
     /// Whether clients are let in.
@@ -140,6 +148,7 @@ impl Panel {
             upstreams: self.upstreams.read(),
             groups: self.upstreams.read_groups(),
             restarts: self.restarts.load(Ordering::Relaxed),
+            limited: self.limits.as_ref().map_or([0; 2], |limits| limits.figures()),
             relisted: self.relisted.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
     }
@@ -210,6 +219,8 @@ pub(crate) struct Figures {
     pub(crate) upstreams: Vec<ServerFigures>,
     pub(crate) groups: Vec<GroupFigures>,
     pub(crate) restarts: u64,
+    /// Addresses forgotten for others in the table of limits, and how often one was not counted.
+    pub(crate) limited: [u64; 2],
     /// Lists of addresses read anew: taken up, and refused.
     pub(crate) relisted: [u64; 2],
 }

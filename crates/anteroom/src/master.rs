@@ -127,6 +127,7 @@ impl Master {
             .map_err(|error| Failure::Run(format!("the workers cannot be prepared: {error}")))?;
         let upstreams = Upstreams::new(&settings, Arc::clone(crew.shared()));
         let panel = Panel::new(crew.counters(), upstreams).with_spool(crew.spool().cloned());
+        let panel = panel.with_limits(crew.limits().cloned());
         let (reins, orders) = Reins::new(Arc::new(panel));
         Ok(Self {
             awaited: crew.ids().collect(),

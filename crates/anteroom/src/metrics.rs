@@ -79,6 +79,11 @@ impl Collector for Scrape {
         let relisted = by("result", ["taken", "refused"], figures.relisted);
         let lists = "Lists of addresses whose files changed: taken up, or wrong and left";
         sheet.counts("list_reloads", lists, relisted)?;
+        let [replaced, uncounted] = figures.limited;
+        let forgotten = "Addresses forgotten for others in the table of limits";
+        sheet.count("limit_replacements", forgotten, replaced)?;
+        let full = "Times an address was not counted: its part of the table of limits was full";
+        sheet.count("limit_uncounted", full, uncounted)?;
         let dropped =
             by("cause", ["buffer", "write"], [figures.access_dropped, figures.log_unwritten]);
         let lost = "Lines of the logs that were lost: a full buffer, or a destination that failed";

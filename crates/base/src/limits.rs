@@ -55,6 +55,13 @@ pub const LIST_FILE_BYTES: u64 = 64 << 20;
 /// How often files that may change are looked at.
 pub const FILE_PAUSE: Duration = Duration::from_secs(1);
 
+/// Addresses whose connections and requests are told apart at one time (`limits.addresses`).
+pub const LIMIT_ADDRESSES: u32 = 64 << 10;
+/// Bits of a client's address that count for that: of IPv4, and of IPv6.
+pub const PREFIXES: [u8; 2] = [32, 64];
+/// Over how long it is looked at whether a request arrives fast enough (`limits.least_rate_over`).
+pub const LEAST_RATE_OVER: Duration = Duration::from_secs(5);
+
 /// Connections accepted in one turn before others get theirs.
 pub const ACCEPT_BATCH: u32 = 32;
 /// How long a client that has just come may go unwatched by the kernel: so long its reset may go

@@ -16,7 +16,7 @@ use wire::http1::HeadScanner;
 use crate::facts::{Facts, Then};
 use crate::request_id::RequestId;
 use crate::spooled::Next;
-use crate::state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
+use crate::state::{Exchange, Lease, Pace, Reply, RequestBody, ResponseBody, State};
 use crate::tunnel::Tunnel;
 
 impl Exchange {
@@ -41,6 +41,7 @@ impl Exchange {
             sending: false,
             rest: Chain::new(),
             granted: None,
+            pace: Pace { since: began, bytes: 0 },
             upload: None,
             state: State::Arriving { input, scanner: HeadScanner::request(), end: None },
             spooled: None,

@@ -40,6 +40,6 @@ pub use request_id::{REQUEST_ID_MAX, RequestId, RequestIds};
 pub use room::{Room, Rules, Scratch, TlsFacts};
 pub use routes::{Names, Passing};
 pub use spooled::{Next, Reading, Spooled};
-pub use state::{Exchange, Lease, Reply, RequestBody, ResponseBody, State};
+pub use state::{Exchange, Lease, Pace, Reply, RequestBody, ResponseBody, State};
 pub use tunnel::{Flow, Tunnel, Way};
 pub use upload::Upload;

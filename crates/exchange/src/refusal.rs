@@ -42,11 +42,13 @@ pub enum Refusal {
     /// 503: the response is an event stream or switches protocols, and as many of those as may be
     /// run already.
     PinnedFull,
+    /// 429: more requests come from the client's address than may (`limits.request_rate`).
+    Rate,
 }
 
 impl Refusal {
     /// Every refusal, in the order of their counters.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Version,
         Self::Unsupported,
@@ -65,6 +67,7 @@ impl Refusal {
         Self::Silent,
         Self::Storage,
         Self::PinnedFull,
+        Self::Rate,
     ];
 
     /// The status code (RFC 9110 §15).
@@ -75,6 +78,7 @@ impl Refusal {
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
             Self::Misdirected => 421,
+            Self::Rate => 429,
             Self::HeadTooLarge => 431,
             Self::Unsupported => 501,
             Self::Unreachable | Self::BadResponse => 502,
@@ -110,6 +114,7 @@ impl Refusal {
             Self::Silent => "silent",
             Self::Storage => "storage",
             Self::PinnedFull => "pinned_full",
+            Self::Rate => "rate",
         }
     }
 
@@ -133,6 +138,7 @@ impl Refusal {
             Self::Stopping => "the proxy is stopping",
             Self::Silent => "the server did not answer in time",
             Self::Storage => "there is no room to store the request",
+            Self::Rate => "too many requests come from this address",
             Self::PinnedFull => "too many event streams and tunnels are running",
         }
     }
@@ -140,12 +146,12 @@ impl Refusal {
     /// Seconds after which trying again makes sense (`Retry-After`, RFC 9110 §10.2.3).
     pub const fn retry_after(self) -> Option<u32> {
         match self.status() {
-            503 => Some(1),
+            429 | 503 => Some(1),
             _ => None,
         }
     }
 
-    /// Whether the request was read to its end all the same, so that the connection may carry
+    /// Whether the request may have been read to its end all the same, so that the connection may carry
     /// another one (RFC 9112 §9.3).
     pub const fn keeps_framing(self) -> bool {
         matches!(
@@ -156,6 +162,7 @@ impl Refusal {
                 | Self::QueueTimeout
                 | Self::Silent
                 | Self::PinnedFull
+                | Self::Rate
         )
     }
 }
@@ -183,7 +190,7 @@ mod tests {
     fn every_refusal_stands_at_its_own_counter_and_says_when_to_come_again() {
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(refusal as usize, index, "{}", refusal.label());
-            assert_eq!(refusal.retry_after().is_some(), refusal.status() == 503);
+            assert_eq!(refusal.retry_after().is_some(), matches!(refusal.status(), 429 | 503));
         }
     }
 }

@@ -40,12 +40,23 @@ pub struct Exchange {
     /// By what name logs know the request; empty until its head was read, and where
     /// [`Rules::request_ids`](crate::Rules::request_ids) is off.
     pub request_id: RequestId,
+    /// How fast its request arrives.
+    pub pace: Pace,
     /// What it awaits.
     pub state: State,
     /// What of its request, or of its response once that has begun, lies in the spool.
     pub spooled: Option<Spooled>,
     /// The phase it is counted in, kept by whoever counts.
     pub counted: Option<Phase>,
+}
+
+/// How much of a request came since a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// Since when.
+    pub since: Instant,
+    /// How many bytes.
+    pub bytes: u64,
 }
 
 /// What an exchange awaits, owning exactly what it needs for that.

@@ -18,9 +18,11 @@ impl<D: Driver> Worker<D> {
     /// A client connected.
     pub(crate) fn admit(&mut self, listener: ListenerId, socket: Socket, peer: IpAddr) {
         self.counters.clients_accepted.increment();
+        let address = Some(peer).filter(|peer| !peer.is_unspecified());
         if let Some(reason) = self.screens_out(listener, peer) {
-            return self.turn_back(listener, (socket, peer), reason);
+            return self.turn_back(listener, (socket, address), reason);
         }
+        let headed = self.begins_with_header(listener, peer);
         if self.is_at_limit() && self.plan.reclaim_parked {
             self.reclaim_one();
         }
@@ -35,9 +37,16 @@ impl<D: Driver> Worker<D> {
             self.driver.own(socket, Party::Nobody.owner());
             self.driver.close(socket, &mut self.pool);
             self.counters.closed(CloseReason::Limit);
+            if !headed {
+                self.count_out(address);
+            }
             return;
         };
         let id = ClientId(index);
+        if headed {
+            self.clients.set_state(id, ClientState::ProxyHeader);
+            self.counters.clients_active.increment();
+        }
         self.driver.own(socket, Party::Client(id).owner());
         self.counters.clients.increment();
         self.count_here();
@@ -52,7 +61,7 @@ impl<D: Driver> Worker<D> {
             self.count_here();
             return;
         }
-        if self.begins_with_header(listener, peer) {
+        if headed {
             return self.await_header(id);
         }
         self.welcome(id);

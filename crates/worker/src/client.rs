@@ -10,6 +10,7 @@ use base::time::Instant;
 use driver::{Owner, Socket};
 
 use crate::deadline::{ClassMark, Deadlines, Timed, Timer};
+use crate::limit::Counted;
 use crate::plan::Timeouts;
 
 /// One accepted connection from outside.
@@ -127,6 +128,16 @@ impl HasLinks for Client {
 pub(crate) struct Clients {
     pub(crate) table: Slab<Client>,
     pub(crate) deadlines: Deadlines<{ Patience::COUNT }>,
+    pub(crate) counted: Counted,
+}
+
+/// A worker that fails takes its clients with it.
+impl Drop for Clients {
+    fn drop(&mut self) {
+        for (_, client) in self.table.iter() {
+            self.counted.leave(client);
+        }
+    }
 }
 
 /// The classes of deadlines on the client's side.
@@ -181,7 +192,7 @@ impl Timed for Table<'_> {
 }
 
 impl Clients {
-    pub(crate) fn new(capacity: u32, timeouts: &Timeouts) -> Self {
+    pub(crate) fn new(capacity: u32, timeouts: &Timeouts, counted: Counted) -> Self {
         let lengths = Patience::ALL.map(|patience| match patience {
             Patience::Idle | Patience::New | Patience::Stream => timeouts.idle,
             Patience::Handshake => timeouts.handshake,
@@ -191,7 +202,7 @@ impl Clients {
             Patience::Write => timeouts.write_progress,
             Patience::Linger => base::limits::LINGER,
         });
-        Self { table: Slab::new(capacity), deadlines: Deadlines::new(lengths) }
+        Self { table: Slab::new(capacity), deadlines: Deadlines::new(lengths), counted }
     }
 
     pub(crate) fn get(&self, id: ClientId) -> Option<&Client> {

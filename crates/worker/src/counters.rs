@@ -25,6 +25,10 @@ pub enum CloseReason {
     Limit,
     /// Its address may not connect (`allow`, `deny`).
     Denied,
+    /// Its address has as many connections as it may (`limits.connections`).
+    AddressLimit,
+    /// Its address connects too often (`limits.connection_rate`).
+    Rate,
     /// It is not trusted with a PROXY header (`proxy_protocol.from`), and one is required.
     Untrusted,
     /// Its PROXY header is malformed.
@@ -43,7 +47,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
@@ -54,6 +58,8 @@ impl CloseReason {
         Self::Reclaimed,
         Self::Limit,
         Self::Denied,
+        Self::AddressLimit,
+        Self::Rate,
         Self::Untrusted,
         Self::ProxyHeader,
         Self::Upstream,
@@ -76,6 +82,8 @@ impl CloseReason {
             Self::Reclaimed => "reclaimed",
             Self::Limit => "limit",
             Self::Denied => "denied",
+            Self::AddressLimit => "address_limit",
+            Self::Rate => "rate",
             Self::Untrusted => "untrusted",
             Self::ProxyHeader => "proxy_header",
             Self::Upstream => "upstream",

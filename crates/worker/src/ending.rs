@@ -243,6 +243,9 @@ impl<D: Driver> Worker<D> {
     /// Ends what a client was counted in as. False if that was done before.
     fn leave(&mut self, id: ClientId) -> bool {
         self.clients.disarm(id);
+        if let Some(client) = self.clients.get(id) {
+            self.clients.counted.leave(client);
+        }
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Parked) => {}
             Some(ClientState::Active(_) | ClientState::Tunnel(_) | ClientState::ProxyHeader) => {

@@ -8,9 +8,11 @@ use base::limits;
 use base::slab::Slab;
 use exchange::{ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
+use proxies::security::Limits;
 use wire::proxy_protocol::Version;
 
 use crate::client::Client;
+use crate::limit::LeastRate;
 use crate::screen::Screening;
 use crate::upstream::Upstream;
 
@@ -39,6 +41,10 @@ pub struct Plan {
     pub introduces: Vec<Option<Version>>,
     /// How connections to servers are secured, indexed by server; none of those beyond is.
     pub secured_servers: Vec<Option<ServerTls>>,
+    /// What one address may have, if that is bounded; the process's.
+    pub limits: Option<Arc<Limits>>,
+    /// How fast a request must arrive at least.
+    pub least_rate: Option<LeastRate>,
     /// The deadlines.
     pub timeouts: Timeouts,
     /// What a client meets when `max_clients` are there.

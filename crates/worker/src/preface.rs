@@ -10,7 +10,7 @@ use base::id::{ClientId, ConnectionId, ListenerId};
 use driver::{Driver, Peeked};
 use wire::proxy_protocol::{HEADER_MAX, Header, read_header, write_header};
 
-use crate::client::{ClientState, Patience};
+use crate::client::Patience;
 use crate::counters::CloseReason;
 use crate::turn::Worker;
 
@@ -26,8 +26,6 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn await_header(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
         let socket = client.socket;
-        self.clients.set_state(id, ClientState::ProxyHeader);
-        self.counters.clients_active.increment();
         self.clients.arm(id, Patience::Head, self.now);
         self.driver.arm(socket);
         self.pause_at_limit();
@@ -66,6 +64,9 @@ impl<D: Driver> Worker<D> {
         let (listener, peer) = (client.listener(), client.peer());
         if self.plan.listeners[listener.index()].screening.denies(peer) {
             return self.dismiss(id, CloseReason::Denied);
+        }
+        if let Some(reason) = self.count_in(peer) {
+            return self.dismiss(id, reason);
         }
         self.welcome(id);
     }

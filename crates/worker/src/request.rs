@@ -3,7 +3,7 @@
 use base::id::{ClientId, ExchangeId};
 use base::limits;
 use driver::{Driver, Received};
-use exchange::{Collected, Exchange, Mishap, Phase, Proxy, Refusal, Room, State, Way};
+use exchange::{Collected, Exchange, Mishap, Pace, Phase, Proxy, Refusal, Room, State, Way};
 use pool::{Chain, Rank};
 use wire::http1::CONTINUE;
 
@@ -92,6 +92,9 @@ impl<D: Driver> Worker<D> {
                 self.ledger.received(id, bytes);
                 if begins || waited {
                     self.clients.arm(client, Patience::Head, self.now);
+                }
+                if self.is_too_slow(id, bytes, begins || waited) {
+                    return self.mishap(id, Mishap::ClientSlow, CloseReason::Timeout);
                 }
                 self.collect(id, bytes, Rank::Client);
             }
@@ -190,12 +193,13 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let (client, was_arriving) =
             (exchange.client, matches!(exchange.state, State::Arriving { .. }));
+        let listener = exchange.listener;
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
         let mut room = Room {
             pool: &mut self.pool,
             scratch: &mut self.scratch,
-            rules: &self.rules[exchange.listener.index()],
+            rules: &self.rules[listener.index()],
             rank,
             peer: record.peer(),
             tls: self.driver.tls_facts(socket),
@@ -206,9 +210,14 @@ impl<D: Driver> Worker<D> {
         };
         let collected = self.proxy.collect(exchange, fresh, &mut room);
         let collecting = matches!(exchange.state, State::Collecting { .. });
+        let arrived = was_arriving && !matches!(exchange.state, State::Arriving { .. });
         if was_arriving && collecting {
             // Whatever comes of the body, and though buffers run out behind the head.
             self.note_phase(id);
+        }
+        let goes_on = !matches!(collected, Collected::Answered | Collected::Refused(..));
+        if arrived && goes_on && !self.passes(listener) && self.asks_too_often(client) {
+            return self.refuse(id, Refusal::Rate, None);
         }
         match collected {
             Collected::Incomplete { advise } => {
@@ -269,6 +278,10 @@ impl<D: Driver> Worker<D> {
         let client = exchange.client;
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
+        // That nothing came meanwhile is not the client's fault.
+        if let Some(exchange) = self.exchanges.get_mut(id.0) {
+            exchange.pace = Pace { since: self.now, bytes: 0 };
+        }
         self.clients.arm(client, Patience::Body, self.now);
         self.driver.arm(socket);
     }

@@ -52,7 +52,8 @@ impl Screening {
 }
 
 impl<D: Driver> Worker<D> {
-    /// Why a client that has just connected is turned away, if it is.
+    /// Why a client that has just connected is turned away, if it is. Otherwise it is counted, unless
+    /// it is not known yet whose connection it is.
     pub(crate) fn screens_out(&self, listener: ListenerId, address: IpAddr) -> Option<CloseReason> {
         let peer = Some(address).filter(|address| !address.is_unspecified());
         let screening = &self.plan.listeners.get(listener.index())?.screening;
@@ -60,7 +61,8 @@ impl<D: Driver> Worker<D> {
             // Whose connection it is will be seen.
             Some(balancers) if balancers.are_trusted(address) => None,
             Some(balancers) if balancers.required => Some(CloseReason::Untrusted),
-            _ => screening.denies(peer).then_some(CloseReason::Denied),
+            _ if screening.denies(peer) => Some(CloseReason::Denied),
+            _ => self.count_in(peer),
         }
     }
 
@@ -68,13 +70,12 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn turn_back(
         &mut self,
         listener: ListenerId,
-        (socket, peer): (Socket, IpAddr),
+        (socket, peer): (Socket, Option<IpAddr>),
         reason: CloseReason,
     ) {
         self.driver.own(socket, Party::Nobody.owner());
         self.driver.reset(socket, &mut self.pool);
         self.counters.closed(reason);
-        let peer = Some(peer).filter(|peer| !peer.is_unspecified());
         self.account_turned_back(listener, peer, reason);
     }
 

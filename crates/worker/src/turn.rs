@@ -19,6 +19,7 @@ use crate::client::{Clients, Party};
 use crate::counters::WorkerCounters;
 use crate::coverage::Coverage;
 use crate::date::DateCache;
+use crate::limit::Counted;
 use crate::office::Office;
 use crate::orders::Life;
 use crate::plan::Plan;
@@ -131,7 +132,7 @@ impl<D: Driver> Worker<D> {
         let driver = Secured::new(driver, makers, plan.sockets(), Arc::clone(&counters));
         let now = driver.now();
         let mut worker = Self {
-            clients: Clients::new(records, &plan.timeouts),
+            clients: Clients::new(records, &plan.timeouts, Counted(plan.limits.clone())),
             exchanges: Slab::new(records),
             tunnels: Slab::new(tunnels),
             tunnelled: 0,

@@ -188,6 +188,8 @@ fn plan(
         groups: groups.to_vec(),
         introduces: Vec::new(),
         secured_servers: Vec::new(),
+        limits: None,
+        least_rate: None,
         timeouts: Timeouts::default(),
         at_limit: AtLimit::Pause,
         reclaim_parked: circumstances.choice & 1 == 1,

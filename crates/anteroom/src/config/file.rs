@@ -9,8 +9,8 @@ use worker::AtLimit;
 
 use super::fields::{Fields, or_list};
 use super::proxies::Kind;
-use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
-use super::{pages, passing, proxies, screening, servers, tls};
+use super::schema::{ERROR_PAGES, FILE, LIMITS, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
+use super::{bounds, pages, passing, proxies, screening, servers, tls};
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
 use crate::resolve;
@@ -72,6 +72,10 @@ impl File<'_> {
         let spool = self.spool(&fields);
         let log = self.log(&fields);
         let timeouts = self.timeouts(&fields);
+        let bounds = fields.table("limits", &LIMITS, self.complaints);
+        let bounds = bounds.map(|table| bounds::read(&table, self.complaints));
+        let (limits, least_rate) = bounds.unwrap_or_default();
+        let draft = Draft { limits, least_rate, ..draft };
         Draft { listeners, groups, spool, timeouts, resolver, log, ..draft }
     }
 

@@ -105,6 +105,7 @@ pub(crate) static FILE: Section = Section {
             Table(&TIMEOUTS),
             "How long is waited for what: ms, s, m, h; at most 7 days.",
         ),
+        key("limits", Table(&LIMITS), "What one client address may have."),
         key("resolver", Table(&RESOLVER), "Who is asked for the names of servers."),
         key("listen", Table(&LISTEN), "Where clients come in; may repeat."),
         key("upstream", Table(&UPSTREAM), "A group of servers behind; may repeat."),
@@ -217,6 +218,53 @@ pub(crate) static TIMEOUTS: Section = Section {
             "How long both ends of a tunnel (WebSocket) may be silent.",
         ),
         key("drain", Default(|| length(|it| it.drain)), "For an orderly end in all."),
+    ],
+};
+
+/// `[limits]`.
+pub(crate) static LIMITS: Section = Section {
+    title: "[limits]",
+    keys: &[
+        key(
+            "connections",
+            Unset { example: "100", means: "as many as there is room for" },
+            "Most connections of one address at one time; one beyond is reset.",
+        ),
+        key(
+            "connection_rate",
+            Unset { example: "\"50/s\"", means: "as often as it likes" },
+            "How often one address may connect: N/s, N/m, N/h; N at once, too.",
+        ),
+        key(
+            "request_rate",
+            Unset { example: "\"100/s\"", means: "as many as it likes" },
+            "How many requests one address may send; one beyond is answered 429.",
+        ),
+        key(
+            "addresses",
+            Default(|| limits::LIMIT_ADDRESSES.to_string()),
+            "Addresses that are told apart at one time; each takes 32 bytes.",
+        ),
+        key(
+            "ipv4_prefix",
+            Default(|| limits::PREFIXES[0].to_string()),
+            "Bits of an IPv4 address that count, 1 to 32.",
+        ),
+        key(
+            "ipv6_prefix",
+            Default(|| limits::PREFIXES[1].to_string()),
+            "Bits of an IPv6 address that count, 1 to 128.",
+        ),
+        key(
+            "least_rate",
+            Unset { example: "\"500B\"", means: "the deadlines alone decide" },
+            "Bytes a second with which a request must arrive at least; slower ones get 408.",
+        ),
+        key(
+            "least_rate_over",
+            Default(|| time(limits::LEAST_RATE_OVER)),
+            "Over how long that is looked at, again and again.",
+        ),
     ],
 };
 
@@ -488,6 +536,7 @@ pub(crate) static ERROR_PAGES: Section = Section {
         page("413", "Its body is too large."),
         page("414", "Its target is too long."),
         page("421", "It is for another server."),
+        page("429", "Too many requests come from the client's address."),
         page("431", "Its head is too large."),
         page("501", "Its method or coding is not supported."),
         page("502", "The server cannot be reached, or gives no valid answer."),
@@ -608,8 +657,10 @@ pub(crate) static RESOLVER: Section = Section {
 };
 
 /// Every section whose keys have names of their own.
-pub(crate) static SECTIONS: [&Section; 10] =
-    [&FILE, &SPOOL, &LOG, &TIMEOUTS, &RESOLVER, &LISTEN, &UPSTREAM, &QUEUE, &HEALTH, &RETRIES];
+pub(crate) static SECTIONS: [&Section; 11] = [
+    &FILE, &SPOOL, &LOG, &TIMEOUTS, &RESOLVER, &LISTEN, &UPSTREAM, &QUEUE, &HEALTH, &RETRIES,
+    &LIMITS,
+];
 
 impl Section {
     /// The key of that name.

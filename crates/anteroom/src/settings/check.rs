@@ -95,6 +95,8 @@ impl Desk<'_> {
             resolver: draft.resolver.clone(),
             identity,
             log,
+            limits: draft.limits,
+            least_rate: draft.least_rate,
             descriptors: machine.descriptors,
         })
     }

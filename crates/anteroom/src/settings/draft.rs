@@ -8,8 +8,9 @@ use bus::{Balance, HealthPolicy, RetryPolicy};
 use control::ResolverConfig;
 use driver::Address;
 use exchange::{ErrorPages, Passing};
+use proxies::security::LimitRules;
 use wire::proxy_protocol::Version;
-use worker::{AtLimit, Timeouts};
+use worker::{AtLimit, LeastRate, Timeouts};
 
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
@@ -53,6 +54,10 @@ pub(crate) struct Draft {
     pub(crate) user: Option<Given<String>>,
     pub(crate) group: Option<Given<String>>,
     pub(crate) log: LogDraft,
+    /// What one address may have.
+    pub(crate) limits: Option<LimitRules>,
+    /// How fast a request must arrive at least.
+    pub(crate) least_rate: Option<LeastRate>,
 }
 
 /// The logs as they are asked for.
@@ -175,6 +180,8 @@ impl Draft {
             user: None,
             group: None,
             log: LogDraft::default(),
+            limits: None,
+            least_rate: None,
         }
     }
 }

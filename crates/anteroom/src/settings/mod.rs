@@ -20,8 +20,9 @@ use control::{Name, ResolverConfig};
 use driver::Address;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
+use proxies::security::LimitRules;
 use wire::proxy_protocol::Version;
-use worker::{AtLimit, ListenerPlan, Plan, Screening, ServerTls, Timeouts, TlsPlan};
+use worker::{AtLimit, LeastRate, ListenerPlan, Plan, Screening, ServerTls, Timeouts, TlsPlan};
 
 use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs};
@@ -63,6 +64,10 @@ pub(crate) struct Settings {
     /// Whom to become once everything is bound.
     pub(crate) identity: Option<Identity>,
     pub(crate) log: LogSettings,
+    /// What one address may have.
+    pub(crate) limits: Option<LimitRules>,
+    /// How fast a request must arrive at least.
+    pub(crate) least_rate: Option<LeastRate>,
     /// The limit of open files these settings were checked against.
     pub(crate) descriptors: u64,
 }
@@ -169,6 +174,8 @@ impl Settings {
             groups: self.group_configs(worker),
             introduces: self.groups.iter().map(|group| group.introduces).collect(),
             secured_servers: self.secured_servers(),
+            limits: None,
+            least_rate: self.least_rate,
             timeouts: self.timeouts,
             at_limit: self.at_limit,
             reclaim_parked: self.reclaim_parked,

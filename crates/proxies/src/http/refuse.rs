@@ -28,7 +28,8 @@ pub(super) fn refuse(
     if let Some(note) = &mut room.note {
         note_line(exchange, room.pool, note);
     }
-    let read = refusal.keeps_framing() && exchange.upload.is_none();
+    let arrives = matches!(exchange.state, State::Arriving { .. } | State::Collecting { .. });
+    let read = refusal.keeps_framing() && !arrives && exchange.upload.is_none();
     let keep = read && keeps(exchange, room);
     let to_head_request = is_head(exchange, room.pool);
     exchange.give_up(room.pool);

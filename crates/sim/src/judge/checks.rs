@@ -297,6 +297,8 @@ const CLOSED: [&str; CloseReason::ALL.len()] = [
     "closed: reclaimed",
     "closed: limit",
     "closed: denied",
+    "closed: address limit",
+    "closed: rate",
     "closed: untrusted",
     "closed: proxy header",
     "closed: upstream",

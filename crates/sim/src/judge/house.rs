@@ -229,6 +229,8 @@ fn plan(
         groups: groups.to_vec(),
         introduces: Vec::new(),
         secured_servers: Vec::new(),
+        limits: None,
+        least_rate: None,
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,
         reclaim_parked: setting.reclaim_parked,

@@ -8,11 +8,12 @@ use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::Driver;
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
+use proxies::security::Limits;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use wire::proxy_protocol::Version;
 use worker::{
-    AccessReader, AtLimit, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, Worker,
-    WorkerCounters, access_ring,
+    AccessReader, AtLimit, LeastRate, Letter, Life, ListenerPlan, Office, Plan, Screening,
+    Timeouts, Worker, WorkerCounters, access_ring,
 };
 
 /// Bytes of the note of one request's head.
@@ -49,6 +50,8 @@ pub(crate) struct Setting {
     pub(crate) introduces: Option<Version>,
     pub(crate) tls: worker::TlsPlan,
     pub(crate) secured_servers: Vec<Option<worker::ServerTls>>,
+    pub(crate) limits: Option<Arc<Limits>>,
+    pub(crate) least_rate: Option<LeastRate>,
 }
 
 impl Default for Setting {
@@ -79,6 +82,8 @@ impl Default for Setting {
             passing: None,
             screening: Screening::default(),
             introduces: None,
+            limits: None,
+            least_rate: None,
         }
     }
 }
@@ -138,6 +143,8 @@ impl House {
             groups: groups.clone(),
             introduces: vec![setting.introduces],
             secured_servers: setting.secured_servers.clone(),
+            limits: setting.limits.clone(),
+            least_rate: setting.least_rate,
             timeouts: setting.timeouts,
             at_limit: setting.at_limit,
             reclaim_parked: setting.reclaim_parked,

@@ -9,6 +9,7 @@ mod judged;
 mod life;
 mod limits;
 mod passing;
+mod rates;
 mod screen;
 mod secured;
 mod servers;
