@@ -105,3 +105,35 @@ fn a_file_that_changes_is_taken_up_and_one_that_is_wrong_is_not() {
     proxy.quiet();
     proxy.finish();
 }
+
+#[test]
+fn bans_hold_for_their_time_and_end_who_is_here() {
+    let upstream = Upstream::pages();
+    let proxy = screened(&upstream, "", "");
+    let admin = |method: &str, target: &str| {
+        let url = format!("http://{}{target}", proxy.admin());
+        let ran = run("curl", &["--silent", "--max-time", "20", "-X", method, &url]);
+        assert_eq!(ran.code, Some(0), "{method} {target}: {}", ran.output);
+        ran.output
+    };
+    let mut here = proxy.client();
+    assert_eq!(here.get("/").status, 200);
+    assert_eq!(admin("POST", "/bans?address=127.0.0.2&for=2s"), "banned\n");
+    assert_eq!(admin("POST", "/bans?address=127.0.0.1"), "banned\n");
+    eventually("both bans", || {
+        let served = ["127.0.0.1", "127.0.0.2"].map(|from| is_served(&proxy, from));
+        (served == [false; 2]).then_some(())
+    });
+    assert!(here.try_get("/").is_err(), "who is here goes");
+    assert!(is_served(&proxy, "127.0.0.3"));
+    assert!(admin("GET", "/bans").contains("{\"address\":\"127.0.0.1/32\"}"));
+    eventually("the first one's end", || is_served(&proxy, "127.0.0.2").then_some(()));
+    assert!(!is_served(&proxy, "127.0.0.1"));
+    assert_eq!(admin("DELETE", "/bans?address=127.0.0.1"), "lifted\n");
+    eventually("the second one's end", || is_served(&proxy, "127.0.0.1").then_some(()));
+    assert_eq!(admin("GET", "/bans"), "[]");
+    assert!(proxy.figure("anteroom_clients_closed_total", &[("reason", "banned")]) >= 3.0);
+    assert!(proxy.output().contains("127.0.0.2/32 is banned for 2s"), "{}", proxy.output());
+    proxy.quiet();
+    proxy.finish();
+}

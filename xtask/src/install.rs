@@ -8,7 +8,7 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 11] = [
+const DEBIAN: [(&str, &str); 12] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("haproxy", "haproxy"),
@@ -21,6 +21,7 @@ const DEBIAN: [(&str, &str); 11] = [
     ("openssl", "openssl"),
     ("redis-server", "redis-server"),
     ("chromium", "chromium"),
+    ("slowhttptest", "slowhttptest"),
 ];
 
 /// What goes into the Python environment under `target/venv`.

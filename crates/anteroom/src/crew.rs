@@ -84,6 +84,10 @@ pub(crate) struct Crew {
     /// Orders, and servers whose name leads elsewhere, that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
     untold: Vec<(WorkerId, ServerId)>,
+    /// Whom the workers are to turn away.
+    bans: Option<Arc<AccessList>>,
+    /// Workers whose mailbox was full when that changed.
+    unbanned: Vec<WorkerId>,
     /// Lists that met a full mailbox.
     unlisted: Vec<(WorkerId, ListenerId)>,
 }
@@ -122,6 +126,8 @@ impl Crew {
             access: None,
             untold: Vec::new(),
             unlisted: Vec::new(),
+            bans: None,
+            unbanned: Vec::new(),
             listeners,
             settings,
             wakers,
@@ -191,7 +197,12 @@ impl Crew {
             listener.tls.acceptor.clone_from(acceptor);
         }
         Birth {
-            plan: Plan { spool: self.spool().cloned(), limits: self.limits.clone(), ..plan },
+            plan: Plan {
+                spool: self.spool().cloned(),
+                limits: self.limits.clone(),
+                bans: self.bans.clone(),
+                ..plan
+            },
             desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),
             listeners: self.listeners.clone(),
             servers: self.servers.clone(),
@@ -249,6 +260,13 @@ impl Crew {
         self.deliver();
     }
 
+    /// Tells every worker that these are banned now.
+    pub(crate) fn ban(&mut self, bans: &Arc<AccessList>) {
+        self.bans = Some(Arc::clone(bans));
+        self.unbanned = self.ids().collect();
+        self.deliver();
+    }
+
     /// Tries again to deliver what met a full mailbox.
     pub(crate) fn deliver(&mut self) {
         let (servers, office) = (&self.servers, &self.office);
@@ -270,6 +288,10 @@ impl Crew {
             let Some(acceptor) = acceptors[listener.index()].clone() else { return false };
             office.post(id, Letter::Acceptor { listener, acceptor }).is_err()
         });
+        let bans = &self.bans;
+        self.unbanned.retain(|&id| {
+            bans.clone().is_some_and(|bans| office.post(id, Letter::Bans(bans)).is_err())
+        });
         self.undelivered.retain(|(id, order)| {
             let letter = match order {
                 Order::Drain => Letter::Drain,
@@ -282,7 +304,8 @@ impl Crew {
     /// Whether [`deliver`](Self::deliver) is to be called again soon.
     pub(crate) fn has_undelivered(&self) -> bool {
         let told = self.undelivered.is_empty() && self.untold.is_empty();
-        !(told && self.unlisted.is_empty() && self.unsecured.is_empty())
+        let screened = self.unlisted.is_empty() && self.unbanned.is_empty();
+        !(told && screened && self.unsecured.is_empty())
     }
 }
 

@@ -51,6 +51,7 @@ pub(crate) struct Panel {
     stage: AtomicU8,
     restarts: AtomicU64,
     relisted: [AtomicU64; 2],
+    bans: AtomicU64,
 }
 
 impl Panel {
@@ -64,6 +65,7 @@ impl Panel {
             stage: AtomicU8::new(0),
             restarts: AtomicU64::new(0),
             relisted: Default::default(),
+            bans: AtomicU64::new(0),
         }
     }
 
@@ -90,6 +92,11 @@ impl Panel {
     /// Counts a worker that was started anew.
     pub(crate) fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many addresses and networks are banned now.
+    pub(crate) fn banned(&self, count: usize) {
+        self.bans.store(count as u64, Ordering::Relaxed);
     }
 
     /// Counts a list whose files changed: whether it was taken up.
@@ -148,6 +155,7 @@ impl Panel {
             upstreams: self.upstreams.read(),
             groups: self.upstreams.read_groups(),
             restarts: self.restarts.load(Ordering::Relaxed),
+            bans: self.bans.load(Ordering::Relaxed),
             limited: self.limits.as_ref().map_or([0; 2], |limits| limits.figures()),
             relisted: self.relisted.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
@@ -219,6 +227,8 @@ pub(crate) struct Figures {
     pub(crate) upstreams: Vec<ServerFigures>,
     pub(crate) groups: Vec<GroupFigures>,
     pub(crate) restarts: u64,
+    /// Addresses and networks that are banned now.
+    pub(crate) bans: u64,
     /// Addresses forgotten for others in the table of limits, and how often one was not counted.
     pub(crate) limited: [u64; 2],
     /// Lists of addresses read anew: taken up, and refused.

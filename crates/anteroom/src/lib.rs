@@ -10,6 +10,7 @@
 
 mod admin;
 mod advice;
+mod bans;
 mod budget;
 mod certificates;
 mod cli;

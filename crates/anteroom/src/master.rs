@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::admin;
 use crate::advice::Advisor;
+use crate::bans::{BanWish, Bans};
 use crate::certificates::Certificates;
 pub(crate) use crate::crew::Order;
 use crate::crew::{Crew, End, Report};
@@ -43,13 +44,20 @@ const REPOST: Duration = Duration::from_millis(10);
 pub(crate) struct Reins {
     panel: Arc<Panel>,
     orders: UnboundedSender<Order>,
+    bans: UnboundedSender<BanWish>,
 }
 
 impl Reins {
-    /// The reins of a process with this panel, and where its orders come out.
-    pub(crate) fn new(panel: Arc<Panel>) -> (Self, UnboundedReceiver<Order>) {
+    /// The reins of a process with this panel, and where its orders and wishes come out.
+    pub(crate) fn new(panel: Arc<Panel>) -> (Self, UnboundedReceiver<Order>, Bans) {
         let (orders, given) = unbounded_channel();
-        (Self { panel, orders }, given)
+        let (bans, wishes) = unbounded_channel();
+        (Self { panel, orders, bans }, given, Bans::new(wishes))
+    }
+
+    /// Asks for something about bans; the answer goes where the wish says.
+    pub(crate) fn ban(&self, wish: BanWish) {
+        let _ = self.bans.send(wish);
     }
 
     /// The figures.
@@ -75,6 +83,8 @@ pub(crate) struct Master {
     admin: Option<Door>,
     /// What becomes of servers' names, told by the thread that watches them.
     names: Names,
+    /// Who is banned, and who asks for that.
+    bans: Bans,
     /// Lists whose files changed, told by the thread that looks after them.
     lists: Lists,
     certificates: Certificates,
@@ -128,7 +138,7 @@ impl Master {
         let upstreams = Upstreams::new(&settings, Arc::clone(crew.shared()));
         let panel = Panel::new(crew.counters(), upstreams).with_spool(crew.spool().cloned());
         let panel = panel.with_limits(crew.limits().cloned());
-        let (reins, orders) = Reins::new(Arc::new(panel));
+        let (reins, orders, bans) = Reins::new(Arc::new(panel));
         Ok(Self {
             awaited: crew.ids().collect(),
             alive: crew.ids().collect(),
@@ -139,6 +149,7 @@ impl Master {
             names: Names::watch(&settings)?,
             lists: Lists::watch(&settings)?,
             certificates: Certificates::watch(&settings),
+            bans,
             crew,
             reports,
             orders,
@@ -208,6 +219,9 @@ impl Master {
                 order = signals.next(stage) => self.obey(order),
                 wish = wishes.next() => self.grant(wish),
                 event = self.names.next() => Names::hear(event, &mut self.crew),
+                changed = self.bans.changed() => if changed {
+                    self.bans.enforce(&mut self.crew, &self.reins.panel);
+                },
                 reread = self.lists.next() => {
                     let (panel, names) = (&self.reins.panel, &self.frame.listeners);
                     Lists::hear(reread, &mut self.crew, panel, names);

@@ -79,6 +79,7 @@ impl Collector for Scrape {
         let relisted = by("result", ["taken", "refused"], figures.relisted);
         let lists = "Lists of addresses whose files changed: taken up, or wrong and left";
         sheet.counts("list_reloads", lists, relisted)?;
+        sheet.gauge("bans", "Addresses and networks that are banned now", figures.bans)?;
         let [replaced, uncounted] = figures.limited;
         let forgotten = "Addresses forgotten for others in the table of limits";
         sheet.count("limit_replacements", forgotten, replaced)?;

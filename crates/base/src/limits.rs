@@ -62,6 +62,9 @@ pub const PREFIXES: [u8; 2] = [32, 64];
 /// Over how long it is looked at whether a request arrives fast enough (`limits.least_rate_over`).
 pub const LEAST_RATE_OVER: Duration = Duration::from_secs(5);
 
+/// Addresses and networks banned at one time by the admin endpoints.
+pub const BANS_MAX: usize = 4096;
+
 /// Connections accepted in one turn before others get theirs.
 pub const ACCEPT_BATCH: u32 = 32;
 /// How long a client that has just come may go unwatched by the kernel: so long its reset may go

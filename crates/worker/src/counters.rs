@@ -25,6 +25,8 @@ pub enum CloseReason {
     Limit,
     /// Its address may not connect (`allow`, `deny`).
     Denied,
+    /// Its address is banned (`/bans` of the admin endpoints).
+    Banned,
     /// Its address has as many connections as it may (`limits.connections`).
     AddressLimit,
     /// Its address connects too often (`limits.connection_rate`).
@@ -47,7 +49,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Client,
         Self::Aborted,
         Self::Done,
@@ -58,6 +60,7 @@ impl CloseReason {
         Self::Reclaimed,
         Self::Limit,
         Self::Denied,
+        Self::Banned,
         Self::AddressLimit,
         Self::Rate,
         Self::Untrusted,
@@ -82,6 +85,7 @@ impl CloseReason {
             Self::Reclaimed => "reclaimed",
             Self::Limit => "limit",
             Self::Denied => "denied",
+            Self::Banned => "banned",
             Self::AddressLimit => "address_limit",
             Self::Rate => "rate",
             Self::Untrusted => "untrusted",

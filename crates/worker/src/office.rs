@@ -49,6 +49,8 @@ pub enum Letter<T> {
         /// What makes them.
         acceptor: tls::Acceptor,
     },
+    /// These may come to no listener now.
+    Bans(Arc<AccessList>),
     /// Finish what is under way, let nobody new in, then end.
     Drain,
     /// End at once.

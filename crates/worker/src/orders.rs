@@ -40,6 +40,7 @@ impl<D: Driver> Worker<D> {
                 Letter::Acceptor { listener, acceptor } => {
                     self.driver.set_acceptor(listener, acceptor);
                 }
+                Letter::Bans(bans) => self.take_bans(bans),
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }

@@ -8,7 +8,7 @@ use base::limits;
 use base::slab::Slab;
 use exchange::{ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
-use proxies::security::Limits;
+use proxies::security::{AccessList, Limits};
 use wire::proxy_protocol::Version;
 
 use crate::client::Client;
@@ -41,6 +41,8 @@ pub struct Plan {
     pub introduces: Vec<Option<Version>>,
     /// How connections to servers are secured, indexed by server; none of those beyond is.
     pub secured_servers: Vec<Option<ServerTls>>,
+    /// Who may not come to any listener.
+    pub bans: Option<Arc<AccessList>>,
     /// What one address may have, if that is bounded; the process's.
     pub limits: Option<Arc<Limits>>,
     /// How fast a request must arrive at least.

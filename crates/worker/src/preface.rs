@@ -62,10 +62,8 @@ impl<D: Driver> Worker<D> {
         }
         let Some(client) = self.clients.get(id) else { return };
         let (listener, peer) = (client.listener(), client.peer());
-        if self.plan.listeners[listener.index()].screening.denies(peer) {
-            return self.dismiss(id, CloseReason::Denied);
-        }
-        if let Some(reason) = self.count_in(peer) {
+        let unwelcome = self.is_unwelcome(listener, peer);
+        if let Some(reason) = unwelcome.or_else(|| self.count_in(peer)) {
             return self.dismiss(id, reason);
         }
         self.welcome(id);

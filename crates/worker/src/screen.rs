@@ -45,7 +45,7 @@ impl Balancers {
 impl Screening {
     /// Whether a client may not come in. One on a Unix socket has no address, and the socket's mode
     /// decided already.
-    pub(crate) fn denies(&self, peer: Option<IpAddr>) -> bool {
+    fn denies(&self, peer: Option<IpAddr>) -> bool {
         let list = self.list.as_deref().zip(peer);
         list.is_some_and(|(list, peer)| list.verdict(peer) == Verdict::Deny)
     }
@@ -61,9 +61,22 @@ impl<D: Driver> Worker<D> {
             // Whose connection it is will be seen.
             Some(balancers) if balancers.are_trusted(address) => None,
             Some(balancers) if balancers.required => Some(CloseReason::Untrusted),
-            _ if screening.denies(peer) => Some(CloseReason::Denied),
-            _ => self.count_in(peer),
+            _ => self.is_unwelcome(listener, peer).or_else(|| self.count_in(peer)),
         }
+    }
+
+    /// Why a client with this address may not be here, if so.
+    pub(crate) fn is_unwelcome(
+        &self,
+        listener: ListenerId,
+        peer: Option<IpAddr>,
+    ) -> Option<CloseReason> {
+        let bans = self.plan.bans.as_deref().zip(peer);
+        if bans.is_some_and(|(bans, peer)| bans.verdict(peer) == Verdict::Deny) {
+            return Some(CloseReason::Banned);
+        }
+        let screening = &self.plan.listeners.get(listener.index())?.screening;
+        screening.denies(peer).then_some(CloseReason::Denied)
     }
 
     /// Resets a connection that never becomes a client: it gets no record, and nothing is lent.
@@ -83,12 +96,20 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn take_list(&mut self, listener: ListenerId, list: Arc<AccessList>) {
         let Some(plan) = self.plan.listeners.get_mut(listener.index()) else { return };
         plan.screening.list = Some(list);
+        self.expel_unwelcome();
+    }
+
+    /// Others are banned now. Whoever is here and banned goes.
+    pub(crate) fn take_bans(&mut self, bans: Arc<AccessList>) {
+        self.plan.bans = Some(bans);
+        self.expel_unwelcome();
+    }
+
+    fn expel_unwelcome(&mut self) {
         for id in (0..self.clients.table.capacity()).map(ClientId) {
-            let Some(client) = self.clients.get(id).filter(|it| it.listener() == listener) else {
-                continue;
-            };
-            if self.plan.listeners[listener.index()].screening.denies(client.peer()) {
-                self.expel(id, CloseReason::Denied);
+            let Some(client) = self.clients.get(id) else { continue };
+            if let Some(reason) = self.is_unwelcome(client.listener(), client.peer()) {
+                self.expel(id, reason);
             }
         }
     }

@@ -188,6 +188,7 @@ fn plan(
         groups: groups.to_vec(),
         introduces: Vec::new(),
         secured_servers: Vec::new(),
+        bans: None,
         limits: None,
         least_rate: None,
         timeouts: Timeouts::default(),

@@ -2,6 +2,7 @@
 //!
 //! They live in the main thread with memory of their own; a scrape costs the data path nothing.
 
+mod bans;
 mod guard;
 mod page;
 
@@ -72,6 +73,7 @@ fn router(desk: Desk, own: Option<SocketAddr>) -> Router {
         .route("/status", get(status))
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(readiness))
+        .route("/bans", get(bans::tell).post(bans::add).delete(bans::lift))
         .route("/drain", post(async |desk| order(desk, Order::Drain)))
         .route("/stop", post(async |desk| order(desk, Order::Stop)))
         .layer(middleware::from_fn_with_state(own, guard::check))
@@ -128,7 +130,12 @@ mod tests {
     /// The endpoints of a process that does not run, on a port of the kernel's choice.
     fn start() -> (Address, Arc<crate::figures::Panel>, UnboundedReceiver<Order>) {
         let (settings, _, panel) = panel();
-        let (reins, orders) = Reins::new(Arc::new(panel));
+        let (reins, orders, mut bans) = Reins::new(Arc::new(panel));
+        tokio::spawn(async move {
+            loop {
+                bans.changed().await;
+            }
+        });
         let panel = Arc::clone(reins.panel());
         let door = open(&"127.0.0.1:0".parse().unwrap()).unwrap();
         let address = door.address().clone();
@@ -190,6 +197,36 @@ mod tests {
             assert!(orders.try_recv().is_err());
             assert_eq!(visitor.ask("POST", target).await.unwrap().0, StatusCode::ACCEPTED);
             assert_eq!(orders.try_recv(), Ok(order));
+        }
+    }
+
+    #[tokio::test]
+    async fn bans_are_posted_told_and_lifted() {
+        let (address, ..) = start();
+        let mut visitor = Visitor::connect(&address).await.unwrap();
+        for (method, target, status, part) in [
+            ("GET", "/bans", 200, "[]"),
+            ("POST", "/bans?address=192.0.2.0/24&for=10m", 201, "banned"),
+            ("POST", "/bans?address=2001:db8::1", 201, "banned"),
+            ("GET", "/bans", 200, "\"address\":\"192.0.2.0/24\",\"seconds_left\":"),
+            ("GET", "/bans", 200, "{\"address\":\"2001:db8::1/128\"}"),
+            ("POST", "/bans?address=nobody", 400, "write an address"),
+            ("POST", "/bans", 400, "write an address"),
+            ("POST", "/bans?address=::1&for=soon", 400, "for: "),
+            ("DELETE", "/bans?address=192.0.2.1", 404, "not banned"),
+            ("DELETE", "/bans?address=192.0.2.0/24", 200, "lifted"),
+            ("GET", "/bans", 200, "[{\"address\":\"2001:db8::1/128\"}]"),
+        ] {
+            let (told, body) = visitor.ask(method, target).await.unwrap();
+            let body = String::from_utf8_lossy(&body).into_owned();
+            assert!(told == status && body.contains(part), "{method} {target}: {told} {body}");
+        }
+        for method in ["POST", "DELETE"] {
+            let line = format!("{method} /bans?address=192.0.2.1 HTTP/1.1\r\n");
+            let fields = format!("Host: {address}\r\nOrigin: http://evil.example\r\n");
+            let rest = "Content-Length: 0\r\nConnection: close\r\n\r\n";
+            let answer = raw(&address, &format!("{line}{fields}{rest}")).await;
+            assert!(answer.starts_with("HTTP/1.1 403 "), "{answer}");
         }
     }
 

@@ -174,6 +174,7 @@ impl Settings {
             groups: self.group_configs(worker),
             introduces: self.groups.iter().map(|group| group.introduces).collect(),
             secured_servers: self.secured_servers(),
+            bans: None,
             limits: None,
             least_rate: self.least_rate,
             timeouts: self.timeouts,

@@ -297,6 +297,7 @@ const CLOSED: [&str; CloseReason::ALL.len()] = [
     "closed: reclaimed",
     "closed: limit",
     "closed: denied",
+    "closed: banned",
     "closed: address limit",
     "closed: rate",
     "closed: untrusted",

@@ -229,6 +229,7 @@ fn plan(
         groups: groups.to_vec(),
         introduces: Vec::new(),
         secured_servers: Vec::new(),
+        bans: None,
         limits: None,
         least_rate: None,
         timeouts: setting.timeouts,

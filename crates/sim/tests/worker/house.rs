@@ -143,6 +143,7 @@ impl House {
             groups: groups.clone(),
             introduces: vec![setting.introduces],
             secured_servers: setting.secured_servers.clone(),
+            bans: None,
             limits: setting.limits.clone(),
             least_rate: setting.least_rate,
             timeouts: setting.timeouts,

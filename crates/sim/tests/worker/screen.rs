@@ -114,6 +114,21 @@ fn a_new_list_ends_whom_it_denies() {
 }
 
 #[test]
+fn who_is_banned_goes_and_comes_back_when_that_is_over() {
+    let mut house = House::new(&setting(&["10.0.0.0/8"]));
+    let (banned, other) = (from(&mut house, "192.0.2.1"), from(&mut house, "192.0.2.2"));
+    let bans = denying(&["192.0.2.1/32"]);
+    house.order(|| Letter::Bans(Arc::clone(&bans)));
+    assert!(banned.is_reset() && !other.is_closed());
+    assert!(from(&mut house, "192.0.2.1").is_reset());
+    assert!(from(&mut house, "10.0.0.1").is_reset(), "the list holds beside it");
+    assert_eq!((closed(&house, CloseReason::Banned), closed(&house, CloseReason::Denied)), (2, 1));
+    let bans = denying(&[]);
+    house.order(|| Letter::Bans(Arc::clone(&bans)));
+    assert!(!from(&mut house, "192.0.2.1").is_closed());
+}
+
+#[test]
 fn a_tunnel_is_ended_by_a_new_list_on_both_sides() {
     let mut house = House::new(&Setting { passing: Some(Passing::default()), ..setting(&[]) });
     let client = from(&mut house, "10.0.0.1");
