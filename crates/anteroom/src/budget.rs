@@ -10,6 +10,7 @@ use base::limits;
 use driver::Desk;
 use driver::epoll::{Detached, EpollDriver};
 use driver::uring::UringDriver;
+use proxies::security::Limits;
 use worker::{Letter, RecordBytes};
 
 use crate::cli::Io;
@@ -109,6 +110,12 @@ impl Budget {
             row("notes of tunnels for the access log", worker::account_bytes(line), pinned),
             row("rings for the access log", settings.log.buffer as usize, workers),
         ];
+        let limited = settings.limits.map(|rules| rules.addresses);
+        let limited = limited.map(|addresses| Row {
+            what: "addresses that have limits",
+            each: Limits::bytes(addresses) as u64 / u64::from(addresses),
+            count: u64::from(addresses),
+        });
         let logged = logged.into_iter().filter(|_| settings.log.access.is_some());
         // A session is where its client is, so that the process has no more of them than clients.
         let clients_secured = settings.listeners.iter().any(|listen| listen.tls.is_some());
@@ -147,6 +154,7 @@ impl Budget {
             .into_iter()
             .chain(logged)
             .chain(secured)
+            .chain(limited)
             .collect(),
             clients,
             io: settings.io,

@@ -24,15 +24,14 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    fn nets(&self) -> Result<Vec<IpNet>, Response> {
+    /// # Errors
+    /// What would be right.
+    fn nets(&self) -> Result<Vec<IpNet>, String> {
         let mut nets = Vec::new();
         let address = self.address.as_deref().unwrap_or_default();
         match lists::parse(address, &mut nets) {
             Ok(()) => Ok(nets),
-            Err(remedy) => {
-                let text = format!("address = \"{address}\": {remedy}\n");
-                Err((StatusCode::BAD_REQUEST, text).into_response())
-            }
+            Err(remedy) => Err(format!("address = \"{address}\": {remedy}\n")),
         }
     }
 }
@@ -41,7 +40,7 @@ impl Asked {
 pub(super) async fn add(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Response {
     let nets = match asked.nets() {
         Ok(nets) => nets,
-        Err(refusal) => return refusal,
+        Err(remedy) => return (StatusCode::BAD_REQUEST, remedy).into_response(),
     };
     let length = match asked.length.as_deref().map(parse_duration).transpose() {
         Ok(length) => length,
@@ -64,7 +63,7 @@ pub(super) async fn add(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked
 pub(super) async fn lift(State(desk): State<Arc<Desk>>, Query(asked): Query<Asked>) -> Response {
     let nets = match asked.nets() {
         Ok(nets) => nets,
-        Err(refusal) => return refusal,
+        Err(remedy) => return (StatusCode::BAD_REQUEST, remedy).into_response(),
     };
     match ask(&desk, |told| BanWish::Lift(nets, told)).await {
         Some(true) => "lifted\n".into_response(),

@@ -25,8 +25,8 @@ fn setting(rules: LimitRules) -> Setting {
     Setting { limits, access: Some(16 << 10), ..Setting::default() }
 }
 
-fn per_second(count: u32) -> Option<Rate> {
-    Some(Rate { count, period: Duration::from_secs(1) })
+fn per_second(count: u32) -> Rate {
+    Rate { count, period: Duration::from_secs(1) }
 }
 
 fn from(house: &mut House, address: &str) -> Peer {
@@ -91,7 +91,8 @@ fn networks_of_ipv6_are_one_address_and_tunnels_are_connections() {
 
 #[test]
 fn who_connects_too_often_is_reset_and_logged() {
-    let mut house = House::new(&setting(LimitRules { connection_rate: per_second(2), ..FREE }));
+    let mut house =
+        House::new(&setting(LimitRules { connection_rate: Some(per_second(2)), ..FREE }));
     for _ in 0..2 {
         from(&mut house, "10.0.0.1").end();
     }
@@ -110,7 +111,7 @@ fn who_connects_too_often_is_reset_and_logged() {
 
 #[test]
 fn who_asks_too_often_is_told_so_and_kept_if_the_request_is_whole() {
-    let rules = LimitRules { request_rate: per_second(2), ..FREE };
+    let rules = LimitRules { request_rate: Some(per_second(2)), ..FREE };
     let mut house = House::new(&Setting { persistent: false, ..setting(rules) });
     let client = from(&mut house, "10.0.0.1");
     for _ in 0..2 {

@@ -36,7 +36,8 @@ fn read(text: &[u8], to_head: bool) -> (u16, bool, u64, Vec<u8>) {
     let ResponseFraming::Length(length) = head.framing else { panic!("a refusal has a length") };
     let body = text[end..].to_vec();
     assert!(to_head || body.len() as u64 == length, "{}", text.escape_ascii());
-    assert_eq!(head.fields.named("retry-after").is_some(), head.status == 503);
+    let says_when = head.fields.named("retry-after").is_some();
+    assert_eq!(says_when, matches!(head.status, 429 | 503));
     (head.status, head.persistent, length, body)
 }
 
