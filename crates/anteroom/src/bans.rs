@@ -160,7 +160,7 @@ mod tests {
         let (wish, wishes) = unbounded_channel();
         let mut bans = Bans::new(wishes);
         let (told, _) = channel();
-        wish.send(BanWish::Add(vec![net("10.0.0.0/8")], Some(Duration::from_secs(60)), told))
+        wish.send(BanWish::Add(vec![net("10.0.0.0/8")], Some(Duration::from_mins(1)), told))
             .unwrap();
         assert!(bans.changed().await);
         let (told, answer) = channel();
