@@ -54,8 +54,12 @@ fn others_are_served_while_clients_are_slow_in_every_way_there_is() {
             pause(20);
         }
         attack.wait(Duration::from_mins(1));
-        let said = attack.output();
-        assert!(said.contains("YES"), "{mode}: {said}");
+        // What it wrote last may still be on its way to us.
+        let said = eventually("its verdict", || {
+            Some(attack.output()).filter(|said| said.contains("service available:"))
+        });
+        let mut verdicts = said.lines().filter(|line| line.contains("service available:"));
+        assert!(verdicts.all(|line| line.contains("YES")), "{mode}: {said}");
         times.sort();
         let p99 = times[times.len() * 99 / 100 - 1];
         assert!(times.len() > 50 && p99 < Duration::from_secs(1), "{mode}: p99 {p99:?}");
