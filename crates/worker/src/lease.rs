@@ -237,7 +237,7 @@ impl<D: Driver> Worker<D> {
     /// The exchange needs the connection no more: the response is whole, or never will be.
     /// `reusable` tells whether the connection may carry another exchange.
     pub(crate) fn end_lease(&mut self, lease: &Lease, whole: bool, reusable: bool) {
-        if !lease.pinned {
+        if !lease.pinned && !self.bus.passes(lease.connection) {
             self.counters.upstream_seconds.observe(self.now.since(lease.since));
         }
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };

@@ -32,20 +32,19 @@ impl<D: Driver> Worker<D> {
         self.enqueue(exchange);
     }
 
-    /// What is passed through has its connection: it is pinned, and both ends are joined.
+    /// What is passed through has its connection: it is pinned, and both ends are joined. One that
+    /// broke before it could be told whose it is was never pinned.
     pub(crate) fn pass_through(&mut self, id: ExchangeId) {
         self.note_phase(id);
-        if !self.take_pin(id, false) {
-            return;
-        }
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let Some(connection) = exchange.lease().map(|lease| lease.connection) else { return };
         let client = exchange.client;
         let speaks = matches!(exchange.next_unsent(&self.pool), Next::Bytes(_));
-        if self.introduce(connection, client, speaks) {
+        if !self.introduce(connection, client, speaks) {
+            return self.refuse(id, Refusal::Unreachable, None);
+        }
+        if self.take_pin(id, false) {
             self.begin_tunnel(id);
-        } else {
-            self.refuse(id, Refusal::Unreachable, None);
         }
     }
 

@@ -323,3 +323,22 @@ fn a_client_whose_server_is_not_there_is_reset_as_others_are() {
     assert_eq!(house.sum(|c| c.refusals[Refusal::Unreachable as usize].get()), 1);
     house.assert_quiet();
 }
+
+/// One that cannot be told whose it is was never pinned, nor a stream that ends, nor work for a
+/// client.
+#[test]
+fn a_connection_that_cannot_be_introduced_ends_its_client_alone() {
+    for (pipe_bytes, reached) in [(16, false), (64 << 10, true)] {
+        let world = WorldConfig { pipe_bytes, ..WorldConfig::default() };
+        let passing = Some(Passing::default());
+        let mut house = House::new(&Setting { world, passing, ..introducing(Version::V1, true) });
+        let client = house.client();
+        house.settle();
+        assert_eq!(client.is_reset(), !reached);
+        let refused = house.sum(|c| c.refusals[Refusal::Unreachable as usize].get());
+        assert_eq!(refused, u64::from(!reached));
+        client.reset();
+        house.assert_quiet();
+        assert_eq!(house.counters[0].upstream_seconds.buckets().iter().sum::<u64>(), 0);
+    }
+}
