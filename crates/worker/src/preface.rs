@@ -57,6 +57,8 @@ impl<D: Driver> Worker<D> {
 
     /// The header is there. Whose connection it is now counts for everything.
     fn introduced(&mut self, id: ClientId, address: Option<SocketAddr>) {
+        // The unspecified address is nobody's: whoever is named so is not known.
+        let address = address.filter(|address| !address.ip().to_canonical().is_unspecified());
         if let (Some(client), Some(address)) = (self.clients.table.get_mut(id.0), address) {
             client.comes_from(address);
         }

@@ -103,6 +103,37 @@ fn a_header_without_a_client_leaves_the_connection_its_own() {
     }
 }
 
+/// The unspecified address is nobody's. It must not pass for a client on a Unix socket, whom no
+/// list concerns.
+#[test]
+fn a_header_that_names_no_address_does_not_evade_the_list() {
+    let headers = [
+        "PROXY TCP4 0.0.0.0 198.51.100.1 5000 443\r\n",
+        "PROXY TCP6 :: ::1 5000 443\r\n",
+        "PROXY TCP6 ::ffff:0.0.0.0 ::1 5000 443\r\n",
+    ];
+    for (header, allowed) in headers.into_iter().flat_map(|it| [(it, false), (it, true)]) {
+        let mut setting = setting(true);
+        let nets = if allowed { ["192.0.2.0/24", "10.0.0.0/8"] } else { ["192.0.2.0/24"; 2] };
+        setting.screening.list = Some(Arc::new(list(&nets, Verdict::Allow, Verdict::Deny)));
+        let mut house = House::new(&setting);
+        let peer = from(&mut house, BALANCER);
+        peer.write_all(header.as_bytes());
+        house.exchange(&peer, GET);
+        if allowed {
+            let server = house.server();
+            assert!(text(&server).contains("10.0.0.1"), "the connection is its own");
+            server.write_all(OK);
+            house.settle();
+            assert_eq!(logged(&mut house), [(Some(BALANCER), None)]);
+        } else {
+            assert!(peer.is_reset(), "{header}");
+            assert_eq!(logged(&mut house), [(Some(BALANCER), Some(CloseReason::Denied))]);
+        }
+        house.assert_quiet();
+    }
+}
+
 #[test]
 fn what_waits_for_its_header_holds_nothing_and_not_for_ever() {
     let mut house = House::new(&setting(true));
