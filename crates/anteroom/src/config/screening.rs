@@ -18,7 +18,7 @@ pub(super) fn read(
     address: Option<&Given<Address>>,
     out: &mut Complaints,
 ) -> Screened {
-    let balancers = balancers(fields, out);
+    let balancers = balancers(fields, address, out);
     let asked = Asked { allow: sources("allow", fields, out), deny: sources("deny", fields, out) };
     if asked.is_nothing() {
         return Screened { balancers, ..Screened::default() };
@@ -42,7 +42,11 @@ pub(super) fn read(
 }
 
 /// Reads `proxy_protocol`.
-fn balancers(fields: &Fields<'_>, out: &mut Complaints) -> Option<Arc<Balancers>> {
+fn balancers(
+    fields: &Fields<'_>,
+    address: Option<&Given<Address>>,
+    out: &mut Complaints,
+) -> Option<Arc<Balancers>> {
     let table = fields.table("proxy_protocol", &PROXY_PROTOCOL, out)?;
     if !table.has("from") {
         table.missing("from", out);
@@ -52,6 +56,21 @@ fn balancers(fields: &Fields<'_>, out: &mut Complaints) -> Option<Arc<Balancers>
     let trusted = from.iter().flat_map(|given| &given.value).map(|net| (*net, Verdict::Allow));
     let entries: Vec<_> = trusted.collect();
     let unix = from.iter().any(|given| given.value.is_empty());
+    if let (Some(address), Some(first)) = (address, from.first()) {
+        // Somebody must be able to come whom it names.
+        let remedy = match address.value {
+            Address::Unix(_) if !unix => {
+                Some("whoever comes through a Unix socket has no address: write \"unix:\"")
+            }
+            Address::Ip(_) if entries.is_empty() => Some(
+                "nobody comes to this address through a Unix socket: name the balancers, as in 10.0.0.0/8",
+            ),
+            _ => None,
+        };
+        if let Some(remedy) = remedy {
+            out.error(first.span.clone(), format_args!("`from`: {remedy}"));
+        }
+    }
     let addresses = AccessList::new(&entries, Verdict::Deny);
     Some(Arc::new(Balancers { addresses, unix, required }))
 }

@@ -190,6 +190,7 @@ const CASES: &[Case] = &[
     listen("proxy_protocol = true", "4:18", &["is a table", "proxy_protocol = { from"]),
     listen("proxy_protocol = {}", "4:18", &["has no `from`"]),
     listen("proxy_protocol = { from = [\"unix\"] }", "4:28", &["\"unix\"", "write an address"]),
+    listen("proxy_protocol = { from = [\"unix:\"] }", "4:28", &["nobody comes", "10.0.0.0/8"]),
     upstream("proxy_protocol = \"v3\"", "7:18", &["write v1, v2"]),
     upstream("proxy_protocol = \"v1\"", "7:18", &["persistent = false", "X-Forwarded-For"]),
     listen("allow = \"10.0.0.0/8\"", "4:9", &["a list", "allow = [\"10.0.0.0/8\"]"]),
@@ -334,6 +335,18 @@ fn lists_need_addresses() {
     let list = settings(&content).listeners[0].screened.list.clone().unwrap();
     assert_eq!(list.entries(), 4);
     assert_eq!(list.verdict("10.1.1.1".parse().unwrap()), ::proxies::security::Verdict::Allow);
+}
+
+#[test]
+fn balancers_must_be_able_to_come_where_they_are_named() {
+    let unix = |from: &str| {
+        let listen = "[[listen]]\naddress = \"unix:/tmp/a\"\nproxy = \"http\"\n";
+        checked(&format!("{listen}proxy_protocol = {{ from = {from} }}\n{UPSTREAM}"))
+    };
+    let said = unix("[\"10.0.0.0/8\"]").unwrap_err();
+    assert!(said.starts_with("a.toml:4:28: error: `from`: whoever"), "{said}");
+    assert!(said.contains("write \"unix:\""), "{said}");
+    assert!(unix("[\"10.0.0.0/8\", \"unix:\"]").is_ok(), "one line for both kinds");
 }
 
 #[test]

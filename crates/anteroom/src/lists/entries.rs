@@ -13,6 +13,9 @@ use crate::quantity::Size;
 /// What `all` stands for.
 const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
+/// What some editors put before the first line of a file in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads one entry: an address, a network, or `all`.
 ///
 /// # Errors
@@ -41,6 +44,7 @@ pub(crate) fn parse(text: &str, nets: &mut Vec<IpNet>) -> Result<(), String> {
 pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), String> {
     let name = path.display();
     let content = content(path).map_err(|remedy| format!("{name}: {remedy}"))?;
+    let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
     for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
         let entry = line.split(|byte| matches!(byte, b'#' | b';')).next().unwrap_or_default();
         let entry = String::from_utf8_lossy(entry.trim_ascii());
@@ -54,7 +58,8 @@ pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), String> {
             ));
         }
         parse(&entry, nets).map_err(|remedy| {
-            let shown: String = entry.chars().filter(|it| !it.is_control()).take(60).collect();
+            // What cannot be seen is written as an escape: it may be what is wrong.
+            let shown: String = entry.escape_debug().take(60).collect();
             format!("{name}:{number}: `{shown}`: {remedy}")
         })?;
     }
@@ -133,8 +138,16 @@ mod tests {
         assert_eq!(file(b"# head\r\n\r\n10.0.0.0/8 ; SBL1\r\n\t::1\t# us\n192.0.2.1"), Ok(3));
         let error = file(b"10.0.0.0/8\n\ndeny 1.2.3.4;\n").unwrap_err();
         assert!(error.contains("-entries:3: `deny 1.2.3.4`: write"), "{error}");
-        let error = file(b"\xff\x1b[2J").unwrap_err();
-        assert!(error.contains(":1: `\u{fffd}[2J`"), "{error}");
+        assert_eq!(file(b"\xef\xbb\xbf10.0.0.0/8\r\n"), Ok(1), "as an editor may save it");
+        // Nothing goes to a terminal as it came, and nothing that is wrong stays unseen.
+        for (content, shown) in [
+            (&b"\xff\x1b[2J"[..], "`\u{fffd}\\u{1b}[2J`"),
+            (b"10.0.0.1\0", "`10.0.0.1\\0`"),
+            (b"10.0.0.1\xe2\x80\x8b", "`10.0.0.1\\u{200b}`"),
+        ] {
+            let error = file(content).unwrap_err();
+            assert!(error.contains(&format!("-entries:1: {shown}: write")), "{error}");
+        }
         std::fs::remove_file(&path).unwrap();
         let told = |path: &str| read(Path::new(path), &mut Vec::new()).unwrap_err();
         assert!(told("/nowhere/at/all").contains("create it"));
