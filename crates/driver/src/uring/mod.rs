@@ -9,8 +9,9 @@
 //! Each connection has one multishot poll for what comes in, from its first moment to its last: a
 //! parked client costs no more than that, and no call parks it. Room for sending is asked for by a
 //! one-shot poll only when a send found none, so that readers who make room are not reported to
-//! those who never lacked it. All requests of a turn go to the kernel with the wait that ends it;
-//! a close is a cancelling and a closing among them.
+//! those who never lacked it; by a multishot one if the peer has ended its direction (see below).
+//! All requests of a turn go to the kernel with the wait that ends it; a close is a cancelling and a
+//! closing among them.
 //!
 //! A listener has a one-shot, exclusive poll, renewed after each turn of accepting. A multishot
 //! accept would stay the first in the listener's queue, and an exclusive waiter that stays first
@@ -36,6 +37,8 @@
 //! # Pitfalls met
 //! - A multishot request may end by itself (the completion queue overflowed, no memory): the
 //!   completion without `MORE` says so, and the poll is renewed.
+//! - Every poll tells of the peer's end, asked or not (`EPOLLRDHUP`): one for room ends by it without
+//!   room, and the next would at once. A multishot one tells it once, then each time there is room.
 //! - `POLL_REMOVE` fails with EALREADY on a poll whose event is under way; `ASYNC_CANCEL` does not.
 //! - Completions come after a close: the place stays taken until the last one has come.
 //! - A poll keeps the file open: of a descriptor given to another worker it is taken back at once,
@@ -127,22 +130,35 @@ impl Uring {
     }
 
     fn watch_room(&mut self, index: u32, entry: &mut Entry) {
-        if let Some(descriptor) = entry.descriptor() {
+        let Some(descriptor) = entry.descriptor() else {
+            return;
+        };
+        if entry.flags.any(Flags::ENDED) {
+            // Asked once, the kernel would tell of the peer's end again, at once and each time.
+            self.ring.poll_always(descriptor, EventFlags::OUT, Request::Room(index));
+        } else {
             self.ring.poll_once(descriptor, EventFlags::OUT, Request::Room(index));
-            entry.flags.set(Flags::ROOM_WATCHED);
         }
+        entry.flags.set(Flags::ROOM_WATCHED);
     }
 
-    /// Asks for what comes in if nobody does: the connection has just opened, or its poll has
-    /// ended by itself.
+    /// Asks for what nobody asks for any more: what comes in, as the connection has just opened or
+    /// its poll has ended by itself; room, if there is none yet.
     fn watch_on(&mut self, index: u32, told: &mut Told<'_>) {
         let Some(entry) = told.table.place(index) else {
             return;
         };
         if entry.flags.any(Flags::CONNECTING) {
-            self.want_room(index, entry);
-        } else if !entry.flags.any(Flags::WATCHED.and(Flags::BROKEN)) {
+            return self.want_room(index, entry);
+        }
+        if entry.flags.any(Flags::BROKEN) {
+            return;
+        }
+        if !entry.flags.any(Flags::WATCHED) {
             self.watch_incoming(index, entry);
+        }
+        if entry.flags.any(Flags::WAITING) && !entry.flags.any(Flags::WRITABLE) {
+            self.want_room(index, entry);
         }
     }
 

@@ -36,7 +36,7 @@ fn send_until_full(bench: &mut Bench, socket: Socket, cursor: &mut Cursor) -> u3
 #[test]
 fn a_slow_reader_gets_every_byte_once() {
     let mut bench = Bench::new();
-    let (mut stream, socket) = slow_client(&mut bench);
+    let (stream, socket) = slow_client(&mut bench);
     let text = pattern(1_900_000);
     let (chain, mut cursor) = chain_of(&mut bench, &text);
     assert!(send_until_full(&mut bench, socket, &mut cursor) > 0);
@@ -44,7 +44,43 @@ fn a_slow_reader_gets_every_byte_once() {
         send_until_full(&mut bench, socket, &mut cursor);
     }
     assert!(cursor.left() > 0, "a reader who does not read stops the sending");
+    send_the_rest(&mut bench, (stream, socket), cursor, &text);
+    bench.pool.release(chain);
+}
 
+/// Its end is no reason to think that there is room, nor to forget that room is waited for.
+#[test]
+fn a_reader_that_has_ended_gets_every_byte_once() {
+    let text = pattern(1_900_000);
+    for ends_before in [true, false] {
+        let mut bench = Bench::new();
+        let (stream, socket) = slow_client(&mut bench);
+        let (chain, mut cursor) = chain_of(&mut bench, &text);
+        let end = || stream.shutdown(std::net::Shutdown::Write).unwrap();
+        if ends_before {
+            end();
+            bench.settle();
+        }
+        assert!(send_until_full(&mut bench, socket, &mut cursor) > 0);
+        if !ends_before {
+            end();
+        }
+        while !bench.settle().is_empty() {
+            send_until_full(&mut bench, socket, &mut cursor);
+        }
+        assert!(cursor.left() > 0, "a reader who does not read stops the sending");
+        send_the_rest(&mut bench, (stream, socket), cursor, &text);
+        bench.pool.release(chain);
+    }
+}
+
+/// Sends whenever there is room, to a reader who reads `text` by now.
+fn send_the_rest(
+    bench: &mut Bench,
+    (mut stream, socket): (TcpStream, Socket),
+    mut cursor: Cursor,
+    text: &[u8],
+) {
     let expected = text.len();
     let reader = std::thread::spawn(move || {
         let mut read = vec![0; expected];
@@ -56,11 +92,10 @@ fn a_slow_reader_gets_every_byte_once() {
         let Sent::Now(sent) = sent else { panic!("{sent:?} though there is room") };
         bench.pool.advance(&mut cursor, sent);
         if cursor.left() > 0 {
-            send_until_full(&mut bench, socket, &mut cursor);
+            send_until_full(bench, socket, &mut cursor);
         }
     }
     assert!(reader.join().unwrap().unwrap() == text, "the bytes differ");
-    bench.pool.release(chain);
 }
 
 #[test]
