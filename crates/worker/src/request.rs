@@ -290,6 +290,10 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn enqueue(&mut self, id: ExchangeId) {
         self.note_phase(id);
         self.favours_no_longer(id);
+        // Completed by what freed buffers of its own, while it waited for one.
+        if self.pool.is_waiting(id.0) {
+            self.pool.leave(id.0);
+        }
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let (group, client) = (exchange.group, exchange.client);
         // A server shall not see connections that are closed as soon as they are open.
