@@ -195,6 +195,39 @@ pub const TTL: [Duration; 2] = [Duration::from_secs(1), Duration::from_mins(5)];
 /// How long one name server is given to answer (`resolver.timeout`).
 pub const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Most answers for certificate authorities at one time: a name is asked about once for each order.
+pub const CHALLENGES_MAX: usize = 512;
+
+/// Most certificates that are kept by ACME.
+pub const ACME_CERTIFICATES_MAX: usize = 256;
+/// Most names of one certificate.
+pub const ACME_NAMES_MAX: usize = 100;
+/// Orders that are under way at one time.
+pub const ACME_ORDERS: usize = 4;
+/// Pauses after orders that came to nothing: the shortest, which doubles, and the longest
+/// (`acme.retry_min`, `acme.retry_max`).
+pub const ACME_RETRY: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(6)];
+/// The longest that a certificate authority is left alone because it asks for it.
+pub const ACME_ASKED_MAX: Duration = Duration::from_hours(24);
+/// How long an authority is given to answer one request, to prove and to sign, and for all of it.
+pub const ACME_REQUEST: Duration = Duration::from_secs(30);
+/// See [`ACME_REQUEST`].
+pub const ACME_PATIENCE: Duration = Duration::from_mins(2);
+/// See [`ACME_REQUEST`].
+pub const ACME_ORDER: Duration = Duration::from_mins(10);
+/// How long a connection to an authority is kept.
+pub const ACME_IDLE: Duration = Duration::from_secs(10);
+/// How long it is waited for workers to show what proves that a name is ours.
+pub const ACME_SHOWN: Duration = Duration::from_secs(5);
+/// How long it is at least, and at most, until an authority is asked again when it would renew.
+pub const ACME_ADVICE: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(24)];
+/// How often the calendar is looked at.
+pub const ACME_LOOK: Duration = Duration::from_mins(1);
+/// Longest answer of an authority, and longest file that is kept of what it gave.
+pub const ACME_RESPONSE_MAX: usize = 1 << 20;
+/// See [`ACME_RESPONSE_MAX`].
+pub const ACME_FILE_MAX: u64 = 1 << 20;
+
 /// How long a server is given to end a connection after its last response.
 pub const PARTING: Duration = Duration::from_secs(1);
 
@@ -238,5 +271,8 @@ const _: () = {
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
     assert!(SET_ASIDE.as_millis() <= FAIL_TIMEOUT.as_millis());
     assert!(TTL[0].as_millis() <= TTL[1].as_millis());
+    assert!(ACME_ADVICE[0].as_millis() <= ACME_ADVICE[1].as_millis());
+    assert!(ACME_RETRY[0].as_millis() <= ACME_RETRY[1].as_millis());
+    assert!(ACME_ORDERS * ACME_NAMES_MAX <= CHALLENGES_MAX, "each name is asked about once");
     assert!(WEIGHT_MAX as u64 * (1 << 32) < u64::MAX, "loads and weights compare exactly");
 };

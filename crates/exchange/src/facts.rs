@@ -29,6 +29,9 @@ pub struct Facts {
     /// We are the request's final recipient and answer it once it is complete: OPTIONS that may
     /// go no further (RFC 9110 §7.6.2).
     pub final_recipient: bool,
+    /// The request is a certificate authority's (RFC 8555 §8.3): the place of our answer in
+    /// [`crate::Challenges`], for as long as the call lasts that read the head.
+    pub challenge: Option<u16>,
     /// The protocol that the server is asked to go on with (RFC 9110 §7.8).
     pub upgrade: Option<Protocol>,
     /// Bytes that must have come before a TLS hello is looked at again.

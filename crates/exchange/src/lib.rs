@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 mod arrows;
+mod challenges;
 mod facts;
 mod fill;
 mod note;
@@ -28,6 +29,7 @@ mod state;
 mod tunnel;
 mod upload;
 
+pub use challenges::Challenges;
 pub use facts::{Facts, Then};
 pub use fill::fresh_for;
 pub use note::{Note, Piece, Pieces};

@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use base::limits;
 use pool::{Pool, Rank};
 
+use crate::challenges::Challenges;
 use crate::note::Note;
 use crate::pages::ErrorPages;
 use crate::request_id::RequestIds;
@@ -44,6 +45,8 @@ pub struct Rules {
     pub subject_field: Option<Box<str>>,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
+    /// What certificate authorities are answered; `None` while none is expected.
+    pub challenges: Option<Arc<Challenges>>,
 }
 
 /// How a client's connection is secured.

@@ -10,6 +10,7 @@ use base::sync::ArrayQueue;
 use base::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use bus::Travelling;
 use driver::Wake;
+use exchange::Challenges;
 use proxies::security::AccessList;
 
 use crate::crowd::Crowd;
@@ -51,6 +52,8 @@ pub enum Letter<T> {
     },
     /// These may come to no listener now.
     Bans(Arc<AccessList>),
+    /// What certificate authorities are answered from now on.
+    Challenges(Arc<Challenges>),
     /// Finish what is under way, let nobody new in, then end.
     Drain,
     /// End at once.

@@ -1,10 +1,12 @@
 //! What the master orders, and the orderly end.
 
+use std::sync::Arc;
+
 use base::id::{ExchangeId, ListenerId, TunnelId};
 use base::limits;
 use base::time::Instant;
 use driver::Driver;
-use exchange::Mishap;
+use exchange::{Challenges, Mishap};
 
 use crate::counters::CloseReason;
 use crate::coverage::Event;
@@ -41,6 +43,7 @@ impl<D: Driver> Worker<D> {
                     self.driver.set_acceptor(listener, acceptor);
                 }
                 Letter::Bans(bans) => self.take_bans(bans),
+                Letter::Challenges(challenges) => self.answer_challenges(&challenges),
                 Letter::Drain => self.drain(),
                 Letter::Stop => self.stop(),
             }
@@ -51,6 +54,14 @@ impl<D: Driver> Worker<D> {
         }
         self.resume_below_limit();
         self.pause_at_limit();
+    }
+
+    /// Goes by another table of answers for certificate authorities.
+    fn answer_challenges(&mut self, challenges: &Arc<Challenges>) {
+        for rules in &mut self.rules {
+            rules.challenges = Some(Arc::clone(challenges));
+        }
+        challenges.taken();
     }
 
     /// Lets nobody new in. Parked clients may come back with one more request for a moment, so

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
 use base::limits;
 use base::slab::Slab;
-use exchange::{ErrorPages, Exchange, Passing, Tunnel};
+use exchange::{Challenges, ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
 use proxies::security::{AccessList, Limits};
 use wire::proxy_protocol::Version;
@@ -53,6 +53,8 @@ pub struct Plan {
     pub at_limit: AtLimit,
     /// Whether the client parked longest is closed to let a new one in.
     pub reclaim_parked: bool,
+    /// What certificate authorities are answered at the start, if one is expected.
+    pub challenges: Option<Arc<Challenges>>,
 }
 
 /// Bytes of one record of each of a worker's tables, for the memory budget.

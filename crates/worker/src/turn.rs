@@ -124,6 +124,7 @@ impl<D: Driver> Worker<D> {
             own_fields: Arc::clone(&listener.tls.own_fields),
             subject_field: listener.tls.subject_field.clone(),
             error_pages: listener.error_pages.clone(),
+            challenges: plan.challenges.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
         counters.buffers_free_min.set(u64::from(pool.size()));

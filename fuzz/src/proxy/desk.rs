@@ -107,6 +107,7 @@ impl Desk {
                 own_fields: "".into(),
                 subject_field: None,
                 error_pages: ErrorPages::default(),
+                challenges: None,
             },
             request_ids: RequestIds::new(7),
             noted: ([0; 512], Pieces::default()),

@@ -194,5 +194,6 @@ fn plan(
         timeouts: Timeouts::default(),
         at_limit: AtLimit::Pause,
         reclaim_parked: circumstances.choice & 1 == 1,
+        challenges: None,
     }
 }

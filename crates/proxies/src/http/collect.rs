@@ -3,7 +3,7 @@
 use core::mem;
 
 use exchange::{
-    Collected, Exchange, Facts, Refusal, RequestBody, RequestId, RequestIds, Room, State,
+    Collected, Exchange, Facts, Refusal, RequestBody, RequestId, RequestIds, Room, Rules, State,
 };
 use pool::Chain;
 use wire::http1::{
@@ -15,13 +15,17 @@ use wire::http1::{
 use super::body::decode;
 use super::head::{find_end, raw_head, replace_head, take_head};
 use super::note::note_head;
-use super::refuse::answer_options;
+use super::refuse::{answer_challenge, answer_options};
 use super::{PSEUDONYM, limits, upload};
 
 /// See [`exchange::Proxy::collect`].
 pub(super) fn collect(exchange: &mut Exchange, fresh: u32, room: &mut Room<'_>) -> Collected {
     match collect_more(exchange, fresh, room) {
         Collected::Complete if exchange.facts.final_recipient => answer_options(exchange, room),
+        Collected::Complete => match exchange.facts.challenge.take() {
+            Some(place) => answer_challenge(exchange, place, room),
+            None => Collected::Complete,
+        },
         other => other,
     }
 }
@@ -153,7 +157,8 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
     }
     passable(&head, room.tls.is_some())?;
     let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
-    let facts = facts(&head, room.rules.upgrade);
+    let mut facts = facts(&head, room.rules.upgrade);
+    facts.challenge = challenge(&head, room.rules);
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
@@ -234,6 +239,15 @@ fn facts(head: &RequestHead<'_>, upgrade: bool) -> Facts {
         final_recipient: is_final_recipient(head),
         ..Facts::default()
     }
+}
+
+/// Which answer of ours it asks for, if it is a certificate authority's: that is for us before any
+/// server, and has no body, so that it is complete with its head.
+fn challenge(head: &RequestHead<'_>, rules: &Rules) -> Option<u16> {
+    let challenges = rules.challenges.as_ref()?;
+    let asks = matches!(head.method, Method::Get | Method::Head);
+    let bodiless = matches!(head.framing, RequestFraming::None | RequestFraming::Length(0));
+    if asks && bodiless { challenges.find(head.target.path()) } else { None }
 }
 
 /// Whether the request may go no further (RFC 9110 §7.6.2).

@@ -2,7 +2,7 @@
 
 use exchange::{Collected, Exchange, Refusal, Room, State, Then};
 use pool::{Chain, Pool, Rank};
-use wire::http1::{Fault, Full, RefusalText, Writer, write_empty, write_refusal};
+use wire::http1::{Fault, Full, Page, RefusalText, Writer, write_empty, write_refusal};
 
 use super::note::note_line;
 use super::respond::connection_field;
@@ -80,6 +80,35 @@ pub(super) fn answer_options(exchange: &mut Exchange, room: &mut Room<'_>) -> Co
     let (date, request_id) = (room.date, exchange.request_id);
     let output =
         write_output(room, |writer| write_empty(writer, date, connection, request_id.get()));
+    let Some(output) = output else {
+        return Collected::Refused(Refusal::Crowded, None);
+    };
+    let then = if keep { Then::Park } else { Then::Close };
+    deliver(exchange, 200, then, output, room);
+    Collected::Answered
+}
+
+/// Answers a certificate authority (RFC 8555 §8.3).
+pub(super) fn answer_challenge(
+    exchange: &mut Exchange,
+    place: u16,
+    room: &mut Room<'_>,
+) -> Collected {
+    let keep = keeps(exchange, room);
+    exchange.give_up(room.pool);
+    let rules = room.rules;
+    let body = rules.challenges.as_ref().and_then(|challenges| challenges.answer(place));
+    let text = RefusalText {
+        status: 200,
+        detail: "",
+        retry_after: None,
+        connection: connection_field(keep, exchange.facts.old_version),
+        date: room.date,
+        to_head_request: exchange.facts.head_only,
+        request_id: exchange.request_id.get(),
+        page: body.map(|body| Page { content_type: "application/octet-stream", body }),
+    };
+    let output = write_output(room, |writer| write_refusal(writer, &text));
     let Some(output) = output else {
         return Collected::Refused(Refusal::Crowded, None);
     };

@@ -235,5 +235,6 @@ fn plan(
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,
         reclaim_parked: setting.reclaim_parked,
+        challenges: None,
     }
 }

@@ -149,6 +149,7 @@ impl House {
             timeouts: setting.timeouts,
             at_limit: setting.at_limit,
             reclaim_parked: setting.reclaim_parked,
+            challenges: None,
         };
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();

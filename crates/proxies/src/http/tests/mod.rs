@@ -1,6 +1,7 @@
 //! The HTTP proxy on a real pool, worked as the worker works it but without sockets.
 
 mod again;
+mod challenges;
 mod desk;
 mod forms;
 mod ids;
