@@ -14,7 +14,7 @@ use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
 use crate::failure::Failure;
 use crate::identity::{Authorities, Identity};
-use crate::names::{UnknownName, Wardrobe};
+use crate::names::{CHALLENGE_ALPN, UnknownName, Wardrobe};
 use crate::resting;
 use crate::session::Session;
 
@@ -108,8 +108,11 @@ impl Tickets {
 /// What a listener's sessions are to be like.
 #[derive(Clone, Debug, Default)]
 pub struct AcceptorConfig {
-    /// At least one; the first is for those who ask for no name.
+    /// The first is for those who ask for no name; with none, every client is refused.
     pub identities: Vec<Arc<Identity>>,
+    /// What an authority is shown that asks for one of their names to see whose it is (RFC 8737);
+    /// nobody else is.
+    pub challenges: Vec<Arc<Identity>>,
     /// What who asks for another name gets.
     pub unknown_name: UnknownName,
     /// At least one.
@@ -162,7 +165,12 @@ impl Acceptor {
         let builder = ServerConfig::builder_with_provider(with)
             .with_protocol_versions(&config.versions.list())
             .map_err(|_| AcceptorError::NoCipher)?;
-        let wardrobe = Wardrobe::new(config.identities, config.unknown_name);
+        let mut alpn = config.alpn;
+        if !config.challenges.is_empty() {
+            alpn.push(CHALLENGE_ALPN.to_vec());
+        }
+        let wardrobe = Wardrobe::new(config.identities, config.unknown_name)
+            .with_challenges(config.challenges);
         let mut server =
             builder.with_client_cert_verifier(verifier).with_cert_resolver(Arc::new(wardrobe));
         // Whatever a session needs to go on is in the client's ticket, nothing of it here.
@@ -171,7 +179,7 @@ impl Acceptor {
             Some(Tickets(keys)) => server.ticketer = keys,
             None => server.send_tls13_tickets = 0,
         }
-        server.alpn_protocols = config.alpn;
+        server.alpn_protocols = alpn;
         Ok(Self(Arc::new(server)))
     }
 

@@ -11,8 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectAltName};
 use x509_cert::time::Time;
 
 use crate::acceptor::provider;
@@ -25,6 +25,29 @@ pub struct Identity {
     names: Vec<Box<str>>,
     not_before: SystemTime,
     not_after: SystemTime,
+    issued: Option<IssuedAs>,
+}
+
+/// How an authority knows a certificate that it issued (RFC 9773 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssuedAs {
+    /// Which key of the authority's signed it.
+    pub authority_key: Vec<u8>,
+    /// Its serial number, as DER has it.
+    pub serial: Vec<u8>,
+}
+
+impl IssuedAs {
+    fn of(certificate: &Certificate) -> Option<Self> {
+        let found = certificate.tbs_certificate().get_extension::<AuthorityKeyIdentifier>();
+        let key = found.ok().flatten()?.1.key_identifier?;
+        let serial = certificate.tbs_certificate().serial_number().as_bytes();
+        // DER writes a number that begins with a one as if it were negative, unless a zero stands
+        // before it.
+        let sign = serial.first().is_some_and(|byte| byte & 0x80 != 0).then_some(0);
+        let serial = sign.into_iter().chain(serial.iter().copied()).collect();
+        Some(Self { authority_key: key.as_bytes().to_vec(), serial })
+    }
 }
 
 /// What is wrong with a text that should hold certificates or a key, and the remedy.
@@ -81,6 +104,17 @@ impl Identity {
     /// # Errors
     /// See [`PemError`].
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, PemError> {
+        Self::read(chain, key, |chain, key| CertifiedKey::from_der(chain, key, provider()))
+    }
+
+    fn read(
+        chain: &[u8],
+        key: &[u8],
+        join: impl FnOnce(
+            Vec<CertificateDer<'static>>,
+            PrivateKeyDer<'static>,
+        ) -> Result<CertifiedKey, Error>,
+    ) -> Result<Self, PemError> {
         let chain = certificates(chain)?;
         let leaf = chain.first().ok_or(PemError::NoCertificate)?;
         let parsed = Certificate::from_der(leaf).map_err(|_| PemError::BadCertificate)?;
@@ -88,13 +122,27 @@ impl Identity {
         let moment = |time: &Time| SystemTime::UNIX_EPOCH + time.to_unix_duration();
         let (not_before, not_after) = (moment(&validity.not_before), moment(&validity.not_after));
         let names = names_of(&parsed);
-        let certified = CertifiedKey::from_der(chain, private_key(key)?, provider());
+        let certified = join(chain, private_key(key)?);
         let certified = certified.map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PemError::OtherKey,
             Error::InvalidCertificate(_) => PemError::BadCertificate,
             _ => PemError::BadKey,
         })?;
-        Ok(Self { certified: Arc::new(certified), names, not_before, not_after })
+        let issued = IssuedAs::of(&parsed);
+        Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issued })
+    }
+
+    /// A certificate that we have just made with its key, to show an authority that a name is ours
+    /// (RFC 8737 §3). What is critical in it is known to nobody else, so that rustls does not look
+    /// whether the key fits.
+    ///
+    /// # Errors
+    /// As [`Identity::from_pem`].
+    pub fn of_challenge(chain: &[u8], key: &[u8]) -> Result<Self, PemError> {
+        Self::read(chain, key, |chain, key| {
+            let key = provider().key_provider.load_private_key(key)?;
+            Ok(CertifiedKey::new(chain, key))
+        })
     }
 
     /// The DNS names of the certificate, in lower case.
@@ -110,6 +158,11 @@ impl Identity {
     /// Until when it is good.
     pub const fn not_after(&self) -> SystemTime {
         self.not_after
+    }
+
+    /// How the authority knows it, if it says who that is.
+    pub const fn issued_as(&self) -> Option<&IssuedAs> {
+        self.issued.as_ref()
     }
 
     pub(crate) fn certified(&self) -> Arc<CertifiedKey> {
@@ -219,6 +272,25 @@ pub(crate) mod tests {
         let identity = identity(&["A.example", "*.b.example"]);
         assert_eq!(identity.names(), [Box::from("a.example"), Box::from("*.b.example")]);
         assert!(identity.not_before() < identity.not_after());
+    }
+
+    /// The example of RFC 9773 §4.1.
+    #[test]
+    fn a_certificate_tells_how_its_authority_knows_it() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        for (serial, der) in [
+            (&[0x87, 0x65, 0x43, 0x21][..], &[0, 0x87, 0x65, 0x43, 0x21][..]),
+            (&[0x17, 0x65], &[0x17, 0x65]),
+        ] {
+            params.serial_number = Some(rcgen::SerialNumber::from_slice(serial));
+            params.use_authority_key_identifier_extension = true;
+            let pem = params.self_signed(&key).unwrap().pem();
+            let read = Identity::from_pem(pem.as_bytes(), key.serialize_pem().as_bytes()).unwrap();
+            let issued = read.issued_as().unwrap();
+            assert_eq!((&*issued.serial, issued.authority_key.len()), (der, 20));
+        }
+        assert_eq!(identity(&["a.example"]).issued_as(), None);
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use acceptor::{
 };
 pub use connector::{Connector, ConnectorConfig, Trust};
 pub use failure::Failure;
-pub use identity::{Authorities, Identity, PemError};
+pub use identity::{Authorities, Identity, IssuedAs, PemError};
 pub use names::UnknownName;
 pub use output::Output;
 pub use record::{Record, next_record};

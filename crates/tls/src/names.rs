@@ -17,16 +17,31 @@ pub enum UnknownName {
     Refuse,
 }
 
+/// The protocol that an authority asks for, alone, to see whose a name is (RFC 8737 §3).
+pub(crate) const CHALLENGE_ALPN: &[u8] = b"acme-tls/1";
+
 /// The certificates of one listener.
 #[derive(Debug)]
 pub(crate) struct Wardrobe {
     identities: Vec<Arc<Identity>>,
     unknown: UnknownName,
+    /// For authorities.
+    challenges: Vec<Arc<Identity>>,
 }
 
 impl Wardrobe {
     pub(crate) const fn new(identities: Vec<Arc<Identity>>, unknown: UnknownName) -> Self {
-        Self { identities, unknown }
+        Self { identities, unknown, challenges: Vec::new() }
+    }
+
+    pub(crate) fn with_challenges(self, challenges: Vec<Arc<Identity>>) -> Self {
+        Self { challenges, ..self }
+    }
+
+    /// What an authority is shown that asks for this name.
+    pub(crate) fn challenge(&self, name: Option<&str>) -> Option<&Arc<Identity>> {
+        let name = name?.to_ascii_lowercase();
+        self.challenges.iter().find(|it| it.names().iter().any(|own| **own == *name))
     }
 
     /// The certificate for a name: one that has the name itself before one that has a wildcard for
@@ -52,8 +67,20 @@ impl Wardrobe {
 
 impl ResolvesServerCert for Wardrobe {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name()).map(|identity| identity.certified())
+        let chosen = if is_challenge(&hello) {
+            self.challenge(hello.server_name())
+        } else {
+            self.choose(hello.server_name())
+        };
+        chosen.map(|identity| identity.certified())
     }
+}
+
+/// Whether it is an authority that asks: it speaks no other protocol.
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| {
+        offered.next() == Some(CHALLENGE_ALPN) && offered.next().is_none()
+    })
 }
 
 #[cfg(test)]
@@ -88,5 +115,15 @@ mod tests {
         assert_eq!(place(&refuse, Some("elsewhere")), None);
         assert_eq!(place(&refuse, Some("x.b.example")), Some(1));
         assert_eq!(place(&refuse, None), Some(0));
+    }
+
+    #[test]
+    fn an_authority_is_shown_what_it_came_for_and_nothing_else() {
+        let wardrobe = Wardrobe::new(vec![Arc::new(identity(&["a.example"]))], UnknownName::First)
+            .with_challenges(vec![Arc::new(identity(&["b.example"]))]);
+        assert!(wardrobe.challenge(Some("B.example")).is_some());
+        for name in [Some("a.example"), Some("x.b.example"), Some("b.example."), None] {
+            assert!(wardrobe.challenge(name).is_none(), "{name:?}");
+        }
     }
 }

@@ -200,6 +200,37 @@ fn a_client_says_who_it_is() {
     }
 }
 
+#[test]
+fn an_authority_alone_is_shown_the_answer_to_its_challenge() {
+    let (certificate, key) = pems(&["a.example"]);
+    let answer = Arc::new(Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());
+    let met = |offered: &[&[u8]], challenges: Vec<Arc<Identity>>, trusts_answer: bool| {
+        let (mut server, mut client) = Pair::new(|server, client| {
+            server.challenges = challenges;
+            client.alpn = offered.iter().map(|name| name.to_vec()).collect();
+            if trusts_answer {
+                let authorities = Authorities::from_pem(certificate.as_bytes()).unwrap();
+                client.trust = Trust::Authorities(authorities);
+            }
+        })
+        .meet();
+        shake(&mut server, &mut client)
+    };
+    let there = || vec![Arc::clone(&answer)];
+    let fine = [Ok(()), Ok(())];
+    assert_eq!(met(&[b"acme-tls/1"], there(), true), fine);
+    assert_eq!(met(&[b"http/1.1"], there(), false), fine);
+    assert_eq!(met(&[b"acme-tls/1", b"http/1.1"], there(), false), fine, "no authority");
+    assert_eq!(met(&[], there(), false), fine);
+    assert_eq!(met(&[b"acme-tls/1"], Vec::new(), true)[0], Err(Failure::Name));
+}
+
+#[test]
+fn without_a_certificate_everybody_is_refused() {
+    let (mut server, mut client) = Pair::new(|server, _| server.identities.clear()).meet();
+    assert_eq!(shake(&mut server, &mut client), [Err(Failure::Name), Err(Failure::Alert)]);
+}
+
 /// Cuts a handshake record into records of one byte each.
 fn in_parts(record: &[u8]) -> Vec<u8> {
     let (head, body) = record.split_at(5);
