@@ -67,6 +67,23 @@ pub(crate) struct TlsFiles {
     pub(crate) alpn: Vec<Vec<u8>>,
     /// Kept over changes of the files, so that sessions from before can be resumed.
     pub(crate) tickets: Option<Tickets>,
+    /// Those that an authority issues: their places among all of them.
+    pub(crate) acme: Vec<usize>,
+}
+
+/// What an authority issued, and what it is shown.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Issued {
+    /// By their places; none where none was issued yet.
+    pub(crate) certificates: Vec<Option<Arc<Identity>>>,
+    /// What proves at the moment that names are ours.
+    pub(crate) challenges: Vec<Arc<Identity>>,
+}
+
+impl Issued {
+    fn at(&self, places: &[usize]) -> impl Iterator<Item = Arc<Identity>> {
+        places.iter().filter_map(|place| self.certificates.get(*place)?.clone())
+    }
 }
 
 /// How connections to a group's servers are secured.
@@ -126,13 +143,19 @@ impl TlsFiles {
     ///
     /// # Errors
     /// What is wrong with the first of them that is.
-    pub(crate) fn load(&self, warnings: &mut Vec<Wrong>) -> Result<Acceptor, Wrong> {
+    pub(crate) fn load(
+        &self,
+        issued: &Issued,
+        warnings: &mut Vec<Wrong>,
+    ) -> Result<Acceptor, Wrong> {
         let mut identities = Vec::new();
         for pair in &self.pairs {
             let identity = pair.load()?;
             warnings.extend(doubt(&identity, now()).map(|why| Wrong::new(&pair.certificate, why)));
             identities.push(Arc::new(identity));
         }
+        identities.extend(issued.at(&self.acme));
+        let challenges = if self.acme.is_empty() { Vec::new() } else { issued.challenges.clone() };
         let clients = match (self.clients, &self.client_ca) {
             (Clients::Off, _) | (_, None) => ClientAuth::Off,
             (Clients::Optional, Some(ca)) => ClientAuth::Optional(authorities(ca)?),
@@ -140,6 +163,7 @@ impl TlsFiles {
         };
         let config = AcceptorConfig {
             identities,
+            challenges,
             unknown_name: self.unknown_name,
             versions: self.versions,
             ciphers: self.ciphers.clone(),
@@ -269,6 +293,7 @@ impl Files {
 /// Watches the files of every listener.
 pub(crate) struct Certificates {
     listeners: Vec<(ListenerId, TlsFiles, Files)>,
+    issued: Issued,
     next: Instant,
 }
 
@@ -281,7 +306,11 @@ impl Certificates {
         };
         let secured = ids.zip(&settings.listeners);
         let secured = secured.filter_map(|(id, listen)| Some((id, listen.tls.as_ref()?)));
-        Self { listeners: secured.map(of).collect(), next: Instant::now() + LOOK }
+        Self {
+            listeners: secured.map(of).collect(),
+            issued: Issued::default(),
+            next: Instant::now() + LOOK,
+        }
     }
 
     /// When to [`look`](Self::look) next: never, without a file.
@@ -297,7 +326,7 @@ impl Certificates {
         self.next = Instant::now() + LOOK;
         for (id, files, marks) in &mut self.listeners {
             if marks.changed() {
-                take_up(*id, files, crew);
+                take_up(*id, files, &self.issued, crew);
             }
         }
     }
@@ -307,7 +336,26 @@ impl Certificates {
         self.next = Instant::now() + LOOK;
         for (id, files, marks) in &mut self.listeners {
             marks.note_all();
-            take_up(*id, files, crew);
+            take_up(*id, files, &self.issued, crew);
+        }
+    }
+
+    /// Changes what an authority issued, or is shown, and has the listeners that want of it go by
+    /// that.
+    pub(crate) fn change_issued(&mut self, crew: &mut Crew, change: impl FnOnce(&mut Issued)) {
+        change(&mut self.issued);
+        for (id, files, _) in self.listeners.iter().filter(|(_, files, _)| !files.acme.is_empty()) {
+            match files.load(&self.issued, &mut Vec::new()) {
+                Ok(acceptor) => crew.secure(*id, acceptor),
+                Err(wrong) => keep_old(&wrong),
+            }
+        }
+    }
+
+    /// Has authorities shown these, and nothing else.
+    pub(crate) fn show(&mut self, challenges: Vec<Arc<Identity>>, crew: &mut Crew) {
+        if !challenges.is_empty() || !self.issued.challenges.is_empty() {
+            self.change_issued(crew, |issued| issued.challenges = challenges);
         }
     }
 
@@ -317,21 +365,25 @@ impl Certificates {
     }
 }
 
-fn take_up(id: ListenerId, files: &TlsFiles, crew: &mut Crew) {
+fn keep_old(wrong: &Wrong) {
+    log::note(format_args!("warning: {wrong}; the certificates from before remain in force"));
+}
+
+fn take_up(id: ListenerId, files: &TlsFiles, issued: &Issued, crew: &mut Crew) {
     let mut warnings = Vec::new();
-    match files.load(&mut warnings) {
+    match files.load(issued, &mut warnings) {
         Ok(acceptor) => {
             let names: Vec<String> =
                 files.pairs.iter().map(|pair| pair.certificate.display().to_string()).collect();
-            log::note(format_args!("certificates taken up anew: {}", names.join(", ")));
+            if !names.is_empty() {
+                log::note(format_args!("certificates taken up anew: {}", names.join(", ")));
+            }
             for warning in warnings {
                 log::note(format_args!("warning: {warning}"));
             }
             crew.secure(id, acceptor);
         }
-        Err(wrong) => log::note(format_args!(
-            "warning: {wrong}; the certificates from before remain in force"
-        )),
+        Err(wrong) => keep_old(&wrong),
     }
 }
 

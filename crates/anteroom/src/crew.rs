@@ -13,6 +13,7 @@ use base::id::{ListenerId, ServerId, WorkerId};
 use driver::epoll::EpollDriver;
 use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
+use exchange::Challenges;
 use proxies::security::{AccessList, LimitRules, Limits};
 use tls::Acceptor;
 use tokio::sync::mpsc::UnboundedSender;
@@ -81,6 +82,9 @@ pub(crate) struct Crew {
     acceptors: Vec<Option<Acceptor>>,
     /// Listeners that got another one, where that met a full mailbox.
     unsecured: Vec<(WorkerId, ListenerId)>,
+    /// What certificate authorities are answered, and whom that could not be told, or not yet.
+    challenges: Option<Arc<Challenges>>,
+    unanswering: Vec<WorkerId>,
     /// Orders, and servers whose name leads elsewhere, that met a full mailbox.
     undelivered: Vec<(WorkerId, Order)>,
     untold: Vec<(WorkerId, ServerId)>,
@@ -120,6 +124,8 @@ impl Crew {
             servers: settings.servers().map(|(_, server)| server.addresses.clone()).collect(),
             acceptors: settings.listeners.iter().map(Listen::acceptor).collect(),
             unsecured: Vec::new(),
+            challenges: None,
+            unanswering: Vec::new(),
             undelivered: Vec::new(),
             limits: settings.limits.map(limits).transpose()?,
             spooling,
@@ -201,6 +207,7 @@ impl Crew {
                 spool: self.spool().cloned(),
                 limits: self.limits.clone(),
                 bans: self.bans.clone(),
+                challenges: self.challenges.clone(),
                 ..plan
             },
             desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),
@@ -267,6 +274,14 @@ impl Crew {
         self.deliver();
     }
 
+    /// Tells every worker what certificate authorities are answered from now on: after what else it
+    /// was told before.
+    pub(crate) fn answer(&mut self, challenges: Arc<Challenges>) {
+        self.challenges = Some(challenges);
+        self.unanswering = self.ids().collect();
+        self.deliver();
+    }
+
     /// Tries again to deliver what met a full mailbox.
     pub(crate) fn deliver(&mut self) {
         let (servers, office) = (&self.servers, &self.office);
@@ -292,6 +307,12 @@ impl Crew {
         self.unbanned.retain(|&id| {
             bans.clone().is_some_and(|bans| office.post(id, Letter::Bans(bans)).is_err())
         });
+        let (challenges, unsecured) = (&self.challenges, &self.unsecured);
+        self.unanswering.retain(|&id| {
+            let Some(challenges) = challenges.clone() else { return false };
+            let lags = unsecured.iter().any(|(other, _)| *other == id);
+            lags || office.post(id, Letter::Challenges(challenges)).is_err()
+        });
         self.undelivered.retain(|(id, order)| {
             let letter = match order {
                 Order::Drain => Letter::Drain,
@@ -305,7 +326,8 @@ impl Crew {
     pub(crate) fn has_undelivered(&self) -> bool {
         let told = self.undelivered.is_empty() && self.untold.is_empty();
         let screened = self.unlisted.is_empty() && self.unbanned.is_empty();
-        !(told && screened && self.unsecured.is_empty())
+        let secured = self.unsecured.is_empty() && self.unanswering.is_empty();
+        !(told && screened && secured)
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use base::counter::{BOUNDS_MICROS, Counter, Histogram};
+use control::acme::Tally;
 use proxies::security::Limits;
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
@@ -48,6 +49,8 @@ pub(crate) struct Panel {
     upstreams: Upstreams,
     spool: Option<Arc<spool::Shared>>,
     limits: Option<Arc<Limits>>,
+    /// What is counted of certificates from an authority, by their names.
+    certificates: Vec<(String, Arc<Tally>)>,
     stage: AtomicU8,
     restarts: AtomicU64,
     relisted: [AtomicU64; 2],
@@ -62,6 +65,7 @@ impl Panel {
             upstreams,
             spool: None,
             limits: None,
+            certificates: Vec::new(),
             stage: AtomicU8::new(0),
             restarts: AtomicU64::new(0),
             relisted: Default::default(),
@@ -77,6 +81,11 @@ impl Panel {
     /// The same with the figures of what addresses have.
     pub(crate) fn with_limits(self, limits: Option<Arc<Limits>>) -> Self {
         Self { limits, ..self }
+    }
+
+    /// The same with what is counted of certificates.
+    pub(crate) fn with_certificates(self, certificates: Vec<(String, Arc<Tally>)>) -> Self {
+        Self { certificates, ..self }
     }
 
     /// Whether clients are let in.
@@ -135,6 +144,7 @@ impl Panel {
             refusals: self.sums(|w| &w.refusals),
             tunnels: self.sums(|w| &w.tunnels),
             retries: sum(|w| &w.retries),
+            certificates: self.certificates.iter().map(CertificateFigures::read).collect(),
             spool_bytes: self.spool.as_ref().map_or(0, |spool| extents(spool.held())),
             spool_most: self.spool.as_ref().map_or(0, |spool| spool.bytes()),
             spooled: sum(|w| &w.spooled),
@@ -233,6 +243,28 @@ pub(crate) struct Figures {
     pub(crate) limited: [u64; 2],
     /// Lists of addresses read anew: taken up, and refused.
     pub(crate) relisted: [u64; 2],
+    pub(crate) certificates: Vec<CertificateFigures>,
+}
+
+/// A certificate that is had from an authority.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateFigures {
+    pub(crate) names: String,
+    /// When its time is over, in seconds since 1970; 0 without one.
+    pub(crate) expires: u64,
+    pub(crate) issued: u64,
+    pub(crate) failed: u64,
+}
+
+impl CertificateFigures {
+    fn read((names, tally): &(String, Arc<Tally>)) -> Self {
+        Self {
+            names: names.clone(),
+            expires: tally.expires.get(),
+            issued: tally.issued.get(),
+            failed: tally.failed.get(),
+        }
+    }
 }
 
 /// Histograms of several workers, added up.

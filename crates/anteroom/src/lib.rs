@@ -8,6 +8,7 @@
 //! It is a library so that others than the program reach what reads text from outside: [`read`].
 #![forbid(unsafe_code)]
 
+mod acme;
 mod admin;
 mod advice;
 mod bans;

@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::id::WorkerId;
+use control::Thread;
 use driver::{Address, BindOptions, Listener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::acme::Acme;
 use crate::admin;
 use crate::advice::Advisor;
 use crate::bans::{BanWish, Bans};
@@ -81,13 +83,16 @@ pub(crate) struct Master {
     addresses: Vec<Address>,
     frame: Frame,
     admin: Option<Door>,
-    /// What becomes of servers' names, told by the thread that watches them.
+    /// What becomes of servers' names, told by the thread `control`.
     names: Names,
     /// Who is banned, and who asks for that.
     bans: Bans,
     /// Lists whose files changed, told by the thread that looks after them.
     lists: Lists,
     certificates: Certificates,
+    acme: Acme,
+    /// The thread beside the data path, if it has anything to do; it ends with this.
+    control: Option<Thread>,
     /// Workers that have not begun to accept yet.
     awaited: BTreeSet<WorkerId>,
     /// Workers that are not over.
@@ -133,11 +138,16 @@ impl Master {
         let frame = Frame::new(&settings, &addresses);
         let (send_reports, reports) = unbounded_channel();
         let spooling = spooling::open(&settings)?;
-        let crew = Crew::new(settings.clone(), listeners, spooling, send_reports)
+        let acme = Acme::open(&settings)?;
+        let mut crew = Crew::new(settings.clone(), listeners, spooling, send_reports)
             .map_err(|error| Failure::Run(format!("the workers cannot be prepared: {error}")))?;
         let upstreams = Upstreams::new(&settings, Arc::clone(crew.shared()));
-        let panel = Panel::new(crew.counters(), upstreams).with_spool(crew.spool().cloned());
-        let panel = panel.with_limits(crew.limits().cloned());
+        let panel = Panel::new(crew.counters(), upstreams)
+            .with_spool(crew.spool().cloned())
+            .with_limits(crew.limits().cloned())
+            .with_certificates(acme.tallies());
+        let mut certificates = Certificates::watch(&settings);
+        acme.take_up(&mut certificates, &mut crew);
         let (reins, orders, bans) = Reins::new(Arc::new(panel));
         Ok(Self {
             awaited: crew.ids().collect(),
@@ -146,9 +156,11 @@ impl Master {
             setbacks: BTreeMap::new(),
             give_up: None,
             reopen: Box::new(|| ()),
-            names: Names::watch(&settings)?,
+            names: Names::new(),
             lists: Lists::watch(&settings)?,
-            certificates: Certificates::watch(&settings),
+            certificates,
+            acme,
+            control: None,
             bans,
             crew,
             reports,
@@ -211,6 +223,7 @@ impl Master {
         }
         let mut advisor = Advisor::new(Arc::clone(&self.reins.panel));
         self.crew.ids().for_each(|id| self.crew.start(id));
+        self.control = self.begin_beside()?;
         while !self.alive.is_empty() {
             let stage = self.stage();
             tokio::select! {
@@ -226,6 +239,9 @@ impl Master {
                     let (panel, names) = (&self.reins.panel, &self.frame.listeners);
                     Lists::hear(reread, &mut self.crew, panel, names);
                 }
+                event = self.acme.next() => {
+                    self.acme.hear(event, &mut self.certificates, &mut self.crew);
+                }
                 () = self.certificates.due() => self.certificates.look(&mut self.crew),
                 () = sleep(REPOST), if self.crew.has_undelivered() => self.crew.deliver(),
                 () = until(self.give_up) => return Err(self.lost()),
@@ -233,6 +249,19 @@ impl Master {
             }
         }
         Ok(())
+    }
+
+    /// Begins what an ordinary thread does beside the workers.
+    fn begin_beside(&self) -> Result<Option<Thread>, Failure> {
+        let mut jobs = self.names.jobs(&self.settings);
+        jobs.extend(self.acme.jobs(&self.settings));
+        if jobs.is_empty() {
+            return Ok(None);
+        }
+        let thread = Thread::start(jobs);
+        thread.map(Some).map_err(|error| {
+            Failure::Run(format!("names and certificates cannot be looked after: {error}"))
+        })
     }
 
     fn stage(&self) -> Stage {

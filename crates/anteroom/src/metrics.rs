@@ -10,7 +10,7 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::registry::Registry;
 use worker::{AcceptPause, CloseReason};
 
-use crate::figures::{Figures, Panel};
+use crate::figures::{CertificateFigures, Figures, Panel};
 use crate::settings::Settings;
 use crate::sheet::Sheet;
 use crate::upstreams::{GroupFigures, ServerFigures};
@@ -74,6 +74,7 @@ impl Collector for Scrape {
         exchanges(&mut sheet, &figures)?;
         upstreams(&mut sheet, &figures.upstreams)?;
         groups(&mut sheet, &figures.groups)?;
+        certificates(&mut sheet, &figures.certificates)?;
         let restarts = "Workers that failed and were started anew";
         sheet.count("worker_restarts", restarts, figures.restarts)?;
         let relisted = by("result", ["taken", "refused"], figures.relisted);
@@ -234,6 +235,18 @@ fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
     sheet.counts("upstream_failures", failures, each(|server| server.failures))?;
     let handed_over = "Idle connections that went from one worker to another";
     sheet.counts("upstream_handovers", handed_over, each(|server| server.handed_over))
+}
+
+fn certificates(sheet: &mut Sheet<'_>, certificates: &[CertificateFigures]) -> fmt::Result {
+    let each = |pick: fn(&CertificateFigures) -> u64| {
+        certificates.iter().map(move |one| ([("names", one.names.as_str())], pick(one)))
+    };
+    let expiry = "When the time of a certificate from an authority is over; 0 without one";
+    sheet.gauges("acme_certificate_expiry_timestamp_seconds", expiry, each(|one| one.expires))?;
+    let issued = "Certificates that were issued, the first among them";
+    sheet.counts("acme_certificates_issued", issued, each(|one| one.issued))?;
+    let failed = "Orders for certificates that came to nothing";
+    sheet.counts("acme_failures", failed, each(|one| one.failed))
 }
 
 fn groups(sheet: &mut Sheet<'_>, groups: &[GroupFigures]) -> fmt::Result {

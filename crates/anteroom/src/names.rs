@@ -1,39 +1,34 @@
 //! Names of servers that may lead elsewhere while the process runs.
 
 use base::id::ServerId;
-use control::{Answer, Event, Watch};
+use control::{Answer, Event, Job};
 use driver::Address;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::crew::Crew;
-use crate::failure::Failure;
 use crate::log;
 use crate::settings::{Server, Settings};
 
 /// What the thread `control` says of the names of these settings' servers.
 pub(crate) struct Names {
     told: UnboundedReceiver<Event>,
-    /// The thread ends with it. None where no server has a name.
-    _watch: Option<Watch>,
+    tell: UnboundedSender<Event>,
 }
 
 impl Names {
-    /// Begins to watch them. What was found at start is known already.
-    ///
-    /// # Errors
-    /// When the system grants no thread.
-    pub(crate) fn watch(settings: &Settings) -> Result<Self, Failure> {
+    pub(crate) fn new() -> Self {
+        let (tell, told) = unbounded_channel();
+        Self { told, tell }
+    }
+
+    /// What watches them: jobs for the thread beside the data path. What was found at start is known
+    /// already.
+    pub(crate) fn jobs(&self, settings: &Settings) -> Vec<Job> {
         let servers = (0u32..).map(ServerId).zip(settings.servers());
         let names: Vec<_> = servers.filter_map(|(id, (_, server))| known(id, server)).collect();
-        let (tell, told) = unbounded_channel();
-        if names.is_empty() {
-            return Ok(Self { told, _watch: None });
-        }
         // Whoever hears no more has ended the process already.
-        let tell = move |event| drop(tell.send(event));
-        let watch = control::watch(settings.resolver.clone(), names, tell)
-            .map_err(|error| Failure::Run(format!("names cannot be watched: {error}")))?;
-        Ok(Self { told, _watch: Some(watch) })
+        let tell = self.tell.clone();
+        control::watch(&settings.resolver, names, &move |event| drop(tell.send(event)))
     }
 
     /// The next thing that becomes of a name.

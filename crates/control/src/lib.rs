@@ -1,21 +1,26 @@
 //! Floor 4: what needs an ordinary async runtime, on a thread of its own beside the data path.
 //!
 //! It never touches a client's bytes. The names of servers are looked up at start and again when
-//! their answers have lived out their time, files are looked after, and whoever asked is told of
-//! changes.
+//! their answers have lived out their time, files are looked after, certificates are had from an
+//! authority and renewed, and whoever asked is told of changes.
 //!
+//! - `thread`: the thread, and the jobs it does;
 //! - `name`: a host and a port, as a configuration names a server;
 //! - `lookup`: one question to the hosts file and the name servers;
 //! - `watch`: questions again and again;
-//! - `files`: what was read from files, and may change there.
+//! - `files`: what was read from files, and may change there;
+//! - [`acme`]: certificates from an authority.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 mod files;
 mod lookup;
 mod name;
+mod thread;
 mod watch;
 
 pub use files::{FileSet, FileWatch, Stamp, watch_files};
 pub use lookup::{Answer, Fault, ResolverConfig, look_up_all};
 pub use name::{Name, NameError};
-pub use watch::{Event, Watch, watch};
+pub use thread::{Job, Thread};
+pub use watch::{Event, watch};

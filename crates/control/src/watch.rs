@@ -4,12 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use base::id::ServerId;
-use tokio::sync::oneshot;
-use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::lookup::{Answer, Fault, ResolverConfig, look_up};
 use crate::name::Name;
+use crate::thread::Job;
 
 /// What became of a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,36 +36,17 @@ pub enum Event {
     },
 }
 
-/// The thread that looks names up. It ends when this is dropped.
-#[derive(Debug)]
-pub struct Watch {
-    _until_dropped: oneshot::Sender<()>,
-}
-
-/// Looks the names up again and again, on a thread of its own, and calls `tell` there. The
-/// answers are those known already.
-///
-/// # Errors
-/// When the system grants no thread or what a runtime needs.
+/// Jobs that look the names up again and again, and call `tell`. The answers are those known
+/// already.
 pub fn watch(
-    config: ResolverConfig,
+    config: &ResolverConfig,
     names: Vec<(ServerId, Name, Answer)>,
-    tell: impl Fn(Event) + Clone + Send + 'static,
-) -> std::io::Result<Watch> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (watch, dropped) = oneshot::channel();
-    let thread = std::thread::Builder::new().name("control".to_owned());
-    thread.spawn(move || {
-        runtime.block_on(async move {
-            let mut tasks = JoinSet::new();
-            for (server, name, answer) in names {
-                tasks.spawn(follow(config.clone(), server, name, answer, tell.clone()));
-            }
-            // Nothing is ever sent: it ends with its other end, and the tasks with it.
-            let _ = dropped.await;
-        });
-    })?;
-    Ok(Watch { _until_dropped: watch })
+    tell: &(impl Fn(Event) + Clone + Send + Sync + 'static),
+) -> Vec<Job> {
+    let job = |(server, name, answer)| -> Job {
+        Box::pin(follow(config.clone(), server, name, answer, tell.clone()))
+    };
+    names.into_iter().map(job).collect()
 }
 
 /// One name, for ever.

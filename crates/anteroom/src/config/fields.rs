@@ -26,6 +26,12 @@ pub(crate) enum Entry<'t> {
     Table(Fields<'t>),
 }
 
+/// An element of a list that is a text, or a list of texts.
+pub(crate) struct Names<'t> {
+    pub(crate) names: Vec<Given<&'t str>>,
+    pub(crate) span: Option<Range<usize>>,
+}
+
 impl<'t> Fields<'t> {
     /// The values of `table`; complains of keys that `section` does not know.
     pub(crate) fn open(
@@ -290,6 +296,41 @@ impl<'t> Fields<'t> {
                     read.push(Entry::Table(fields));
                 }
                 _ => self.wrong_type(name, "texts in quotes or tables", element, complaints),
+            }
+        }
+        read
+    }
+
+    /// At least one text or list of texts; what is neither is left out.
+    pub(crate) fn sets(&self, name: &str, complaints: &mut Complaints) -> Vec<Names<'t>> {
+        let Some(value) = self.get(name) else { return Vec::new() };
+        let DeValue::Array(values) = value.get_ref() else {
+            self.wrong_type(name, "a list of texts in square brackets", value, complaints);
+            return Vec::new();
+        };
+        let is_empty = |value: &DeValue<'_>| matches!(value, DeValue::Array(all) if all.is_empty());
+        for element in values.iter().chain([value]).filter(|one| is_empty(one.get_ref())) {
+            let example = self.section.key(name).map(Key::example).unwrap_or_default();
+            let text = format!("`{name}` is empty: name at least one, as in {example}");
+            complaints.error(Some(element.span()), text);
+        }
+        let inner = |value: &'t Spanned<DeValue<'t>>| match value.get_ref() {
+            DeValue::Array(values) => values.iter().collect(),
+            _ => vec![value],
+        };
+        let mut read = Vec::new();
+        for element in values {
+            let mut names = Vec::new();
+            for value in inner(element) {
+                match value.get_ref() {
+                    DeValue::String(text) => {
+                        names.push(Given::at(text.as_ref(), value.span()));
+                    }
+                    _ => self.wrong_type(name, "texts in quotes", value, complaints),
+                }
+            }
+            if !names.is_empty() {
+                read.push(Names { names, span: Some(element.span()) });
             }
         }
         read

@@ -7,6 +7,7 @@ use toml::de::DeTable;
 use wire::proxy_protocol::Version;
 use worker::AtLimit;
 
+use super::acme::{self, Sets};
 use super::fields::{Fields, or_list};
 use super::proxies::Kind;
 use super::schema::{ERROR_PAGES, FILE, LIMITS, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
@@ -67,7 +68,9 @@ impl File<'_> {
         };
         let resolver = servers::resolver(&fields, self.complaints);
         let groups = self.groups(&fields);
-        let listeners = self.listeners(&fields, &groups);
+        let mut sets = Sets::default();
+        let listeners = self.listeners(&fields, &groups, &mut sets);
+        let acme = acme::read(&fields, sets, &listeners, self.complaints);
         self.nobody_uses(&groups, &listeners);
         let spool = self.spool(&fields);
         let log = self.log(&fields);
@@ -76,7 +79,7 @@ impl File<'_> {
         let bounds = bounds.map(|table| bounds::read(&table, self.complaints));
         let (limits, least_rate) = bounds.unwrap_or_default();
         let draft = Draft { limits, least_rate, ..draft };
-        Draft { listeners, groups, spool, timeouts, resolver, log, ..draft }
+        Draft { listeners, groups, spool, timeouts, resolver, log, acme, ..draft }
     }
 
     fn spool(&mut self, fields: &Fields<'_>) -> SpoolDraft {
@@ -175,16 +178,26 @@ impl File<'_> {
         }
     }
 
-    fn listeners(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Vec<ListenDraft> {
+    fn listeners(
+        &mut self,
+        fields: &Fields<'_>,
+        groups: &[GroupDraft],
+        sets: &mut Sets,
+    ) -> Vec<ListenDraft> {
         let tables = fields.tables("listen", &LISTEN, self.complaints);
         if tables.is_empty() && !fields.has("listen") {
             let text = "no [[listen]]: add one, as in [[listen]] address = \"127.0.0.1:8080\"";
             self.complaints.error(None, text);
         }
-        tables.iter().filter_map(|table| self.listener(table, groups)).collect()
+        tables.iter().filter_map(|table| self.listener(table, groups, sets)).collect()
     }
 
-    fn listener(&mut self, fields: &Fields<'_>, groups: &[GroupDraft]) -> Option<ListenDraft> {
+    fn listener(
+        &mut self,
+        fields: &Fields<'_>,
+        groups: &[GroupDraft],
+        sets: &mut Sets,
+    ) -> Option<ListenDraft> {
         let out = &mut *self.complaints;
         let address = fields.parsed("address", resolve::address, out);
         if !fields.has("address") {
@@ -198,7 +211,7 @@ impl File<'_> {
         } else {
             known.and_then(|address| proxies::choose(address, proxy.as_ref(), out))
         };
-        let tls = tls::read(fields, out);
+        let tls = tls::read(fields, sets, out);
         let stream = fields.choice("request", &REQUEST, out).is_some_and(|given| given.value);
         let max_head = fields.size("max_head", out);
         let max_target = fields.size("max_target", out);

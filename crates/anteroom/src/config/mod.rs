@@ -3,6 +3,7 @@
 //! `schema` is the list of keys, `fields` reads the values of one table, `file` and `servers` join
 //! them to a draft of the settings, `text` shows where something is wrong.
 
+mod acme;
 mod bounds;
 mod defaults;
 mod fields;

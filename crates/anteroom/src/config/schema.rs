@@ -3,6 +3,8 @@
 use base::limits;
 use worker::Timeouts;
 
+use super::acme::ACME;
+
 /// A table of the file and what may stand in it.
 #[derive(Debug)]
 pub(crate) struct Section {
@@ -35,7 +37,7 @@ pub(crate) enum Preset {
 
 use Preset::{Default, Needed, Table, Unset};
 
-const fn key(name: &'static str, preset: Preset, meaning: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, preset: Preset, meaning: &'static str) -> Key {
     Key { name, preset, meaning }
 }
 
@@ -107,6 +109,7 @@ pub(crate) static FILE: Section = Section {
         ),
         key("limits", Table(&LIMITS), "What one client address may have."),
         key("resolver", Table(&RESOLVER), "Who is asked for the names of servers."),
+        key("acme", Table(&ACME), "Who is asked for certificates, where a `tls` wants some."),
         key("listen", Table(&LISTEN), "Where clients come in; may repeat."),
         key("upstream", Table(&UPSTREAM), "A group of servers behind; may repeat."),
     ],
@@ -372,6 +375,14 @@ pub(crate) static LISTEN_TLS: Section = Section {
             "certificates",
             Needed("[{ certificate = \"fullchain.pem\", key = \"key.pem\" }]"),
             "Certificates with their keys, chosen by the name that is asked for (SNI).",
+        ),
+        key(
+            "acme",
+            Unset {
+                example: "[\"example.org\", \"www.example.org\"]",
+                means: "all certificates are in files",
+            },
+            "Names to have certificates for: one each, or one for a list of names in brackets.",
         ),
         key(
             "unknown_names",
@@ -657,8 +668,8 @@ pub(crate) static RESOLVER: Section = Section {
 };
 
 /// Every section whose keys have names of their own.
-pub(crate) static SECTIONS: [&Section; 11] = [
-    &FILE, &SPOOL, &LOG, &TIMEOUTS, &RESOLVER, &LISTEN, &UPSTREAM, &QUEUE, &HEALTH, &RETRIES,
+pub(crate) static SECTIONS: [&Section; 12] = [
+    &FILE, &SPOOL, &LOG, &TIMEOUTS, &RESOLVER, &ACME, &LISTEN, &UPSTREAM, &QUEUE, &HEALTH, &RETRIES,
     &LIMITS,
 ];
 
@@ -683,7 +694,7 @@ impl Key {
     }
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{text}\"")
 }
 
@@ -700,7 +711,7 @@ fn length(pick: fn(&Timeouts) -> std::time::Duration) -> String {
 
 /// A length of time as the file writes it, with the largest unit that leaves a whole number; 60
 /// seconds stay so.
-fn time(length: std::time::Duration) -> String {
+pub(super) fn time(length: std::time::Duration) -> String {
     let seconds = length.as_secs();
     match (seconds % 3600, seconds % 60) {
         (0, _) => format!("\"{}h\"", seconds / 3600),

@@ -545,7 +545,11 @@ fn what_the_defaults_leave_out_can_be_put_in() {
             // This goes with connections of one request.
             Some(rest) if rest.starts_with("proxy_protocol = \"") => content.push_str(line),
             // These are another proxy's, or name files.
-            Some(rest) if ["connect", "sni", "tls"].iter().any(|other| rest.starts_with(other)) => {
+            Some(rest)
+                if ["connect", "sni", "tls", "ca ", "external"]
+                    .iter()
+                    .any(|other| rest.starts_with(other)) =>
+            {
                 content.push_str(line);
             }
             Some(rest) => content.push_str(&rest.replace("\"app\"", "\"upstream\"")),
@@ -606,6 +610,7 @@ fn every_key_is_documented_with_its_default() {
                 "[log]" => ("## `[log]`", "log."),
                 "[resolver]" => ("## Names", "resolver."),
                 "[limits]" => ("## `[limits]`", "limits."),
+                "[acme]" => ("## Certificates by ACME", "acme."),
                 "[timeouts]" => ("## `[timeouts]`", ""),
                 "[[listen]]" => ("## `[[listen]]`", ""),
                 "[[upstream]]" => ("## `[[upstream]]`", ""),

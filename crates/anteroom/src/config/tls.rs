@@ -9,10 +9,11 @@ use tls::{
 };
 use wire::http1::may_be_added;
 
+use super::acme::{self, Sets};
 use super::fields::{Entry, Fields, or_list};
 use super::schema::{CERTIFICATE, LISTEN_TLS, UPSTREAM_TLS};
 use crate::certificates::{
-    Clients, KeyPair, ListenTls, TlsFiles, UpstreamTls, Wrong, authorities, own_name,
+    Clients, Issued, KeyPair, ListenTls, TlsFiles, UpstreamTls, Wrong, authorities, own_name,
 };
 use crate::settings::{Complaints, Given, ServerDraft};
 
@@ -22,7 +23,11 @@ const UNKNOWN: [(&str, UnknownName); 2] =
     [("first", UnknownName::First), ("refuse", UnknownName::Refuse)];
 
 /// Reads it, if it is there.
-pub(super) fn read(listen: &Fields<'_>, out: &mut Complaints) -> Option<ListenTls> {
+pub(super) fn read(
+    listen: &Fields<'_>,
+    sets: &mut Sets,
+    out: &mut Complaints,
+) -> Option<ListenTls> {
     let fields = listen.table("tls", &LISTEN_TLS, out)?;
     let pairs = pairs(&fields, out);
     let versions = versions(&fields, out);
@@ -51,6 +56,7 @@ pub(super) fn read(listen: &Fields<'_>, out: &mut Complaints) -> Option<ListenTl
         tickets: tickets(&fields, out),
         versions,
         pairs: pairs.iter().map(|(pair, _)| pair.clone()).collect(),
+        acme: acme::names(&fields, sets, out),
     };
     let subject = fields.text("subject_header", out).and_then(|given| subject(given, clients, out));
     if out.has_errors() {
@@ -65,7 +71,7 @@ pub(super) fn read(listen: &Fields<'_>, out: &mut Complaints) -> Option<ListenTl
         own.unwrap_or_else(|| client_ca.as_ref().and_then(|given| given.span.clone()))
     };
     let mut doubts = Vec::new();
-    let loaded = files.load(&mut doubts);
+    let loaded = files.load(&Issued::default(), &mut doubts);
     for doubt in &doubts {
         out.warning(place(doubt), doubt);
     }
@@ -82,7 +88,7 @@ type Spans = [Option<std::ops::Range<usize>>; 2];
 
 /// The entries of `certificates`, and where their files are named.
 fn pairs(fields: &Fields<'_>, out: &mut Complaints) -> Vec<(KeyPair, Spans)> {
-    if !fields.has("certificates") {
+    if !fields.has("certificates") && !fields.has("acme") {
         fields.missing("certificates", out);
     }
     let mut pairs = Vec::new();

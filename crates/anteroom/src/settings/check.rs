@@ -97,6 +97,7 @@ impl Desk<'_> {
             log,
             limits: draft.limits,
             least_rate: draft.least_rate,
+            acme: draft.acme.clone(),
             descriptors: machine.descriptors,
         })
     }

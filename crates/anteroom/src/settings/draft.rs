@@ -14,6 +14,7 @@ use worker::{AtLimit, LeastRate, Timeouts};
 
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
+use crate::acme::AcmeSettings;
 use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs, Timeout, When};
 use crate::lists::Screened;
@@ -58,6 +59,8 @@ pub(crate) struct Draft {
     pub(crate) limits: Option<LimitRules>,
     /// How fast a request must arrive at least.
     pub(crate) least_rate: Option<LeastRate>,
+    /// Whom to ask for certificates, if some are wanted: read already.
+    pub(crate) acme: Option<AcmeSettings>,
 }
 
 /// The logs as they are asked for.
@@ -182,6 +185,7 @@ impl Draft {
             log: LogDraft::default(),
             limits: None,
             least_rate: None,
+            acme: None,
         }
     }
 }

@@ -24,6 +24,7 @@ use proxies::security::LimitRules;
 use wire::proxy_protocol::Version;
 use worker::{AtLimit, LeastRate, ListenerPlan, Plan, Screening, ServerTls, Timeouts, TlsPlan};
 
+use crate::acme::AcmeSettings;
 use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs};
 use crate::descriptors::Holders;
@@ -68,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Option<LimitRules>,
     /// How fast a request must arrive at least.
     pub(crate) least_rate: Option<LeastRate>,
+    /// Whom to ask for certificates, if some are wanted.
+    pub(crate) acme: Option<AcmeSettings>,
     /// The limit of open files these settings were checked against.
     pub(crate) descriptors: u64,
 }
@@ -180,6 +183,7 @@ impl Settings {
             timeouts: self.timeouts,
             at_limit: self.at_limit,
             reclaim_parked: self.reclaim_parked,
+            challenges: None,
         }
     }
 

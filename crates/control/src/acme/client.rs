@@ -1,0 +1,140 @@
+//! Requests to the authority: bounded in time and size, and heard out when it wants to be left alone.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use base::limits;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::header::RETRY_AFTER;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::time::timeout;
+
+use super::fault::Fault;
+
+/// How long the authority asked to be left alone in its last refusals, in seconds; 0 if it did not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rest(Arc<AtomicU64>);
+
+impl Rest {
+    /// What it asked for since the last call.
+    pub(super) fn take(&self) -> Option<Duration> {
+        let seconds = self.0.swap(0, Relaxed);
+        (seconds > 0).then(|| Duration::from_secs(seconds))
+    }
+
+    /// Notes what a refusal says (RFC 8555 §6.6, RFC 9110 §10.2.3). A date is of no use to us: it is
+    /// by the authority's clock.
+    fn note(&self, status: StatusCode, fields: &HeaderMap) {
+        let refused =
+            matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+        let said = fields.get(RETRY_AFTER).filter(|_| refused);
+        let seconds = said.and_then(|said| said.to_str().ok()?.trim().parse().ok());
+        self.0.fetch_max(seconds.unwrap_or(0), Relaxed);
+    }
+}
+
+/// A client of one authority.
+pub(super) struct Client {
+    hyper: HyperClient<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    rest: Rest,
+}
+
+impl Client {
+    /// A client that trusts whom `ca` names, or whom the system trusts.
+    pub(super) fn new(ca: Option<&Path>, rest: Rest) -> Result<Self, Fault> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(Fault::own)?
+            .with_root_certificates(trusted(ca)?)
+            .with_no_client_auth();
+        let connector =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
+        let hyper = HyperClient::builder(TokioExecutor::new())
+            .pool_idle_timeout(limits::ACME_IDLE)
+            .build(connector);
+        Ok(Self { hyper, rest })
+    }
+}
+
+fn trusted(ca: Option<&Path>) -> Result<RootCertStore, Fault> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let wrong = |error: &dyn std::error::Error| {
+                Fault::new(format!("\"{}\": {error}: name a file of certificates", path.display()))
+            };
+            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+                let certificate = certificate.map_err(|error| wrong(&error))?;
+                roots.add(certificate).map_err(|error| wrong(&error))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    if roots.is_empty() {
+        return Err(Fault::new(
+            "nobody is trusted to vouch for the authority: install the system's certificates \
+             (ca-certificates), or name some as `ca`",
+        ));
+    }
+    Ok(roots)
+}
+
+impl HttpClient for Client {
+    fn request(
+        &self,
+        request: Request<BodyWrapper<Bytes>>,
+    ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
+        let (response, rest) = (self.hyper.request(request), self.rest.clone());
+        let whole = async move {
+            let (parts, body) = response.await.map_err(other)?.into_parts();
+            rest.note(parts.status, &parts.headers);
+            let body = Limited::new(body, limits::ACME_RESPONSE_MAX).collect().await;
+            let body = body.map_err(Error::Other)?.to_bytes();
+            Ok(BytesResponse::from(Response::from_parts(parts, Full::new(body))))
+        };
+        Box::pin(async move {
+            let late = "the authority does not answer in time";
+            timeout(limits::ACME_REQUEST, whole).await.map_err(|_| Error::Other(late.into()))?
+        })
+    }
+}
+
+fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Other(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_tells_how_long_to_stay_away() {
+        let rest = Rest::default();
+        let mut fields = HeaderMap::new();
+        fields.insert(RETRY_AFTER, "30".parse().unwrap());
+        rest.note(StatusCode::OK, &fields);
+        assert_eq!(rest.take(), None, "it is about polling");
+        rest.note(StatusCode::TOO_MANY_REQUESTS, &fields);
+        fields.insert(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:00 GMT".parse().unwrap());
+        rest.note(StatusCode::SERVICE_UNAVAILABLE, &fields);
+        assert_eq!(rest.take(), Some(Duration::from_secs(30)));
+        assert_eq!(rest.take(), None);
+    }
+}
