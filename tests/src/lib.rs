@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answers;
+pub mod authority;
 pub mod client;
 pub mod corpus;
 pub mod crowd;

@@ -8,7 +8,7 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 12] = [
+const DEBIAN: [(&str, &str); 13] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("haproxy", "haproxy"),
@@ -22,6 +22,7 @@ const DEBIAN: [(&str, &str); 12] = [
     ("redis-server", "redis-server"),
     ("chromium", "chromium"),
     ("slowhttptest", "slowhttptest"),
+    ("pebble", "pebble"),
 ];
 
 /// What goes into the Python environment under `target/venv`.
