@@ -7,7 +7,56 @@ use proxies::security::{LimitRules, Rate};
 use worker::LeastRate;
 
 use super::fields::Fields;
+use super::schema::Preset::{Default, Unset};
+use super::schema::{Section, key, time};
 use crate::settings::Complaints;
+
+/// `[limits]`.
+pub(crate) static LIMITS: Section = Section {
+    title: "[limits]",
+    keys: &[
+        key(
+            "connections",
+            Unset { example: "100", means: "as many as there is room for" },
+            "Most connections of one address at one time; one beyond is reset.",
+        ),
+        key(
+            "connection_rate",
+            Unset { example: "\"50/s\"", means: "as often as it likes" },
+            "How often one address may connect: N/s, N/m, N/h; N at once, too.",
+        ),
+        key(
+            "request_rate",
+            Unset { example: "\"100/s\"", means: "as many as it likes" },
+            "How many requests one address may send; one beyond is answered 429.",
+        ),
+        key(
+            "addresses",
+            Default(|| limits::LIMIT_ADDRESSES.to_string()),
+            "Addresses that are told apart at one time; each takes 32 bytes.",
+        ),
+        key(
+            "ipv4_prefix",
+            Default(|| limits::PREFIXES[0].to_string()),
+            "Bits of an IPv4 address that count, 1 to 32.",
+        ),
+        key(
+            "ipv6_prefix",
+            Default(|| limits::PREFIXES[1].to_string()),
+            "Bits of an IPv6 address that count, 1 to 128.",
+        ),
+        key(
+            "least_rate",
+            Unset { example: "\"500B\"", means: "the deadlines alone decide" },
+            "Bytes a second with which a request must arrive at least; slower ones get 408.",
+        ),
+        key(
+            "least_rate_over",
+            Default(|| time(limits::LEAST_RATE_OVER)),
+            "Over how long that is looked at, again and again.",
+        ),
+    ],
+};
 
 /// Most of anything that one address may have.
 const MOST: u32 = 16_000_000;

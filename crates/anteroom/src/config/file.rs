@@ -8,9 +8,10 @@ use wire::proxy_protocol::Version;
 use worker::AtLimit;
 
 use super::acme::{self, Sets};
+use super::bounds::LIMITS;
 use super::fields::{Fields, or_list};
 use super::proxies::Kind;
-use super::schema::{ERROR_PAGES, FILE, LIMITS, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
+use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
 use super::{bounds, pages, passing, proxies, screening, servers, tls};
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
