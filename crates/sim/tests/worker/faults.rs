@@ -6,10 +6,6 @@ use sim::{ServerMode, WorldConfig};
 use std::time::Duration;
 use worker::{CloseReason, Letter, Timeouts};
 
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 #[test]
 fn deadlines_of_the_client() {
     let mut house = House::new(&Setting::default());
@@ -28,7 +24,7 @@ fn deadlines_of_the_client() {
     assert_eq!(status(&text(&body)), 408);
     house.pass(Duration::from_hours(1));
     assert!(silent.is_closed());
-    assert_eq!(closed(&house, CloseReason::Idle), 1);
+    assert_eq!(house.closed(CloseReason::Idle), 1);
     house.assert_quiet();
     assert_eq!(house.sum(|c| c.clients.get()), 0);
 }
@@ -91,7 +87,7 @@ fn a_client_that_takes_nothing_is_given_up() {
     server.write_all(OK);
     house.pass(Duration::from_secs(61));
     assert!(client.is_closed());
-    assert_eq!(closed(&house, CloseReason::Timeout), 1);
+    assert_eq!(house.closed(CloseReason::Timeout), 1);
     house.assert_quiet();
 }
 
@@ -290,7 +286,7 @@ fn when_the_pool_is_short_the_slowest_request_yields() {
     server.write_all(OK);
     house.settle();
     assert_eq!(status(&text(&normal)), 200);
-    assert!(closed(&house, CloseReason::Refused) >= 1, "somebody had to yield");
+    assert!(house.closed(CloseReason::Refused) >= 1, "somebody had to yield");
     assert_eq!(status(&text(&crowd[0])), 408, "the slowest first");
     drop(crowd);
     house.settle();
@@ -402,7 +398,7 @@ fn a_client_that_takes_nothing_does_not_hold_a_lease_that_others_wait_for() {
     house.exchange(&next, GET);
     house.pass(Duration::from_secs(3));
     assert!(idle.is_closed());
-    assert_eq!(closed(&house, CloseReason::Stalled), 1);
+    assert_eq!(house.closed(CloseReason::Stalled), 1);
     house.server().write_all(OK);
     house.settle();
     assert_eq!(status(&text(&next)), 200);

@@ -12,8 +12,8 @@ use proxies::security::Limits;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use wire::proxy_protocol::Version;
 use worker::{
-    AccessReader, AtLimit, LeastRate, Letter, Life, ListenerPlan, Office, Plan, Screening,
-    Timeouts, Worker, WorkerCounters, access_ring,
+    AccessReader, AtLimit, CloseReason, LeastRate, Letter, Life, ListenerPlan, Office, Plan,
+    Screening, Timeouts, Worker, WorkerCounters, access_ring,
 };
 
 /// Bytes of the note of one request's head.
@@ -227,6 +227,14 @@ impl House {
         client
     }
 
+    /// A client that comes from this address.
+    pub(crate) fn client_from(&mut self, address: &str) -> Peer {
+        let address = address.parse().expect("an address");
+        let client = self.world.connect_from(ListenerId(0), address);
+        self.settle();
+        client
+    }
+
     /// What the client gets for what it sends.
     pub(crate) fn exchange(&mut self, client: &Peer, request: &str) {
         client.write_all(request.as_bytes());
@@ -252,6 +260,11 @@ impl House {
 
     pub(crate) fn sum(&self, figure: impl Fn(&WorkerCounters) -> u64) -> u64 {
         self.counters.iter().map(|counters| figure(counters)).sum()
+    }
+
+    /// Clients that were closed for this reason.
+    pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
+        self.sum(|counters| counters.clients_closed[reason as usize].get())
     }
 
     /// At rest: every buffer is free, nobody is active.

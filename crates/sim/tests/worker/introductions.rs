@@ -8,13 +8,13 @@ use base::id::{ListenerId, ServerId};
 use driver::ConnectFault;
 use exchange::{Names, Passing, Refusal};
 use proxies::security::{AccessList, Verdict};
-use sim::{Peer, ServerMode, WorldConfig};
+use sim::{ServerMode, WorldConfig};
 use wire::proxy_protocol::{Version, write_header};
 use worker::{Balancers, CloseReason, Letter, Screening};
 
 use crate::house::{GET, House, OK, Setting, status, text};
 
-const BALANCER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
+const BALANCER: &str = "10.0.0.1";
 const HEADER: &str = "PROXY TCP4 192.0.2.7 198.51.100.1 5000 443\r\n";
 
 fn list(nets: &[&str], verdict: Verdict, otherwise: Verdict) -> AccessList {
@@ -36,16 +36,6 @@ fn setting(required: bool) -> Setting {
     }
 }
 
-fn from(house: &mut House, address: IpAddr) -> Peer {
-    let client = house.world.connect_from(ListenerId(0), address);
-    house.settle();
-    client
-}
-
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 /// Who is named in the access log, and how each ended.
 fn logged(house: &mut House) -> Vec<(Option<IpAddr>, Option<CloseReason>)> {
     let mut lines = Vec::new();
@@ -61,7 +51,7 @@ fn the_header_says_who_the_client_is_in_whatever_pieces_it_comes() {
     let client: IpAddr = [192, 0, 2, 7].into();
     for piece in [1, 2, 5, 30, HEADER.len(), HEADER.len() + 3, 1000] {
         let mut house = House::new(&setting(true));
-        let peer = from(&mut house, BALANCER);
+        let peer = house.client_from(BALANCER);
         assert_eq!(house.sum(|c| c.clients_active.get()), 1, "it is not parked");
         let all = format!("{HEADER}{GET}");
         for part in all.as_bytes().chunks(piece) {
@@ -92,7 +82,7 @@ fn a_header_without_a_client_leaves_the_connection_its_own() {
     let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00";
     for header in [&unknown[..], local] {
         let mut house = House::new(&setting(true));
-        let peer = from(&mut house, BALANCER);
+        let peer = house.client_from(BALANCER);
         peer.write_all(header);
         house.exchange(&peer, GET);
         let server = house.server();
@@ -117,7 +107,7 @@ fn a_header_that_names_no_address_does_not_evade_the_list() {
         let nets = if allowed { ["192.0.2.0/24", "10.0.0.0/8"] } else { ["192.0.2.0/24"; 2] };
         setting.screening.list = Some(Arc::new(list(&nets, Verdict::Allow, Verdict::Deny)));
         let mut house = House::new(&setting);
-        let peer = from(&mut house, BALANCER);
+        let peer = house.client_from(BALANCER);
         peer.write_all(header.as_bytes());
         house.exchange(&peer, GET);
         if allowed {
@@ -125,10 +115,10 @@ fn a_header_that_names_no_address_does_not_evade_the_list() {
             assert!(text(&server).contains("10.0.0.1"), "the connection is its own");
             server.write_all(OK);
             house.settle();
-            assert_eq!(logged(&mut house), [(Some(BALANCER), None)]);
+            assert_eq!(logged(&mut house), [(BALANCER.parse().ok(), None)]);
         } else {
             assert!(peer.is_reset(), "{header}");
-            assert_eq!(logged(&mut house), [(Some(BALANCER), Some(CloseReason::Denied))]);
+            assert_eq!(logged(&mut house), [(BALANCER.parse().ok(), Some(CloseReason::Denied))]);
         }
         house.assert_quiet();
     }
@@ -138,10 +128,10 @@ fn a_header_that_names_no_address_does_not_evade_the_list() {
 fn what_waits_for_its_header_holds_nothing_and_not_for_ever() {
     let mut house = House::new(&setting(true));
     let (silent, slow, gone, ended) = (
-        from(&mut house, BALANCER),
-        from(&mut house, BALANCER),
-        from(&mut house, BALANCER),
-        from(&mut house, BALANCER),
+        house.client_from(BALANCER),
+        house.client_from(BALANCER),
+        house.client_from(BALANCER),
+        house.client_from(BALANCER),
     );
     slow.write_all(b"PROXY TCP4 192.0.2.7");
     gone.write_all(b"PROXY");
@@ -150,8 +140,8 @@ fn what_waits_for_its_header_holds_nothing_and_not_for_ever() {
     ended.end();
     gone.reset();
     house.settle();
-    assert!(ended.is_closed() && closed(&house, CloseReason::ProxyHeader) == 1);
-    assert_eq!(closed(&house, CloseReason::Client), 1);
+    assert!(ended.is_closed() && house.closed(CloseReason::ProxyHeader) == 1);
+    assert_eq!(house.closed(CloseReason::Client), 1);
     assert_eq!(house.sum(|c| c.buffers_free_min.get()), 64, "nothing was lent");
     house.pass(Duration::from_secs(20));
     slow.write_all(b" 198");
@@ -159,7 +149,7 @@ fn what_waits_for_its_header_holds_nothing_and_not_for_ever() {
     assert!(!silent.is_closed() && !slow.is_closed());
     house.pass(Duration::from_secs(2));
     assert!(silent.is_reset() && slow.is_reset(), "a piece wins no time");
-    assert_eq!(closed(&house, CloseReason::Timeout), 2);
+    assert_eq!(house.closed(CloseReason::Timeout), 2);
     let reasons: Vec<_> = logged(&mut house).into_iter().map(|(_, closed)| closed).collect();
     let late = Some(CloseReason::Timeout);
     assert_eq!(reasons, [Some(CloseReason::ProxyHeader), late, late]);
@@ -169,25 +159,25 @@ fn what_waits_for_its_header_holds_nothing_and_not_for_ever() {
 #[test]
 fn what_is_malformed_or_comes_from_a_stranger_ends_that_connection_alone() {
     let mut house = House::new(&setting(true));
-    let bystander = from(&mut house, BALANCER);
+    let bystander = house.client_from(BALANCER);
     bystander.write_all(HEADER.as_bytes());
-    let malformed = from(&mut house, BALANCER);
+    let malformed = house.client_from(BALANCER);
     house.exchange(&malformed, GET);
     assert!(malformed.is_reset() && text(&malformed).is_empty());
-    let stranger = from(&mut house, [198, 51, 100, 9].into());
+    let stranger = house.client_from("198.51.100.9");
     assert!(stranger.is_reset(), "though it said nothing");
-    let denied = from(&mut house, BALANCER);
+    let denied = house.client_from(BALANCER);
     denied.write_all(b"PROXY TCP4 203.0.113.5 198.51.100.1 5000 443\r\n");
     house.exchange(&denied, GET);
     assert!(denied.is_reset());
     for reason in [CloseReason::ProxyHeader, CloseReason::Untrusted, CloseReason::Denied] {
-        assert_eq!(closed(&house, reason), 1, "{reason:?}");
+        assert_eq!(house.closed(reason), 1, "{reason:?}");
     }
     let lines = logged(&mut house);
     assert_eq!(
         lines,
         [
-            (Some(BALANCER), Some(CloseReason::ProxyHeader)),
+            (BALANCER.parse().ok(), Some(CloseReason::ProxyHeader)),
             (Some([198, 51, 100, 9].into()), Some(CloseReason::Untrusted)),
             (Some([203, 0, 113, 5].into()), Some(CloseReason::Denied)),
         ]
@@ -203,17 +193,17 @@ fn what_is_malformed_or_comes_from_a_stranger_ends_that_connection_alone() {
 #[test]
 fn strangers_may_be_served_under_their_own_address() {
     let mut house = House::new(&setting(false));
-    let stranger = from(&mut house, [198, 51, 100, 9].into());
+    let stranger = house.client_from("198.51.100.9");
     house.exchange(&stranger, GET);
     let server = house.server();
     assert!(text(&server).contains("198.51.100.9"));
     server.write_all(OK);
     house.settle();
     // A header of theirs is no header.
-    let liar = from(&mut house, [198, 51, 100, 10].into());
+    let liar = house.client_from("198.51.100.10");
     house.exchange(&liar, &format!("{HEADER}{GET}"));
     assert_eq!(status(&text(&liar)), 400);
-    assert!(from(&mut house, [203, 0, 113, 5].into()).is_reset());
+    assert!(house.client_from("203.0.113.5").is_reset());
     house.assert_quiet();
 }
 
@@ -221,7 +211,7 @@ fn strangers_may_be_served_under_their_own_address() {
 #[test]
 fn a_new_list_counts_for_whom_the_header_names() {
     let mut house = House::new(&setting(true));
-    let (waiting, named) = (from(&mut house, BALANCER), from(&mut house, BALANCER));
+    let (waiting, named) = (house.client_from(BALANCER), house.client_from(BALANCER));
     named.write_all(HEADER.as_bytes());
     house.settle();
     let list = Arc::new(list(&["192.0.2.0/24", "10.0.0.0/8"], Verdict::Deny, Verdict::Allow));
@@ -238,7 +228,7 @@ fn a_new_list_counts_for_whom_the_header_names() {
 #[test]
 fn a_drain_waits_for_a_header_no_longer_than_its_time() {
     let mut house = House::new(&setting(true));
-    let waiting = from(&mut house, BALANCER);
+    let waiting = house.client_from(BALANCER);
     house.order(|| Letter::Drain);
     house.pass(Duration::from_secs(40));
     assert!(waiting.is_closed() && house.is_over());
@@ -254,8 +244,8 @@ fn each_request_is_introduced_on_a_connection_of_its_own() {
     for version in [Version::V1, Version::V2] {
         let mut house = House::new(&introducing(version, false));
         for address in ["192.0.2.1", "2001:db8::1"] {
+            let client = house.client_from(address);
             let address: IpAddr = address.parse().expect("an address");
-            let client = from(&mut house, address);
             for _ in 0..2 {
                 house.exchange(&client, GET);
                 let server = house.server();
@@ -302,7 +292,7 @@ fn a_tunnel_is_introduced_once_before_the_first_byte_of_either() {
     for first_byte in [false, true] {
         let setting = Setting { passing: passing(first_byte), ..introducing(Version::V1, true) };
         let mut house = House::new(&setting);
-        let client = from(&mut house, [192, 0, 2, 1].into());
+        let client = house.client_from("192.0.2.1");
         if first_byte {
             client.write_all(b"hello");
         }
@@ -330,7 +320,7 @@ fn who_was_introduced_to_us_is_introduced_by_us() {
         passing: Some(Passing::default()),
         ..introducing(Version::V2, true)
     });
-    let client = from(&mut house, BALANCER);
+    let client = house.client_from(BALANCER);
     client.write_all(HEADER.as_bytes());
     client.write_all(b"\x16\x03\x01");
     let server = house.server();

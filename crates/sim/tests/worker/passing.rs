@@ -36,10 +36,6 @@ fn hello(name: &str) -> Vec<u8> {
     [&[22, 3, 1][..], &prefixed(&message)].concat()
 }
 
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 fn refused(house: &House, refusal: Refusal) -> u64 {
     house.sum(|c| c.refusals[refusal as usize].get())
 }
@@ -76,7 +72,7 @@ fn the_server_is_there_at_once_and_may_speak_first() {
         house.settle();
         assert!(client.has_ended() && !client.is_reset());
     }
-    assert_eq!(closed(&house, CloseReason::Done), 5);
+    assert_eq!(house.closed(CloseReason::Done), 5);
     assert_eq!(house.world.connections_to(ServerId(0)), 0);
     house.assert_quiet();
 }
@@ -113,7 +109,7 @@ fn the_server_is_there_with_the_first_byte() {
     house.pass(Duration::from_mins(59));
     assert!(!silent.is_closed());
     house.pass(Duration::from_mins(2));
-    assert!(silent.is_closed() && closed(&house, CloseReason::Idle) >= 1);
+    assert!(silent.is_closed() && house.closed(CloseReason::Idle) >= 1);
     let ended = house.client();
     ended.end();
     house.settle();
@@ -158,7 +154,7 @@ fn who_is_for_nobody_is_reset_and_counted() {
         client.write_all(&sent);
         house.pass(Duration::from_secs(31));
         assert!(client.is_reset(), "{refusal:?}");
-        assert_eq!((refused(&house, refusal), closed(&house, reason)), (1, 1), "{refusal:?}");
+        assert_eq!((refused(&house, refusal), house.closed(reason)), (1, 1), "{refusal:?}");
         assert_eq!(house.world.connections_to(ServerId(0)), 0);
         house.assert_quiet();
     }
@@ -183,7 +179,7 @@ fn without_a_server_the_client_is_reset() {
     house.pass(Duration::from_secs(3));
     assert!(client.is_reset());
     assert_eq!(refused(&house, Refusal::Unreachable), 1);
-    assert_eq!(closed(&house, CloseReason::Upstream), 1);
+    assert_eq!(house.closed(CloseReason::Upstream), 1);
     // It comes back: the next one is served.
     house.world.set_server(ServerId(0), ServerMode::Accepts);
     house.pass(Duration::from_secs(3));
@@ -204,7 +200,7 @@ fn a_client_that_leaves_while_its_server_is_connected_to_leaves_nothing() {
     client.reset();
     house.settle();
     house.pass(Duration::from_secs(10));
-    assert_eq!(closed(&house, CloseReason::Aborted), 1);
+    assert_eq!(house.closed(CloseReason::Aborted), 1);
     house.assert_quiet();
 }
 
@@ -307,7 +303,7 @@ fn a_drain_closes_who_has_said_nothing_and_who_is_silent() {
         house.order(|| Letter::Drain);
         house.pass(Duration::from_secs(6));
         assert!(client.is_closed() && house.is_over());
-        assert_eq!(closed(&house, CloseReason::Drain), 1);
+        assert_eq!(house.closed(CloseReason::Drain), 1);
     }
 }
 

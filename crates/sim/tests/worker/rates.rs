@@ -1,10 +1,8 @@
 //! What one address may have, and how slow a client may be.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::id::ListenerId;
 use exchange::{Passing, Refusal};
 use proxies::security::{LimitRules, Limits, Rate};
 use sim::Peer;
@@ -29,17 +27,6 @@ fn per_second(count: u32) -> Rate {
     Rate { count, period: Duration::from_secs(1) }
 }
 
-fn from(house: &mut House, address: &str) -> Peer {
-    let address: IpAddr = address.parse().expect("an address");
-    let client = house.world.connect_from(ListenerId(0), address);
-    house.settle();
-    client
-}
-
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 fn answer(house: &mut House) {
     let server = house.server();
     server.write_all(OK);
@@ -55,9 +42,9 @@ fn connections_of_an_address_are_bounded_and_free_again_however_they_end() {
         ..setting(LimitRules { connections: Some(3), ..FREE })
     });
     for round in 0..3 {
-        let here: Vec<Peer> = (0..3).map(|_| from(&mut house, "10.0.0.1")).collect();
-        assert!(from(&mut house, "10.0.0.1").is_reset());
-        assert!(!from(&mut house, "10.0.0.2").is_closed(), "another one's are its own");
+        let here: Vec<Peer> = (0..3).map(|_| house.client_from("10.0.0.1")).collect();
+        assert!(house.client_from("10.0.0.1").is_reset());
+        assert!(!house.client_from("10.0.0.2").is_closed(), "another one's are its own");
         assert!(here.iter().all(|client| !client.is_closed()));
         // Each leaves in its own way: parked, in the middle, refused.
         here[0].end();
@@ -66,7 +53,7 @@ fn connections_of_an_address_are_bounded_and_free_again_however_they_end() {
         house.exchange(&here[2], "nonsense\r\n\r\n");
         assert_eq!(status(&text(&here[2])), 400);
         house.settle();
-        assert_eq!(closed(&house, CloseReason::AddressLimit), round + 1);
+        assert_eq!(house.closed(CloseReason::AddressLimit), round + 1);
     }
     house.assert_quiet();
 }
@@ -78,15 +65,15 @@ fn networks_of_ipv6_are_one_address_and_tunnels_are_connections() {
         passing: Some(Passing::default()),
         ..setting(LimitRules { connections: Some(1), ..FREE })
     });
-    let client = from(&mut house, "2001:db8::1");
+    let client = house.client_from("2001:db8::1");
     let server = house.server();
     house.settle();
-    assert!(from(&mut house, "2001:db8::2").is_reset());
-    assert!(!from(&mut house, "2001:db8:0:1::1").is_closed());
+    assert!(house.client_from("2001:db8::2").is_reset());
+    assert!(!house.client_from("2001:db8:0:1::1").is_closed());
     server.reset();
     house.settle();
     assert!(client.is_closed());
-    assert!(!from(&mut house, "2001:db8::2").is_closed());
+    assert!(!house.client_from("2001:db8::2").is_closed());
 }
 
 #[test]
@@ -94,13 +81,13 @@ fn who_connects_too_often_is_reset_and_logged() {
     let mut house =
         House::new(&setting(LimitRules { connection_rate: Some(per_second(2)), ..FREE }));
     for _ in 0..2 {
-        from(&mut house, "10.0.0.1").end();
+        house.client_from("10.0.0.1").end();
     }
-    assert!(from(&mut house, "10.0.0.1").is_reset());
-    assert!(!from(&mut house, "10.0.0.2").is_closed());
+    assert!(house.client_from("10.0.0.1").is_reset());
+    assert!(!house.client_from("10.0.0.2").is_closed());
     house.pass(Duration::from_millis(500));
-    assert!(!from(&mut house, "10.0.0.1").is_closed());
-    assert_eq!(closed(&house, CloseReason::Rate), 1);
+    assert!(!house.client_from("10.0.0.1").is_closed());
+    assert_eq!(house.closed(CloseReason::Rate), 1);
     let mut lines = Vec::new();
     house.logs[0].drain(|record| {
         lines.push((record.peer, record.closed));
@@ -113,7 +100,7 @@ fn who_connects_too_often_is_reset_and_logged() {
 fn who_asks_too_often_is_told_so_and_kept_if_the_request_is_whole() {
     let rules = LimitRules { request_rate: Some(per_second(2)), ..FREE };
     let mut house = House::new(&Setting { persistent: false, ..setting(rules) });
-    let client = from(&mut house, "10.0.0.1");
+    let client = house.client_from("10.0.0.1");
     for _ in 0..2 {
         house.exchange(&client, GET);
         answer(&mut house);
@@ -124,15 +111,15 @@ fn who_asks_too_often_is_told_so_and_kept_if_the_request_is_whole() {
     assert_eq!(status(&told), 429);
     assert!(told.contains("Retry-After: 1\r\n") && !told.contains("Connection: close"), "{told}");
     // Other connections of it ask as little, and other addresses ask what they like.
-    let second = from(&mut house, "10.0.0.1");
+    let second = house.client_from("10.0.0.1");
     house.exchange(&second, GET);
     assert_eq!(status(&text(&second)), 429);
-    let other = from(&mut house, "10.0.0.2");
+    let other = house.client_from("10.0.0.2");
     house.exchange(&other, GET);
     answer(&mut house);
     assert_eq!(status(&text(&other)), 200);
     // What of a body is still to come is not waited for.
-    let post = from(&mut house, "10.0.0.1");
+    let post = house.client_from("10.0.0.1");
     house.exchange(&post, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 30000\r\n\r\nab");
     let told = text(&post);
     assert!(status(&told) == 429 && told.contains("Connection: close"), "{told}");
@@ -156,7 +143,7 @@ fn a_worker_that_is_gone_holds_nobodys_places() {
     let setting = setting(LimitRules { connections: Some(1), ..FREE });
     let limits = setting.limits.clone().expect("there are limits");
     let mut house = House::new(&setting);
-    let parked = from(&mut house, "10.0.0.1");
+    let parked = house.client_from("10.0.0.1");
     house.order(|| Letter::Stop);
     drop(house);
     assert!(parked.is_closed());

@@ -1,12 +1,10 @@
 //! Who may come in.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use base::id::ListenerId;
 use exchange::Passing;
 use proxies::security::{AccessList, Verdict};
-use sim::Peer;
 use worker::{AtLimit, CloseReason, Letter, Screening};
 
 use crate::house::{GET, House, OK, Setting, status, text};
@@ -25,17 +23,6 @@ fn setting(nets: &[&str]) -> Setting {
     }
 }
 
-fn from(house: &mut House, address: &str) -> Peer {
-    let address: IpAddr = address.parse().expect("an address");
-    let client = house.world.connect_from(ListenerId(0), address);
-    house.settle();
-    client
-}
-
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 /// Has this list taken by every worker.
 fn take(house: &mut House, nets: &[&str]) {
     let list = denying(nets);
@@ -52,7 +39,7 @@ fn who_is_denied_is_reset_before_anything_is_lent() {
     assert_eq!(house.sum(|c| c.clients.get()), 0, "it has no record");
     assert_eq!(house.sum(|c| c.buffers_free_min.get()), 64, "nothing was lent");
     assert_eq!(
-        (closed(&house, CloseReason::Denied), house.sum(|c| c.clients_accepted.get())),
+        (house.closed(CloseReason::Denied), house.sum(|c| c.clients_accepted.get())),
         (1, 1)
     );
     let mut lines = Vec::new();
@@ -61,7 +48,7 @@ fn who_is_denied_is_reset_before_anything_is_lent() {
         true
     });
     assert_eq!(lines, [(Some([10, 1, 2, 3].into()), 0, Some(CloseReason::Denied))]);
-    let other = from(&mut house, "11.1.2.3");
+    let other = house.client_from("11.1.2.3");
     house.exchange(&other, GET);
     let server = house.server();
     assert!(!text(&server).is_empty());
@@ -78,10 +65,10 @@ fn who_is_denied_takes_no_place_even_when_all_are_taken() {
         at_limit: AtLimit::Answer,
         ..setting(&["10.0.0.0/8"])
     });
-    let here = from(&mut house, "192.0.2.1");
-    let denied = from(&mut house, "10.0.0.1");
+    let here = house.client_from("192.0.2.1");
+    let denied = house.client_from("10.0.0.1");
     assert!(denied.is_reset() && !here.is_closed());
-    let crowded = from(&mut house, "192.0.2.2");
+    let crowded = house.client_from("192.0.2.2");
     assert_eq!(status(&text(&crowded)), 503);
 }
 
@@ -89,18 +76,18 @@ fn who_is_denied_takes_no_place_even_when_all_are_taken() {
 #[test]
 fn a_new_list_ends_whom_it_denies() {
     let mut house = House::new(&setting(&[]));
-    let parked = from(&mut house, "10.0.0.1");
-    let (asking, waiting) = (from(&mut house, "10.0.0.2"), from(&mut house, "10.0.0.3"));
+    let parked = house.client_from("10.0.0.1");
+    let (asking, waiting) = (house.client_from("10.0.0.2"), house.client_from("10.0.0.3"));
     asking.write_all(b"GET / HT");
     house.exchange(&waiting, GET);
     let server = house.server();
-    let other = from(&mut house, "192.0.2.1");
+    let other = house.client_from("192.0.2.1");
     house.exchange(&other, GET);
     take(&mut house, &["10.0.0.0/8"]);
     for gone in [&parked, &asking, &waiting] {
         assert!(gone.is_closed());
     }
-    assert_eq!(closed(&house, CloseReason::Denied), 3);
+    assert_eq!(house.closed(CloseReason::Denied), 3);
     assert!(server.is_closed(), "its request is nobody's any more");
     let server = house.server();
     server.write_all(OK);
@@ -108,7 +95,7 @@ fn a_new_list_ends_whom_it_denies() {
     assert_eq!(status(&text(&other)), 200);
     // And back.
     take(&mut house, &[]);
-    assert!(!from(&mut house, "10.0.0.1").is_closed());
+    assert!(!house.client_from("10.0.0.1").is_closed());
     assert_eq!(house.sum(|c| c.clients.get()), 2);
     house.assert_quiet();
 }
@@ -116,26 +103,26 @@ fn a_new_list_ends_whom_it_denies() {
 #[test]
 fn who_is_banned_goes_and_comes_back_when_that_is_over() {
     let mut house = House::new(&setting(&["10.0.0.0/8"]));
-    let (banned, other) = (from(&mut house, "192.0.2.1"), from(&mut house, "192.0.2.2"));
+    let (banned, other) = (house.client_from("192.0.2.1"), house.client_from("192.0.2.2"));
     let bans = denying(&["192.0.2.1/32"]);
     house.order(|| Letter::Bans(Arc::clone(&bans)));
     assert!(banned.is_reset() && !other.is_closed());
-    assert!(from(&mut house, "192.0.2.1").is_reset());
-    assert!(from(&mut house, "10.0.0.1").is_reset(), "the list holds beside it");
-    assert_eq!((closed(&house, CloseReason::Banned), closed(&house, CloseReason::Denied)), (2, 1));
+    assert!(house.client_from("192.0.2.1").is_reset());
+    assert!(house.client_from("10.0.0.1").is_reset(), "the list holds beside it");
+    assert_eq!((house.closed(CloseReason::Banned), house.closed(CloseReason::Denied)), (2, 1));
     let bans = denying(&[]);
     house.order(|| Letter::Bans(Arc::clone(&bans)));
-    assert!(!from(&mut house, "192.0.2.1").is_closed());
+    assert!(!house.client_from("192.0.2.1").is_closed());
 }
 
 #[test]
 fn a_tunnel_is_ended_by_a_new_list_on_both_sides() {
     let mut house = House::new(&Setting { passing: Some(Passing::default()), ..setting(&[]) });
-    let client = from(&mut house, "10.0.0.1");
+    let client = house.client_from("10.0.0.1");
     let server = house.server();
     house.settle();
     take(&mut house, &["10.0.0.1/32"]);
     assert!(client.is_reset() && server.is_closed());
-    assert_eq!(closed(&house, CloseReason::Denied), 1);
+    assert_eq!(house.closed(CloseReason::Denied), 1);
     house.assert_quiet();
 }

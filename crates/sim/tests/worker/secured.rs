@@ -166,10 +166,6 @@ fn failures(house: &House, failure: Failure) -> u64 {
     house.sum(|c| c.tls_failures[failure as usize].get())
 }
 
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 #[test]
 fn a_request_comes_in_and_its_response_goes_out() {
     for versions in [Versions { tls12: true, tls13: false }, Versions { tls12: false, tls13: true }]
@@ -196,7 +192,7 @@ fn a_request_comes_in_and_its_response_goes_out() {
         client.hear(&mut house);
         assert!(client.closed, "its goodbye is answered");
         assert_eq!(house.sum(|c| c.tls_sessions.get()), 0);
-        assert_eq!(closed(&house, CloseReason::Client), 1);
+        assert_eq!(house.closed(CloseReason::Client), 1);
     }
 }
 
@@ -325,7 +321,7 @@ fn a_handshake_that_does_not_end_has_a_deadline() {
     house.pass(Duration::from_secs(2));
     assert_eq!(failures(&house, Failure::Late), 2);
     assert!(silent.is_closed() && slow.peer.is_closed());
-    assert_eq!(closed(&house, CloseReason::Tls), 2);
+    assert_eq!(house.closed(CloseReason::Tls), 2);
     // Whoever ends it in time may be idle for longer.
     let client = End::client(&mut house);
     house.pass(Duration::from_mins(5));
@@ -412,7 +408,7 @@ fn a_request_that_is_cut_off_never_reaches_the_server() {
         client.peer.end();
         house.settle();
         assert_eq!(house.world.connections_to(ServerId(0)), 0);
-        assert_eq!(closed(&house, CloseReason::Aborted), 1);
+        assert_eq!(house.closed(CloseReason::Aborted), 1);
         house.assert_quiet();
     }
 }

@@ -30,10 +30,6 @@ fn event(house: &mut House, (client, server): &(Peer, Peer), data: &str) {
     assert!(text(client).contains(&event), "{data}");
 }
 
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 fn buffers(house: &House) -> u64 {
     house.sum(|c| c.buffers_used.get() + c.buffers_promised.get())
 }
@@ -138,7 +134,7 @@ fn a_client_that_leaves_a_silent_stream_frees_it_at_once() {
             }
             house.settle();
             assert!(server.is_closed(), "{reset} {early:?}");
-            assert_eq!(closed(&house, CloseReason::Aborted), 1);
+            assert_eq!(house.closed(CloseReason::Aborted), 1);
             house.assert_quiet();
             drop(client);
         }
@@ -190,7 +186,7 @@ fn a_pipelining_client_of_a_stream_yields_when_buffers_are_short() {
         &format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 6000\r\n\r\n{body}"),
     );
     house.pass(Duration::from_secs(2));
-    assert!(closed(&house, CloseReason::Pressure) > 0);
+    assert!(house.closed(CloseReason::Pressure) > 0);
     assert!(text(&house.server()).ends_with(&body));
     client.reset();
     for (client, _) in &streams {
@@ -243,7 +239,7 @@ fn a_client_that_takes_no_event_is_given_up() {
     pair.1.write_all(b"3\r\nabc\r\n");
     house.pass(Duration::from_secs(61));
     assert!(pair.0.is_closed() && pair.1.is_closed());
-    assert_eq!(closed(&house, CloseReason::Timeout), 1);
+    assert_eq!(house.closed(CloseReason::Timeout), 1);
     house.assert_quiet();
 }
 
@@ -265,11 +261,7 @@ fn a_drain_ends_silent_streams_and_lets_others_flow() {
     house.pass(Duration::from_secs(2));
     assert!(flowing.0.has_ended());
     assert!(house.is_over());
-    assert_eq!(
-        closed(&house, CloseReason::Drain),
-        2,
-        "the silent one, and the other when it parked"
-    );
+    assert_eq!(house.closed(CloseReason::Drain), 2, "the silent one, and the other when it parked");
 }
 
 #[test]

@@ -36,10 +36,6 @@ fn say(house: &mut House, from: &Peer, to: &Peer, what: &str) {
     assert_eq!(text(to), what);
 }
 
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 fn buffers(house: &House) -> u64 {
     house.sum(|c| c.buffers_used.get() + c.buffers_promised.get())
 }
@@ -73,7 +69,7 @@ fn a_tunnel_carries_bytes_both_ways_and_holds_nothing_while_it_is_silent() {
         assert_eq!(client.is_closed() && server.is_closed(), number >= 4, "{number}");
         assert!(!client.is_reset() && !server.is_reset(), "nothing is missing");
     }
-    assert_eq!((closed(&house, CloseReason::Idle), tunnels(&house)), (4, 4));
+    assert_eq!((house.closed(CloseReason::Idle), tunnels(&house)), (4, 4));
     for (client, _) in &pairs {
         client.reset();
     }
@@ -135,7 +131,7 @@ fn an_end_is_passed_on_and_the_other_direction_goes_on() {
         house.settle();
         assert_eq!(text(first), "bye");
         assert!(first.has_ended() && !first.is_reset() && !second.is_reset());
-        assert_eq!((closed(&house, CloseReason::Done), tunnels(&house)), (1, 0));
+        assert_eq!((house.closed(CloseReason::Done), tunnels(&house)), (1, 0));
         house.assert_quiet();
         assert_eq!(house.world.connections_to(ServerId(0)), 0);
     }
@@ -151,7 +147,7 @@ fn a_failure_of_one_end_resets_the_other() {
         house.settle();
         assert!(other.is_reset(), "by the client: {by_client}");
         let reason = if by_client { CloseReason::Aborted } else { CloseReason::Upstream };
-        assert_eq!(closed(&house, reason), 1);
+        assert_eq!(house.closed(reason), 1);
         house.assert_quiet();
         assert_eq!(house.world.connections_to(ServerId(0)), 0);
     }
@@ -211,7 +207,7 @@ fn who_takes_nothing_for_too_long_loses_the_tunnel() {
         assert_eq!(tunnels(&house), 0);
         assert!(from.is_reset() && to.is_reset(), "something is missing");
         let reason = if down { CloseReason::Timeout } else { CloseReason::Upstream };
-        assert_eq!(closed(&house, reason), 1);
+        assert_eq!(house.closed(reason), 1);
         house.assert_quiet();
     }
 }
@@ -374,7 +370,7 @@ fn a_drain_ends_silent_tunnels_soon_and_the_others_at_its_end() {
     house.pass(Duration::from_secs(11));
     assert!(house.is_over());
     assert!(flowing.0.is_closed() && flowing.1.is_closed());
-    assert_eq!(closed(&house, CloseReason::Drain), 2);
+    assert_eq!(house.closed(CloseReason::Drain), 2);
 }
 
 #[test]

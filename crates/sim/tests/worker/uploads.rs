@@ -23,10 +23,6 @@ fn upload(house: &mut House, length: u32, first: &str) -> (Peer, Peer) {
     (client, server)
 }
 
-fn closed(house: &House, reason: CloseReason) -> u64 {
-    house.sum(|c| c.clients_closed[reason as usize].get())
-}
-
 #[test]
 fn the_server_meets_a_body_as_it_arrives() {
     let mut house = House::new(&streaming());
@@ -205,7 +201,7 @@ fn a_client_that_leaves_within_its_body_takes_the_servers_connection_along() {
                 client.end();
             }
             house.settle();
-            assert_eq!(closed(&house, CloseReason::Aborted), 1);
+            assert_eq!(house.closed(CloseReason::Aborted), 1);
             assert!(server.is_none_or(|server| server.is_closed()), "half a request");
             if let Some(busy) = busy {
                 let _ = text(&busy);
@@ -265,7 +261,7 @@ fn an_early_answer_stops_the_upload_and_ends_both_connections() {
     assert!(server.has_ended(), "it is not used again");
     client.close();
     house.pass(Duration::from_secs(2));
-    assert_eq!(closed(&house, CloseReason::Done), 1);
+    assert_eq!(house.closed(CloseReason::Done), 1);
     house.assert_quiet();
 }
 
