@@ -6,6 +6,7 @@ mod crowd;
 mod deny;
 mod dribble;
 mod gunicorn;
+mod held;
 mod logs;
 mod parked;
 mod pass;
