@@ -394,7 +394,7 @@ fn events_that_their_file_does_not_take_are_told_on_standard_error() {
 #[test]
 fn after_root_is_given_up_files_can_still_be_turned() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("left out: only root can give root up");
+        blackbox::tools::skip("only root can give root up");
         return;
     }
     let (pages, folder) = (Upstream::pages(), Folder::new());

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use blackbox::folder::Folder;
 use blackbox::proxy::{Anteroom, command};
@@ -362,9 +361,10 @@ fn a_handshake_that_does_not_end_is_ended() {
     let mut slow = proxy.client();
     slow.send([22, 3, 1, 2, 0]);
     silent.expect_end();
-    pause(300);
     let labels = [("with", "client"), ("reason", "late")];
-    assert!(proxy.figure("anteroom_tls_failures_total", &labels) >= 2.0);
+    eventually("the slow one's end", || {
+        (proxy.figure("anteroom_tls_failures_total", &labels) >= 2.0).then_some(())
+    });
     let mut plain = proxy.client();
     let answer = plain.get("/");
     assert!(answer.status == 400 && answer.text().contains("HTTPS"), "{}", answer.text());
@@ -443,12 +443,15 @@ fn connections_to_servers_are_kept_and_sessions_resumed() {
     let authority = Authority::new();
     authority.good("app", "app", &["app.example"]);
     let server = nginx(&authority, false);
-    let upstream = format!(
-        "servers = [\"{}\"]\nconnections = 2\ntls = {{ ca = \"{}\", name = \"app.example\" }}",
-        server.address(),
-        authority.ca()
-    );
-    let proxy = Anteroom::run(&authority.config("", upstream));
+    let upstream = |more: &str| {
+        format!(
+            "servers = [\"{}\"]\nconnections = 2\n{more}\n\
+             tls = {{ ca = \"{}\", name = \"app.example\" }}",
+            server.address(),
+            authority.ca()
+        )
+    };
+    let proxy = Anteroom::run(&authority.config("", upstream("")));
     let mut client = proxy.client();
     for _ in 0..20 {
         assert_eq!(client.get("/").status, 200);
@@ -457,6 +460,15 @@ fn connections_to_servers_are_kept_and_sessions_resumed() {
     let opened = proxy.figure("anteroom_upstream_connects_total", &[]);
     assert!(opened <= 2.0, "{opened} connections for one client");
     drop(client);
-    std::thread::sleep(Duration::from_millis(50));
+    proxy.finish();
+
+    // Where each request has a connection of its own, its session is an earlier one's.
+    let proxy = Anteroom::run(&authority.config("", upstream("persistent = false")));
+    let mut client = proxy.client();
+    assert!(client.get("/").text().starts_with("TLSv1.3 app.example . "), "the first is new");
+    eventually("a session to be resumed", || {
+        client.get("/").text().starts_with("TLSv1.3 app.example r ").then_some(())
+    });
+    drop(client);
     proxy.finish();
 }

@@ -54,9 +54,8 @@ pub(super) fn measure<Server>(
             stand.patience.wait_for_quiet()?;
             let [_, single] = grown(*proxy, 1)?;
             let [idle, all] = grown(*proxy, count)?;
-            let each = |before: u64| {
-                real(all.saturating_sub(before)) / real(u64::try_from(count).unwrap_or(1))
-            };
+            let each =
+                |before: u64| (real(all) - real(before)) / real(u64::try_from(count).unwrap_or(1));
             let held = Held { alone: each(single), idle: each(idle) };
             eprintln!("round {number} {proxy}: {:.0} B of user memory a {one}", held.alone);
             rounds.push(held);

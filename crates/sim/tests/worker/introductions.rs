@@ -61,7 +61,8 @@ fn the_header_says_who_the_client_is_in_whatever_pieces_it_comes() {
         let server = house.server();
         house.settle();
         let request = text(&server);
-        assert!(request.contains("for=192.0.2.7") || request.contains("192.0.2.7"), "{request}");
+        assert!(request.contains("Forwarded: for=192.0.2.7;"), "{request}");
+        assert!(request.contains("X-Forwarded-For: 192.0.2.7\r\n"), "{request}");
         assert!(!request.contains("10.0.0.1"), "{request}");
         server.write_all(OK);
         house.settle();

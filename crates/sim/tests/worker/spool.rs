@@ -284,6 +284,8 @@ fn one_address_does_not_get_all_of_it() {
     house.assert_quiet();
 }
 
+/// Law 5: whoever is slow goes to disk when others need its buffers, whatever its size; nobody
+/// is refused while there is room.
 #[test]
 fn slow_requests_go_to_disk_when_the_pool_is_short() {
     let mut house = House::new(&Setting { buffers: 16, exchange_memory: 8 << 10, ..setting() });

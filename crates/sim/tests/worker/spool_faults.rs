@@ -100,8 +100,6 @@ fn a_disk_that_never_answers_keeps_nobody_for_ever() {
     house.assert_quiet();
 }
 
-/// Law 5: whoever is slow goes to disk when others need its buffers, whatever its size; nobody
-/// is refused while there is room.
 /// A disk that is busy for a moment is no reason to end anybody: memory comes back with the next
 /// errand that is done.
 #[test]
