@@ -52,12 +52,6 @@ pub struct Rules {
 /// How a client's connection is secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsFacts<'s> {
-    /// The version of TLS, as OpenSSL writes it.
-    pub version: &'static str,
-    /// The cipher suite, as IANA calls it.
-    pub cipher: &'static str,
-    /// The name that was asked for (SNI), in lower case.
-    pub server_name: Option<&'s str>,
     /// Whom the client's certificate names (RFC 4514), if it showed one.
     pub subject: Option<&'s str>,
 }

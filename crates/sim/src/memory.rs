@@ -275,19 +275,19 @@ impl Driver for MemoryDriver {
                 return Peeked::Failed(PeerFault::Reset);
             };
             let pipe = &net.connections[id].to_driver;
-            if let Some(fault) = entry.fault {
+            let count = if entry.readable { pipe.bytes.len().min(space.len()) } else { 0 };
+            if let Some(fault) = entry.fault.filter(|_| count == 0) {
                 entry.reported = true;
                 return Peeked::Failed(fault);
             }
             if !entry.readable {
                 return Peeked::Bytes { count: 0, ended: false };
             }
-            let count = pipe.bytes.len().min(space.len());
             for (place, byte) in space.iter_mut().zip(&pipe.bytes) {
                 *place = *byte;
             }
             entry.readable = false;
-            Peeked::Bytes { count, ended: pipe.ended }
+            Peeked::Bytes { count, ended: pipe.ended || entry.fault.is_some() }
         })
     }
 

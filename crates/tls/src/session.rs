@@ -98,24 +98,28 @@ impl Session {
             return Err(failure);
         }
         let mut parts = core::mem::take(&mut self.parts);
-        let input = if parts.is_empty() {
-            records
-        } else {
+        let joined = !parts.is_empty();
+        if joined {
             parts.extend_from_slice(records);
-            &mut parts[..]
-        };
+        }
+        let input = if joined { &mut parts[..] } else { &mut *records };
         let (taken, found) = match &mut self.end {
             End::Server(end) => drive(end, input, output, &mut deliver),
             End::Client(end) => drive(end, input, output, &mut deliver),
         };
         let found = found.inspect_err(|failure| self.over = Some(*failure))?;
-        let rest = &input[taken..];
-        if rest.len() > TLS_PARTS_MAX {
+        let left = input.len() - taken;
+        if left > TLS_PARTS_MAX {
             self.over = Some(Failure::TooLarge);
             return Err(Failure::TooLarge);
         }
-        if !rest.is_empty() {
-            self.parts = rest.to_vec();
+        if left > 0 {
+            self.parts = if joined {
+                parts.drain(..taken);
+                parts
+            } else {
+                records[taken..].to_vec()
+            };
         }
         Ok(found)
     }

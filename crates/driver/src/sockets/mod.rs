@@ -422,7 +422,12 @@ impl<W: Watcher> Driver for SocketDriver<W> {
         }
         // From here on the kernel tells what it does not answer now.
         entry.flags.set(Flags::SEEN);
-        entry.descriptor().is_some_and(transfer::peek_is_quiet)
+        let quiet = entry.descriptor().is_some_and(transfer::peek_is_quiet);
+        if !quiet {
+            // Whoever looks what it is finds it.
+            entry.flags.set(Flags::READABLE);
+        }
+        quiet
     }
 
     fn has_unread(&mut self, socket: Socket) -> bool {

@@ -10,34 +10,37 @@ use super::table::{Entry, Flags};
 use super::transfer::{fault_of, offer};
 use crate::{Peeked, PeerFault};
 
-/// Copies what is there, and leaves it.
+/// Copies what is there, and leaves it. What came before the connection broke comes first.
 pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
-    if let Some(fault) = entry.fault() {
-        entry.flags.set(Flags::REPORTED);
-        return Peeked::Failed(fault);
-    }
     let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
     let nothing = Peeked::Bytes { count: 0, ended: false };
-    if !entry.flags.any(Flags::READABLE) {
-        return nothing;
-    }
-    match net::recv(descriptor, space, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-        Ok((0, _)) => {
-            entry.flags.set(Flags::ENDED);
-            Peeked::Bytes { count: 0, ended: true }
-        }
-        Ok((count, _)) => {
+    let fault = entry.fault();
+    let looked = if entry.flags.any(Flags::READABLE) {
+        net::recv(descriptor, space, RecvFlags::PEEK | RecvFlags::DONTWAIT).map(|(count, _)| count)
+    } else {
+        Err(Errno::AGAIN)
+    };
+    match (looked, fault) {
+        (Ok(count), _) if count > 0 => {
             // The kernel tells when more arrives.
-            let ended = entry.flags.any(Flags::ENDED);
+            let ended = entry.flags.any(Flags::ENDED) || fault.is_some();
             entry.flags.clear(Flags::READABLE);
             Peeked::Bytes { count, ended }
         }
-        Err(Errno::AGAIN) => {
+        (_, Some(fault)) => {
+            entry.flags.set(Flags::REPORTED);
+            Peeked::Failed(fault)
+        }
+        (Ok(_), None) => {
+            entry.flags.set(Flags::ENDED);
+            Peeked::Bytes { count: 0, ended: true }
+        }
+        (Err(Errno::AGAIN), None) => {
             entry.flags.clear(Flags::READABLE);
             nothing
         }
-        Err(Errno::INTR) => nothing,
-        Err(error) => {
+        (Err(Errno::INTR), None) => nothing,
+        (Err(error), None) => {
             let fault = fault_of(error);
             entry.break_with(fault);
             entry.flags.set(Flags::REPORTED);

@@ -153,11 +153,17 @@ impl End {
         String::from_utf8(std::mem::take(&mut self.heard)).expect("it is well made")
     }
 
-    fn goodbye(&mut self, house: &mut House) {
+    /// What says that nothing more will be sent.
+    fn farewell(&mut self) -> Vec<u8> {
         let mut memory = vec![0; 64];
         let mut output = Output::new(&mut memory);
         self.session.close(&mut output).expect("it is well made");
-        self.peer.write_all(output.bytes());
+        output.bytes().to_vec()
+    }
+
+    fn goodbye(&mut self, house: &mut House) {
+        let farewell = self.farewell();
+        self.peer.write_all(&farewell);
         house.settle();
     }
 }
@@ -430,6 +436,67 @@ fn a_client_that_has_said_its_last_is_answered() {
     house.assert_quiet();
 }
 
+/// Some peers keep the transport open until they hear our last word: theirs counts, though it came
+/// together with what they had to say.
+#[test]
+fn a_last_word_counts_without_the_end_of_the_transport() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    let both = [client.sealed(GET.as_bytes()), client.farewell()].concat();
+    client.peer.write_all(&both);
+    house.settle();
+    let server = house.server();
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    assert!(client.closed && client.peer.has_ended(), "it is not parked");
+    client.peer.end();
+    house.settle();
+    house.assert_quiet();
+    assert_eq!(house.sum(|c| c.clients.get()), 0);
+}
+
+/// More clients than may have a record decrypted ahead, each with one that is longer than the pool.
+#[test]
+fn a_crowd_of_long_records_goes_through_a_small_pool() {
+    let mut house = House::new(&Setting {
+        buffers: 16,
+        exchange_memory: 6 << 10,
+        connections: 4,
+        ..Setting { stream: true, ..setting() }
+    });
+    let body = "b".repeat(40_000);
+    let ask = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n{body}");
+    let mut clients: Vec<_> = (0..30).map(|_| End::client(&mut house)).collect();
+    for client in &mut clients {
+        let sealed = client.sealed(ask.as_bytes());
+        client.peer.write_all(&sealed);
+    }
+    house.settle();
+    let (mut servers, mut answered) = (Vec::new(), 0);
+    for _ in 0..600 {
+        servers.extend(house.world.accept(ServerId(0)).map(|server| (server, String::new())));
+        for (server, request) in &mut servers {
+            *request += &text(server);
+            if request.ends_with(&body) {
+                request.clear();
+                server.write_all(OK);
+                answered += 1;
+            }
+        }
+        house.pass(Duration::from_millis(50));
+    }
+    let heard = clients.iter_mut().map(|client| client.text(&mut house));
+    let answers = heard.filter(|heard| heard.contains(" 200 ")).count();
+    assert_eq!(answers, answered);
+    assert!(answered >= 4, "{answered} came through; who waits too long is refused");
+    for client in &clients {
+        client.peer.reset();
+    }
+    house.pass(Duration::from_secs(40));
+    house.assert_quiet();
+}
+
 #[test]
 fn however_it_is_cut_the_bytes_are_the_same() {
     let mut random = 7_u32;
@@ -548,4 +615,25 @@ fn a_response_that_is_cut_is_not_passed_off_as_whole() {
         house.pass(Duration::from_secs(5));
         house.assert_quiet();
     }
+}
+
+/// A server that answers early and closes over what it did not read resets: its answer came first.
+#[test]
+fn an_early_answer_before_a_reset_is_passed_on() {
+    let mut house = House::new(&Setting { stream: true, ..to_servers() });
+    let client = house.client();
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
+    client.write_all(head.as_bytes());
+    client.write_all(&[b'x'; 1000]);
+    house.settle();
+    let mut server = End::server(&mut house);
+    assert!(server.text(&mut house).starts_with("POST / "));
+    let answer = server.sealed(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
+    server.peer.write_all(&answer);
+    server.peer.close();
+    house.settle();
+    assert_eq!(status(&text(&client)), 401);
+    client.reset();
+    house.pass(Duration::from_secs(5));
+    house.assert_quiet();
 }

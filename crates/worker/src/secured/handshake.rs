@@ -2,7 +2,6 @@
 
 use driver::{Completion, ConnectFault, Driver, Owner, Peeked, Socket};
 use tls::{Failure, Output, Record, next_record};
-use wire::hello::{Hello, read_hello};
 
 use super::slot::{Party, Stage};
 use super::{Event, Secured, Slot};
@@ -164,7 +163,7 @@ impl<D: Driver> Secured<D> {
             return self.answer_plain_http(index, count);
         }
         let mut output = Output::new(&mut self.scratch.outgoing);
-        let (taken, read) = match open(slot, &self.makers.acceptors, incoming) {
+        let (taken, read) = match open(slot, &self.makers.acceptors) {
             Ok(()) => read(slot, incoming, &mut output),
             Err(failure) => (count, Err(failure)),
         };
@@ -197,12 +196,8 @@ impl<D: Driver> Secured<D> {
     }
 }
 
-/// Makes the session, if there is none yet, and notes the name that is asked for.
-fn open(
-    slot: &mut Slot,
-    acceptors: &[Option<tls::Acceptor>],
-    incoming: &[u8],
-) -> Result<(), Failure> {
+/// Makes the session, if there is none yet.
+fn open(slot: &mut Slot, acceptors: &[Option<tls::Acceptor>]) -> Result<(), Failure> {
     if slot.session.is_some() {
         return Ok(());
     }
@@ -210,10 +205,6 @@ fn open(
     let acceptor =
         acceptors.get(listener.index()).and_then(Option::as_ref).ok_or(Failure::Other)?;
     slot.session = Some(Box::new(acceptor.accept()?));
-    slot.server_name = match read_hello(&mut incoming.to_vec()) {
-        Hello::Whole(name) => name.map(|name| name.to_ascii_lowercase().into()),
-        Hello::Incomplete(_) | Hello::Malformed => None,
-    };
     Ok(())
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Secured<D: Driver> {
     slots: Vec<Option<Box<Slot>>>,
     /// Places with plaintext that is to be told of without the driver's help.
     ready: VecDeque<u32>,
-    /// Clients whose plaintext waits for buffers.
+    /// Connections whose plaintext waits for buffers.
     ahead: u32,
     scratch: Scratch,
     counters: Arc<WorkerCounters>,
@@ -181,7 +181,7 @@ impl<D: Driver> Secured<D> {
     }
 
     fn forget_ahead(&mut self, slot: &mut Slot) {
-        if slot.ahead.take().is_some() && slot.is_client() {
+        if slot.ahead.take().is_some() {
             self.ahead -= 1;
         }
     }
@@ -277,7 +277,7 @@ impl<D: Driver> Secured<D> {
     pub(crate) fn arm(&mut self, socket: Socket) {
         if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
             && slot.socket == socket
-            && slot.ahead.is_some()
+            && slot.has_something()
             && !slot.told_ready
         {
             slot.told_ready = true;
@@ -297,7 +297,7 @@ impl<D: Driver> Secured<D> {
 
     pub(crate) fn is_quiet(&mut self, socket: Socket) -> bool {
         let Some(slot) = self.slot(socket) else { return self.driver.is_quiet(socket) };
-        if slot.ahead.is_some() {
+        if slot.ahead.is_some() || slot.has_ended() {
             return false;
         }
         let talks = !slot.is_client() && slot.stage == Stage::Open;
@@ -305,8 +305,7 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn has_unread(&mut self, socket: Socket) -> bool {
-        let ahead = self.slot(socket).is_some_and(|slot| slot.ahead.is_some());
-        ahead || self.driver.has_unread(socket)
+        self.slot(socket).is_some_and(Slot::has_something) || self.driver.has_unread(socket)
     }
 
     pub(crate) fn shutdown(&mut self, socket: Socket) {
@@ -473,6 +472,12 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn discard(&mut self, socket: Socket) -> Received {
+        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+            && slot.socket == socket
+        {
+            // Whoever discards waits for the transport's own end.
+            slot.end_told |= slot.has_ended();
+        }
         self.driver.discard(socket)
     }
 

@@ -66,11 +66,17 @@ impl Sink<'_> {
     /// Puts a record's plaintext, for which there is room.
     fn put_all(&mut self, bytes: &[u8]) {
         let before = self.chain.buffers();
-        let behind = bytes.len().saturating_sub(self.pool.room(self.chain));
-        let headroom = if self.chain.is_empty() { usize::from(self.fill.headroom) } else { 0 };
-        let fresh = (behind + headroom).div_ceil(self.pool.buffer_bytes() as usize);
-        let put = self.put(bytes, u16::try_from(fresh).unwrap_or(u16::MAX));
-        debug_assert_eq!(put, Some(bytes.len()), "there was room");
+        let mut rest = bytes;
+        // Of the smallest buffers one call links too few.
+        while !rest.is_empty() {
+            let behind = rest.len().saturating_sub(self.pool.room(self.chain));
+            let headroom = if self.chain.is_empty() { usize::from(self.fill.headroom) } else { 0 };
+            let fresh = (behind + headroom).div_ceil(self.pool.buffer_bytes() as usize);
+            let put = self.put(rest, u16::try_from(fresh).unwrap_or(u16::MAX));
+            debug_assert!(put.is_some_and(|n| n > 0), "there was room");
+            let Some(n) = put.filter(|&n| n > 0) else { break };
+            rest = &rest[n..];
+        }
         let linked = u16::try_from(self.chain.buffers() - before).unwrap_or(u16::MAX);
         self.fill.fresh = self.fill.fresh.saturating_sub(linked);
     }
@@ -139,6 +145,7 @@ impl<D: Driver> Secured<D> {
         else {
             return Received::Failed(PeerFault::Reset);
         };
+        slot.end_told |= slot.has_ended();
         match slot.stage {
             Stage::Open | Stage::Handshake => {}
             Stage::PeerClosed => return Received::Ended,
@@ -153,36 +160,35 @@ impl<D: Driver> Secured<D> {
         };
         let full = count == self.scratch.incoming.len();
         let mut output = Output::new(&mut self.scratch.outgoing);
-        let may_go_ahead = !slot.is_client() || self.ahead < TLS_AHEAD_MAX;
+        // Whoever brings a promise puts at least that buffer's worth, so that each grant is of use.
+        let may_go_ahead = self.ahead < TLS_AHEAD_MAX || sink.promise.is_some();
         let incoming = &mut self.scratch.incoming[..count];
         let look = look(slot, incoming, &mut output, sink, may_go_ahead);
         let written = output.len();
-        if slot.ahead.is_some() && slot.is_client() {
-            self.ahead += 1;
-        }
         let whole_ahead = slot.ahead.is_some();
+        self.ahead += u32::from(whole_ahead);
         self.driver.skip(socket, look.taken, look.settled && !full);
         if written > 0 && self.send_now(socket, written).is_err() {
             return Received::Failed(PeerFault::Reset);
         }
-        if sink.delivered > 0 && !matches!(look.end, Some(End::Failed(_))) {
-            if matches!(look.end, Some(End::Closed)) {
-                self.close_of_peer(socket);
-            }
-            return Received::Bytes(sink.delivered);
-        }
+        // What came before an end comes first; the end is told when more is asked for.
+        let delivered = sink.delivered > 0;
         match look.end {
-            Some(End::Closed) => {
-                self.close_of_peer(socket);
-                Received::Ended
-            }
+            Some(End::Closed) => self.set_stage(socket, Stage::PeerClosed, !delivered),
             Some(End::Failed(failure)) => {
                 if let Some(slot) = self.slot(socket) {
                     self.failed(slot.party, failure);
                 }
-                self.break_off(socket);
-                Received::Failed(PeerFault::Reset)
+                self.set_stage(socket, Stage::Broken, !delivered);
             }
+            Some(End::NoRoom) | None => {}
+        }
+        if delivered {
+            return Received::Bytes(sink.delivered);
+        }
+        match look.end {
+            Some(End::Closed) => Received::Ended,
+            Some(End::Failed(_)) => Received::Failed(PeerFault::Reset),
             Some(End::NoRoom) => Received::NoBuffer,
             None if whole_ahead => match self.take_ahead(socket, sink) {
                 Some(received) => received,
@@ -228,22 +234,17 @@ impl<D: Driver> Secured<D> {
         let written = output.len();
         self.driver.skip(socket, taken, silent);
         if !silent {
-            self.break_off(socket);
+            self.set_stage(socket, Stage::Broken, false);
         }
         self.send_now(socket, written).is_ok() && silent
     }
 
-    fn close_of_peer(&mut self, socket: Socket) {
+    /// `told`: the worker is told of it now.
+    fn set_stage(&mut self, socket: Socket, stage: Stage, told: bool) {
         if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
         {
-            slot.stage = Stage::PeerClosed;
-        }
-    }
-
-    fn break_off(&mut self, socket: Socket) {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        {
-            slot.stage = Stage::Broken;
+            slot.stage = stage;
+            slot.end_told |= told;
         }
     }
 }

@@ -31,6 +31,7 @@ pub(super) enum Stage {
 }
 
 /// A secured connection.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) socket: Socket,
@@ -52,8 +53,8 @@ pub(super) struct Slot {
     pub(super) ahead: Option<Box<(Vec<u8>, usize)>>,
     /// Its plaintext is to be told of.
     pub(super) told_ready: bool,
-    /// The name the client asked for.
-    pub(super) server_name: Option<Box<str>>,
+    /// The worker knows that nothing more comes.
+    pub(super) end_told: bool,
 }
 
 impl Slot {
@@ -70,7 +71,7 @@ impl Slot {
             ends: false,
             ahead: None,
             told_ready: false,
-            server_name: None,
+            end_told: false,
         }
     }
 
@@ -83,14 +84,18 @@ impl Slot {
         matches!(self.stage, Stage::Broken | Stage::Lost)
     }
 
+    /// Whether nothing more comes of the peer.
+    pub(super) const fn has_ended(&self) -> bool {
+        !matches!(self.stage, Stage::Handshake | Stage::Open)
+    }
+
+    /// Whether there is something to tell of which the driver does not know: plaintext, or an end.
+    pub(super) const fn has_something(&self) -> bool {
+        self.ahead.is_some() || (self.has_ended() && !self.end_told)
+    }
+
     pub(super) fn facts(&self) -> TlsFacts<'_> {
-        let session = self.session.as_deref();
-        TlsFacts {
-            version: session.and_then(Session::version).unwrap_or("-"),
-            cipher: session.and_then(Session::cipher).unwrap_or("-"),
-            server_name: self.server_name.as_deref(),
-            subject: session.and_then(Session::subject),
-        }
+        TlsFacts { subject: self.session.as_deref().and_then(Session::subject) }
     }
 }
 

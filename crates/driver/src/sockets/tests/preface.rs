@@ -66,6 +66,9 @@ fn an_end_and_a_reset_are_seen_behind_what_was_looked_at() {
     bench.driver.arm(socket);
     reset(stream);
     bench.settle();
+    // What came before it is there, and the last of it.
+    assert_eq!(peek(&mut bench, socket).0, Peeked::Bytes { count: 2, ended: true });
+    bench.driver.skip(socket, 2, false);
     assert_eq!(peek(&mut bench, socket).0, Peeked::Failed(PeerFault::Reset));
 }
 
