@@ -139,10 +139,11 @@ pub enum Peeked {
     Bytes {
         /// How many were copied.
         count: usize,
-        /// No more will come: the peer ended its direction.
+        /// No more will come: the peer ended its direction, or, as the next look tells, the
+        /// connection broke.
         ended: bool,
     },
-    /// The connection broke.
+    /// The connection broke, and nothing is left of what came before.
     Failed(PeerFault),
 }
 

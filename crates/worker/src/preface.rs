@@ -36,6 +36,7 @@ impl<D: Driver> Worker<D> {
         let Some(client) = self.clients.get(id) else { return };
         let socket = client.socket;
         let Some(space) = self.scratch.joined.get_mut(..HEADER_MAX) else { return };
+        // What came before a connection broke is told first, and is all of it.
         let (count, ended) = match self.driver.peek(socket, space) {
             Peeked::Bytes { count, ended } => (count, ended),
             Peeked::Failed(_) => return self.close_client(id, CloseReason::Client),
@@ -45,6 +46,11 @@ impl<D: Driver> Worker<D> {
                 self.close_client(id, CloseReason::Client);
             }
             Header::Incomplete if !ended => self.driver.arm(socket),
+            Header::Incomplete
+                if matches!(self.driver.peek(socket, &mut []), Peeked::Failed(_)) =>
+            {
+                self.close_client(id, CloseReason::Client);
+            }
             Header::Incomplete | Header::Malformed => {
                 self.dismiss(id, CloseReason::ProxyHeader);
             }

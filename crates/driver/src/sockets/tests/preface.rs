@@ -42,6 +42,17 @@ fn what_is_looked_at_stays_and_each_piece_is_told() {
     assert_eq!(bench.receive(socket), (Received::Bytes(4), b"more".to_vec()));
 }
 
+/// Whoever finds a connection not quiet looks what it is, and is shown it.
+#[test]
+fn what_is_not_quiet_can_be_looked_at() {
+    let mut bench = Bench::new();
+    let (mut stream, socket) = bench.client(OWNER);
+    // On loopback what was written has arrived.
+    stream.write_all(b"HE").unwrap();
+    assert!(!bench.driver.is_quiet(socket));
+    assert_eq!(peek(&mut bench, socket), (bytes(2), b"HE".to_vec()));
+}
+
 #[test]
 fn an_end_and_a_reset_are_seen_behind_what_was_looked_at() {
     let mut bench = Bench::new();
