@@ -23,8 +23,16 @@ pub(crate) fn files(runner: &Runner, only: Option<&str>) -> Vec<String> {
     names
 }
 
+/// What the tests of the spool need on its disk at one time, in MiB.
+const DISK: u64 = 6 << 10;
+
 /// Runs these files against the release binary, on each driver that this machine allows.
 pub(crate) fn run(runner: &Runner, files: &[String], tally: &mut Tally) {
+    if let Some(free) = free_disk(runner, "/var/tmp").filter(|free| *free < DISK) {
+        // They would fail one by one, and none would say why.
+        println!("{free} MiB are free in /var/tmp, and the spool's tests need {DISK}");
+        tally.fail("blackbox: the disk is too full");
+    }
     let binary = std::env::var_os("ANTEROOM_BIN")
         .map_or_else(|| runner.target().join("release/anteroom"), PathBuf::from);
     for io in ["epoll", "uring"] {
@@ -40,6 +48,14 @@ pub(crate) fn run(runner: &Runner, files: &[String], tally: &mut Tally) {
         }
         run_on(runner, files, (io, &binary), tally);
     }
+}
+
+/// MiB that are free where this folder is.
+fn free_disk(runner: &Runner, folder: &str) -> Option<u64> {
+    let mut command = Command::new("df");
+    command.args(["--block-size=1M", "--output=avail", folder]);
+    let done = runner.quietly(&mut command, Duration::from_mins(1));
+    done.output.lines().filter_map(|line| line.trim().parse().ok()).last()
 }
 
 fn run_on(runner: &Runner, files: &[String], (io, binary): (&str, &Path), tally: &mut Tally) {

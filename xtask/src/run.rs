@@ -106,10 +106,11 @@ impl Runner {
     }
 }
 
-/// Cargo with these arguments.
+/// Cargo with these arguments. Whatever is built here is built once: what would make the next build
+/// quicker would only fill the disk.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(arguments);
+    command.args(arguments).env("CARGO_INCREMENTAL", "0");
     command
 }
 

@@ -1,5 +1,7 @@
 //! What is remembered of a request after its head was rewritten.
 
+use core::net::IpAddr;
+
 use wire::http1::Protocol;
 
 use crate::phase::Phase;
@@ -32,6 +34,8 @@ pub struct Facts {
     /// The request is a certificate authority's (RFC 8555 §8.3): the place of our answer in
     /// [`crate::Challenges`], for as long as the call lasts that read the head.
     pub challenge: Option<u16>,
+    /// Whom the request is from, if a trusted proxy says so.
+    pub client: Option<IpAddr>,
     /// The protocol that the server is asked to go on with (RFC 9110 §7.8).
     pub upgrade: Option<Protocol>,
     /// Bytes that must have come before a TLS hello is looked at again.

@@ -26,6 +26,7 @@ mod room;
 mod routes;
 mod spooled;
 mod state;
+mod trust;
 mod tunnel;
 mod upload;
 
@@ -43,5 +44,6 @@ pub use room::{Room, Rules, Scratch, TlsFacts};
 pub use routes::{Names, Passing};
 pub use spooled::{Next, Reading, Spooled};
 pub use state::{Exchange, Lease, Pace, Reply, RequestBody, ResponseBody, State};
+pub use trust::Trusts;
 pub use tunnel::{Flow, Tunnel, Way};
 pub use upload::Upload;

@@ -44,11 +44,13 @@ pub enum Refusal {
     PinnedFull,
     /// 429: more requests come from the client's address than may (`limits.request_rate`).
     Rate,
+    /// 403: a trusted proxy names a client that may not connect.
+    Unwelcome,
 }
 
 impl Refusal {
     /// Every refusal, in the order of their counters.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::Version,
         Self::Unsupported,
@@ -68,12 +70,14 @@ impl Refusal {
         Self::Storage,
         Self::PinnedFull,
         Self::Rate,
+        Self::Unwelcome,
     ];
 
     /// The status code (RFC 9110 §15).
     pub const fn status(self) -> u16 {
         match self {
             Self::Malformed => 400,
+            Self::Unwelcome => 403,
             Self::Slow | Self::Pressure => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
@@ -115,6 +119,7 @@ impl Refusal {
             Self::Storage => "storage",
             Self::PinnedFull => "pinned_full",
             Self::Rate => "rate",
+            Self::Unwelcome => "unwelcome",
         }
     }
 
@@ -139,6 +144,7 @@ impl Refusal {
             Self::Silent => "the server did not answer in time",
             Self::Storage => "there is no room to store the request",
             Self::Rate => "too many requests come from this address",
+            Self::Unwelcome => "this address may not connect",
             Self::PinnedFull => "too many event streams and tunnels are running",
         }
     }
@@ -163,6 +169,7 @@ impl Refusal {
                 | Self::Silent
                 | Self::PinnedFull
                 | Self::Rate
+                | Self::Unwelcome
         )
     }
 }

@@ -13,6 +13,7 @@ use crate::note::Note;
 use crate::pages::ErrorPages;
 use crate::request_id::RequestIds;
 use crate::routes::Passing;
+use crate::trust::Trusts;
 
 /// The limits and names that hold for the clients of one listener.
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub struct Rules {
     pub own_fields: Arc<str>,
     /// One of them: servers are told in it whom a client's certificate names.
     pub subject_field: Option<Box<str>>,
+    /// Proxies in front that say whom their requests are from (`X-Forwarded-For`); nobody without.
+    pub trusted: Option<Arc<dyn Trusts>>,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
     /// What certificate authorities are answered; `None` while none is expected.

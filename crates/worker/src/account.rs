@@ -248,12 +248,13 @@ impl<D: Driver> Worker<D> {
         if !was_heard && (!account.passes || exchange.counted == Some(Phase::Arriving)) {
             return;
         }
+        let client = || self.clients.get(exchange.client).and_then(Client::peer);
         let end = End {
             wall: self.date.wall(),
             now: self.now,
             began: exchange.began,
             listener: exchange.listener,
-            peer: self.clients.get(exchange.client).and_then(Client::peer),
+            peer: exchange.facts.client.or_else(client),
             status: exchange.facts.status,
             request_id: exchange.request_id,
         };

@@ -38,7 +38,7 @@ impl<D: Driver> Worker<D> {
             self.driver.close(socket, &mut self.pool);
             self.counters.closed(CloseReason::Limit);
             if !headed {
-                self.count_out(address);
+                self.count_out(listener, address);
             }
             return;
         };

@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::id::{ClientId, ExchangeId};
+use base::id::{ExchangeId, ListenerId};
 use driver::Driver;
-use exchange::{Exchange, Phase};
+use exchange::{Exchange, Phase, Refusal, Trusts};
 use proxies::security::{Limits, Over};
 
 use crate::client::{Client, ClientState};
 use crate::counters::CloseReason;
+use crate::plan::Plan;
 use crate::turn::Worker;
 
 /// How fast a request must arrive at least, beside the deadlines, which each piece renews.
@@ -25,9 +26,26 @@ pub struct LeastRate {
 
 /// The connections of this worker that are counted, by address. What a worker leaves behind when it
 /// fails is counted no longer.
-pub(crate) struct Counted(pub(crate) Option<Arc<Limits>>);
+pub(crate) struct Counted {
+    limits: Option<Arc<Limits>>,
+    /// Of each listener. The connections of a trusted proxy carry the requests of many and are no
+    /// address's.
+    trusted: Box<[Option<Arc<dyn Trusts>>]>,
+}
 
 impl Counted {
+    pub(crate) fn new(plan: &Plan) -> Self {
+        let trusted = plan.listeners.iter().map(|it| it.screening.trusted.clone()).collect();
+        Self { limits: plan.limits.clone(), trusted }
+    }
+
+    /// Where connections of this address are counted, if they are.
+    fn of(&self, listener: ListenerId, peer: Option<IpAddr>) -> Option<(&Limits, IpAddr)> {
+        let trusted = self.trusted.get(listener.index()).and_then(Option::as_deref);
+        let counts = trusted.is_none_or(|trusted| !trusted.trusts(peer));
+        self.limits.as_deref().zip(peer.filter(|_| counts))
+    }
+
     /// Whether a client in that state is counted: from its admission to its leave.
     const fn counts(state: ClientState) -> bool {
         matches!(state, ClientState::Parked | ClientState::Active(_) | ClientState::Tunnel(_))
@@ -35,8 +53,8 @@ impl Counted {
 
     /// The client is not here any more.
     pub(crate) fn leave(&self, client: &Client) {
-        if let (Some(limits), Some(peer)) = (&self.0, client.peer())
-            && Self::counts(client.state)
+        if Self::counts(client.state)
+            && let Some((limits, peer)) = self.of(client.listener(), client.peer())
         {
             limits.leave(peer);
         }
@@ -45,8 +63,12 @@ impl Counted {
 
 impl<D: Driver> Worker<D> {
     /// Counts a connection of this address. Why it may not be here, if so; then it is not counted.
-    pub(crate) fn count_in(&self, peer: Option<IpAddr>) -> Option<CloseReason> {
-        let (limits, peer) = self.plan.limits.as_ref().zip(peer)?;
+    pub(crate) fn count_in(
+        &self,
+        listener: ListenerId,
+        peer: Option<IpAddr>,
+    ) -> Option<CloseReason> {
+        let (limits, peer) = self.clients.counted.of(listener, peer)?;
         let over = limits.enter(peer, self.now).err()?;
         Some(match over {
             Over::Connections => CloseReason::AddressLimit,
@@ -55,17 +77,27 @@ impl<D: Driver> Worker<D> {
     }
 
     /// Counts it no longer, though it never became a client.
-    pub(crate) fn count_out(&self, peer: Option<IpAddr>) {
-        if let Some((limits, peer)) = self.plan.limits.as_ref().zip(peer) {
+    pub(crate) fn count_out(&self, listener: ListenerId, peer: Option<IpAddr>) {
+        if let Some((limits, peer)) = self.clients.counted.of(listener, peer) {
             limits.leave(peer);
         }
     }
 
-    /// Whether the client has more requests than it may; the one that has just come counts if not.
-    pub(crate) fn asks_too_often(&self, client: ClientId) -> bool {
-        let Some(limits) = &self.plan.limits else { return false };
-        let peer = self.clients.get(client).and_then(Client::peer);
-        peer.is_some_and(|peer| !limits.request(peer, self.now))
+    /// Why a request whose head is read is not served because of whom it is from, if so. Otherwise it
+    /// counts among those of that address.
+    pub(crate) fn screens_request(&self, exchange: &Exchange) -> Option<Refusal> {
+        let named = exchange.facts.client;
+        if named.is_some() && self.is_unwelcome(exchange.listener, named).is_some() {
+            return Some(Refusal::Unwelcome);
+        }
+        let (limits, from) = self.plan.limits.as_ref().zip(self.whom_it_is_from(exchange))?;
+        (!limits.request(from, self.now)).then_some(Refusal::Rate)
+    }
+
+    /// Whom a request is from: whom a trusted proxy names, else the client. `None` on a Unix socket.
+    pub(crate) fn whom_it_is_from(&self, exchange: &Exchange) -> Option<IpAddr> {
+        let client = || self.clients.get(exchange.client).and_then(Client::peer);
+        exchange.facts.client.or_else(client)
     }
 
     /// Bytes of a request came. Whether it is slower than it may be. `waited`: nobody received for a

@@ -71,7 +71,7 @@ impl<D: Driver> Worker<D> {
         let Some(client) = self.clients.get(id) else { return };
         let (listener, peer) = (client.listener(), client.peer());
         let unwelcome = self.is_unwelcome(listener, peer);
-        if let Some(reason) = unwelcome.or_else(|| self.count_in(peer)) {
+        if let Some(reason) = unwelcome.or_else(|| self.count_in(listener, peer)) {
             return self.dismiss(id, reason);
         }
         self.welcome(id);

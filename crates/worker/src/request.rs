@@ -216,8 +216,13 @@ impl<D: Driver> Worker<D> {
             self.note_phase(id);
         }
         let goes_on = !matches!(collected, Collected::Answered | Collected::Refused(..));
-        if arrived && goes_on && !self.passes(listener) && self.asks_too_often(client) {
-            return self.refuse(id, Refusal::Rate, None);
+        if arrived
+            && goes_on
+            && !self.passes(listener)
+            && let Some(exchange) = self.exchanges.get(id.0)
+            && let Some(refusal) = self.screens_request(exchange)
+        {
+            return self.refuse(id, refusal, None);
         }
         match collected {
             Collected::Incomplete { advise } => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base::id::{ClientId, ListenerId};
 use driver::{Driver, Socket};
+use exchange::Trusts;
 use proxies::security::{AccessList, Verdict};
 
 use crate::client::{ClientState, Party};
@@ -18,6 +19,8 @@ pub struct Screening {
     pub list: Option<Arc<AccessList>>,
     /// Who says whose connections it passes on; nobody without.
     pub balancers: Option<Arc<Balancers>>,
+    /// Proxies in front that say whom their requests are from; nobody without.
+    pub trusted: Option<Arc<dyn Trusts>>,
 }
 
 /// Who is trusted to say, by a PROXY header, whose connection it passes on. From them a header is
@@ -35,10 +38,13 @@ pub struct Balancers {
 impl Balancers {
     /// Whether a header of this one is believed. The unspecified address is that of a Unix socket.
     pub(crate) fn are_trusted(&self, peer: IpAddr) -> bool {
-        if peer.is_unspecified() {
-            return self.unix;
-        }
-        self.addresses.verdict(peer) == Verdict::Allow
+        self.trusts(Some(peer).filter(|peer| !peer.is_unspecified()))
+    }
+}
+
+impl Trusts for Balancers {
+    fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.map_or(self.unix, |peer| self.addresses.verdict(peer) == Verdict::Allow)
     }
 }
 
@@ -61,7 +67,7 @@ impl<D: Driver> Worker<D> {
             // Whose connection it is will be seen.
             Some(balancers) if balancers.are_trusted(address) => None,
             Some(balancers) if balancers.required => Some(CloseReason::Untrusted),
-            _ => self.is_unwelcome(listener, peer).or_else(|| self.count_in(peer)),
+            _ => self.is_unwelcome(listener, peer).or_else(|| self.count_in(listener, peer)),
         }
     }
 

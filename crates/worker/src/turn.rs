@@ -123,6 +123,7 @@ impl<D: Driver> Worker<D> {
             passing: listener.passing.clone(),
             own_fields: Arc::clone(&listener.tls.own_fields),
             subject_field: listener.tls.subject_field.clone(),
+            trusted: listener.screening.trusted.clone(),
             error_pages: listener.error_pages.clone(),
             challenges: plan.challenges.clone(),
         });
@@ -133,7 +134,7 @@ impl<D: Driver> Worker<D> {
         let driver = Secured::new(driver, makers, plan.sockets(), Arc::clone(&counters));
         let now = driver.now();
         let mut worker = Self {
-            clients: Clients::new(records, &plan.timeouts, Counted(plan.limits.clone())),
+            clients: Clients::new(records, &plan.timeouts, Counted::new(&plan)),
             exchanges: Slab::new(records),
             tunnels: Slab::new(tunnels),
             tunnelled: 0,

@@ -25,8 +25,16 @@ impl Passed {
 }
 
 /// What is of no use to what is passed through, and the other way round.
-const OF_HTTP: [&str; 6] =
-    ["request", "max_target", "max_body", "upgrade", "request_ids", "error_pages"];
+const OF_HTTP: [&str; 8] = [
+    "request",
+    "max_target",
+    "max_body",
+    "upgrade",
+    "request_ids",
+    "error_pages",
+    "trusted_proxies",
+    "remove_headers",
+];
 const OF_PASS: [&str; 2] = ["connect", "sni"];
 
 /// Whether the server is connected to only when the client has said something.

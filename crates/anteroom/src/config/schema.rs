@@ -304,6 +304,16 @@ pub(crate) static LISTEN: Section = Section {
             "The balancers whose PROXY headers say whose connection it is.",
         ),
         key(
+            "trusted_proxies",
+            Unset { example: "[\"10.0.0.0/8\"]", means: "nobody's word counts" },
+            "The proxies in front that say whom their requests are from (X-Forwarded-For).",
+        ),
+        key(
+            "remove_headers",
+            Unset { example: "[\"X-User\"]", means: "what is end to end is passed on" },
+            "Fields that servers trust and clients must not forge: removed from requests.",
+        ),
+        key(
             "upgrade",
             Default(|| true.to_string()),
             "Whether client and server may switch protocols, as WebSocket does; never to HTTP/2.",
@@ -497,6 +507,7 @@ pub(crate) static ERROR_PAGES: Section = Section {
     title: "error_pages",
     keys: &[
         page("400", "The request is malformed."),
+        page("403", "Whom it is from may not connect."),
         page("408", "It did not arrive in time."),
         page("413", "Its body is too large."),
         page("414", "Its target is too long."),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use driver::Address;
 use proxies::security::{AccessList, IpNet, Verdict};
+use wire::http1::may_be_added;
 use worker::Balancers;
 
 use super::fields::{Entry, Fields};
@@ -12,7 +13,7 @@ use super::schema::{LIST_ENTRY, PROXY_PROTOCOL};
 use crate::lists::{Asked, Screened, Sources, parse};
 use crate::settings::{Complaints, Given};
 
-/// Reads `proxy_protocol`, `allow` and `deny`, and the files they name.
+/// Reads what says who may come and what they may say, and the files it names.
 pub(super) fn read(
     fields: &Fields<'_>,
     address: Option<&Given<Address>>,
@@ -20,10 +21,15 @@ pub(super) fn read(
 ) -> Screened {
     let balancers = balancers(fields, address, out);
     let asked = Asked { allow: sources("allow", fields, out), deny: sources("deny", fields, out) };
+    let removed = fields.list("remove_headers", removable, out);
+    let removed: Vec<_> = removed.into_iter().map(|given| given.value).collect();
+    let trusted = trusted(fields, address, out);
+    let rest =
+        Screened { balancers, trusted, removed: removed.join(",").into(), ..Screened::default() };
     if asked.is_nothing() {
-        return Screened { balancers, ..Screened::default() };
+        return rest;
     }
-    if matches!(address, Some(Given { value: Address::Unix(_), .. })) && balancers.is_none() {
+    if matches!(address, Some(Given { value: Address::Unix(_), .. })) && rest.balancers.is_none() {
         for name in ["allow", "deny"] {
             let remedy = "says nothing of clients on a Unix socket, which have no address: leave it \
                           out, and let the mode of its directory decide";
@@ -38,7 +44,30 @@ pub(super) fn read(
     {
         out.error(Some(fields.span()), error);
     }
-    Screened { asked, files: Some(files), list: list.ok(), balancers }
+    Screened { asked, files: Some(files), list: list.ok(), ..rest }
+}
+
+/// A field that may be removed.
+fn removable(name: &str) -> Result<String, String> {
+    if may_be_added(name) {
+        return Ok(name.to_owned());
+    }
+    Err("write the name of a field that is passed on, as in X-User: what means something to HTTP \
+         itself is dealt with already"
+        .to_owned())
+}
+
+/// Reads `trusted_proxies`.
+fn trusted(
+    fields: &Fields<'_>,
+    address: Option<&Given<Address>>,
+    out: &mut Complaints,
+) -> Option<Arc<Balancers>> {
+    if !fields.has("trusted_proxies") {
+        return None;
+    }
+    let from = fields.list("trusted_proxies", balancer, out);
+    Some(Arc::new(trust("trusted_proxies", &from, address, false, out)))
 }
 
 /// Reads `proxy_protocol`.
@@ -53,11 +82,21 @@ fn balancers(
     }
     let from = table.list("from", balancer, out);
     let required = table.switch("required", out).unwrap_or(true);
+    Some(Arc::new(trust("from", &from, address, required, out)))
+}
+
+/// Those that a list names. Somebody must be able to come to this address whom it names.
+fn trust(
+    name: &str,
+    from: &[Given<Vec<IpNet>>],
+    address: Option<&Given<Address>>,
+    required: bool,
+    out: &mut Complaints,
+) -> Balancers {
     let trusted = from.iter().flat_map(|given| &given.value).map(|net| (*net, Verdict::Allow));
     let entries: Vec<_> = trusted.collect();
     let unix = from.iter().any(|given| given.value.is_empty());
     if let (Some(address), Some(first)) = (address, from.first()) {
-        // Somebody must be able to come whom it names.
         let remedy = match address.value {
             Address::Unix(_) if !unix => {
                 Some("whoever comes through a Unix socket has no address: write \"unix:\"")
@@ -68,11 +107,11 @@ fn balancers(
             _ => None,
         };
         if let Some(remedy) = remedy {
-            out.error(first.span.clone(), format_args!("`from`: {remedy}"));
+            out.error(first.span.clone(), format_args!("`{name}`: {remedy}"));
         }
     }
     let addresses = AccessList::new(&entries, Verdict::Deny);
-    Some(Arc::new(Balancers { addresses, unix, required }))
+    Balancers { addresses, unix, required }
 }
 
 /// The networks of an entry; none for a Unix socket.

@@ -338,6 +338,35 @@ fn lists_need_addresses() {
 }
 
 #[test]
+fn trusted_proxies_and_headers_that_are_removed() {
+    let content = format!(
+        "{LISTEN}trusted_proxies = [\"10.0.0.0/8\", \"unix:\"]\n\
+         remove_headers = [\"X-User\", \"X-Groups\"]\n{UPSTREAM}"
+    );
+    let settings = settings(&content);
+    let screened = &settings.listeners[0].screened;
+    let trusted = screened.trusted.as_deref().unwrap();
+    assert!(exchange::Trusts::trusts(trusted, None));
+    assert!(exchange::Trusts::trusts(trusted, Some([10, 1, 1, 1].into())));
+    assert!(!exchange::Trusts::trusts(trusted, Some([11, 1, 1, 1].into())));
+    let plan = settings.plan(base::id::WorkerId(0));
+    assert_eq!(&*plan.listeners[0].tls.own_fields, "X-User,X-Groups");
+    let said = |line: &str| checked(&format!("{LISTEN}{line}\n{UPSTREAM}")).unwrap_err();
+    for name in ["Host", "Content-Length", "X-Forwarded-For", "a b", ""] {
+        let said = said(&format!("remove_headers = [\"{name}\"]"));
+        assert!(
+            said.starts_with("a.toml:3:") && said.contains("write the name of a field"),
+            "{said}"
+        );
+    }
+    let said = said("trusted_proxies = [\"10.0.0.300\"]");
+    assert!(said.contains("`trusted_proxies` = \"10.0.0.300\""), "{said}");
+    let pass = "proxy = \"pass\"\ntrusted_proxies = [\"::1\"]";
+    let content = format!("[[listen]]\naddress = \"127.0.0.1:7777\"\n{pass}\n{UPSTREAM}");
+    assert!(checked(&content).unwrap_err().contains("`trusted_proxies` says nothing"));
+}
+
+#[test]
 fn balancers_must_be_able_to_come_where_they_are_named() {
     let unix = |from: &str| {
         let listen = "[[listen]]\naddress = \"unix:/tmp/a\"\nproxy = \"http\"\n";

@@ -32,6 +32,10 @@ pub(crate) struct Screened {
     pub(crate) list: Option<Arc<AccessList>>,
     /// Whose PROXY headers are believed.
     pub(crate) balancers: Option<Arc<Balancers>>,
+    /// Whose word counts about whom requests are from.
+    pub(crate) trusted: Option<Arc<Balancers>>,
+    /// Fields that are removed from requests, with commas between them.
+    pub(crate) removed: Arc<str>,
 }
 
 /// Where the entries of a list stand.

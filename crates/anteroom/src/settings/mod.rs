@@ -18,7 +18,7 @@ use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig};
 use control::{Name, ResolverConfig};
 use driver::Address;
-use exchange::{ErrorPages, Passing};
+use exchange::{ErrorPages, Passing, Trusts};
 use pool::PoolConfig;
 use proxies::security::LimitRules;
 use wire::proxy_protocol::Version;
@@ -252,6 +252,12 @@ fn listener(id: ListenerId, listen: &Listen, own_fields: &Arc<str>) -> ListenerP
         Address::Ip(ip) => ip.to_string(),
         Address::Unix(_) => "localhost".to_owned(),
     };
+    let own_fields = match &*listen.screened.removed {
+        "" => Arc::clone(own_fields),
+        removed if own_fields.is_empty() => removed.into(),
+        removed => format!("{own_fields},{removed}").into(),
+    };
+    let trusted = listen.screened.trusted.clone();
     ListenerPlan {
         id,
         group: listen.group,
@@ -267,10 +273,11 @@ fn listener(id: ListenerId, listen: &Listen, own_fields: &Arc<str>) -> ListenerP
         screening: Screening {
             list: listen.screened.list.clone(),
             balancers: listen.screened.balancers.clone(),
+            trusted: trusted.map(|it| it as Arc<dyn Trusts>),
         },
         tls: TlsPlan {
             acceptor: listen.acceptor(),
-            own_fields: Arc::clone(own_fields),
+            own_fields,
             subject_field: listen.tls.as_ref().and_then(|it| it.subject.as_deref()).map(Box::from),
         },
     }

@@ -1,14 +1,15 @@
 //! From a request's first byte to the complete canonical request (laws 2 and 4).
 
 use core::mem;
+use core::net::IpAddr;
 
 use exchange::{
     Collected, Exchange, Facts, Refusal, RequestBody, RequestId, RequestIds, Room, Rules, State,
 };
 use pool::Chain;
 use wire::http1::{
-    ChunkReader, Fault, FieldKind, FieldSpace, Forwarding, Full, HeadScanner, Keep, Method,
-    Protocol, RequestFraming, RequestHead, Scheme, Version, Writer, finish_chunked_request,
+    Believed, ChunkReader, Fault, FieldKind, FieldSpace, Forwarding, Full, HeadScanner, Keep,
+    Method, Protocol, RequestFraming, RequestHead, Scheme, Version, Writer, finish_chunked_request,
     finish_request, parse_request, write_request,
 };
 
@@ -155,14 +156,18 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
     if let Some(note) = &mut room.note {
         note_head(&head, note);
     }
-    passable(&head, room.tls.is_some())?;
+    let believed = believed(&head, room.rules, room.peer);
+    let proto = believed.proto.unwrap_or(if room.tls.is_some() { "https" } else { "http" });
+    passable(&head, proto == "https")?;
     let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
     let mut facts = facts(&head, room.rules.upgrade);
     facts.challenge = challenge(&head, room.rules);
+    facts.client = believed.client;
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
-        proto: if room.tls.is_some() { "https" } else { "http" },
+        proto,
+        believed,
         default_host: &room.rules.default_host,
         via: PSEUDONYM,
         persistent: room.rules.upstream_persistent,
@@ -174,6 +179,16 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
     write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
         .map_err(|Full| Fault::HeadTooLarge)?;
     Ok(Plan { facts, request_id, framing: head.framing, canonical: writer.len() })
+}
+
+/// What counts of what the request says of its way: something if a trusted proxy sent it.
+fn believed<'h>(head: &RequestHead<'h>, rules: &Rules, peer: Option<IpAddr>) -> Believed<'h> {
+    match &rules.trusted {
+        Some(trusted) if trusted.trusts(peer) => {
+            Believed::read(&head.fields, |address| trusted.trusts(Some(address)))
+        }
+        _ => Believed::NOTHING,
+    }
 }
 
 /// Refuses what we cannot pass on nor answer.

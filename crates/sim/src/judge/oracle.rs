@@ -344,7 +344,7 @@ pub(super) fn may_refuse(
                 setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
             (full, "nothing had to go to the spool")
         }
-        Refusal::Rate => (false, "nothing bounds it"),
+        Refusal::Rate | Refusal::Unwelcome => (false, "nothing bounds it"),
         Refusal::PinnedFull => {
             let keeps = |reply: &Reply| reply.is_stream() || reply.is_switch();
             let kept = record.reply().is_none_or(keeps);

@@ -30,6 +30,7 @@ fn setting(required: bool) -> Setting {
         screening: Screening {
             list: Some(Arc::new(list(&["203.0.113.0/24"], Verdict::Deny, Verdict::Allow))),
             balancers: Some(Arc::new(Balancers { addresses, unix: false, required })),
+            trusted: None,
         },
         access: Some(16 << 10),
         ..Setting::default()

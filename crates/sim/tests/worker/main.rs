@@ -2,6 +2,7 @@
 
 mod access;
 mod faults;
+mod forwarded;
 mod house;
 mod http;
 mod introductions;

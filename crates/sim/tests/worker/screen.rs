@@ -18,7 +18,7 @@ fn denying(nets: &[&str]) -> Arc<AccessList> {
 
 fn setting(nets: &[&str]) -> Setting {
     Setting {
-        screening: Screening { list: Some(denying(nets)), balancers: None },
+        screening: Screening { list: Some(denying(nets)), ..Screening::default() },
         ..Setting::default()
     }
 }

@@ -12,6 +12,7 @@ mod bytes;
 mod chunked;
 mod fault;
 mod fields;
+mod forwarded;
 mod framing;
 mod host;
 mod method;
@@ -34,6 +35,7 @@ pub use chunked::{
 };
 pub use fault::Fault;
 pub use fields::{Field, FieldKind, FieldSpace, Fields, HEAD_MAX, MAX_FIELDS, MAX_OPTIONS};
+pub use forwarded::{Believed, HOPS_MAX};
 pub use framing::{RequestFraming, ResponseFraming, Version};
 pub use host::HOST_MAX;
 pub use method::Method;

@@ -18,6 +18,7 @@ const LIMITS: Limits = Limits { target: 200, fields: 64 };
 const FORWARDING: Forwarding<'_> = Forwarding {
     peer: Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
     proto: "http",
+    believed: Believed::NOTHING,
     default_host: "fallback",
     via: "anteroom",
     persistent: true,

@@ -5,6 +5,7 @@ use core::net::IpAddr;
 
 use super::bytes::is_token;
 use super::fields::{FieldKind, kind_of};
+use super::forwarded::Believed;
 use super::framing::Version;
 use super::request::RequestHead;
 use super::response::ResponseHead;
@@ -20,6 +21,8 @@ pub struct Forwarding<'a> {
     pub peer: Option<IpAddr>,
     /// How the client reached us: `http` or `https`.
     pub proto: &'a str,
+    /// What the client, if it is a proxy that is trusted, tells of whom the request is from.
+    pub believed: Believed<'a>,
     /// The host for requests that name none.
     pub default_host: &'a str,
     /// Our name in `Via`: a token.
@@ -156,24 +159,31 @@ fn write_forwarding(
 ) -> Result<(), Full> {
     // A client on a dual-stack listener is the IPv4 client it really is.
     let peer = forwarding.peer.map(|peer| peer.to_canonical());
-    let host = head.host.filter(|host| !host.is_empty());
-    let proto = forwarding.proto;
-    if let Some(peer) = peer {
+    let believed = &forwarding.believed;
+    let host = believed.host.or(head.host).filter(|host| !host.is_empty());
+    let proto = believed.proto.unwrap_or(forwarding.proto);
+    if peer.or(believed.client).is_some() {
         w.push(b"X-Forwarded-For: ")?;
-        w.address(peer)?;
+        for (at, address) in believed.way(&head.fields).chain(peer).enumerate() {
+            if at > 0 {
+                w.push(b", ")?;
+            }
+            w.address(address)?;
+        }
         w.push(b"\r\n")?;
     }
     w.field(b"X-Forwarded-Proto", proto.as_bytes())?;
     if let Some(host) = host {
         w.field(b"X-Forwarded-Host", host.as_bytes())?;
     }
+    let client = believed.client.or(peer);
     w.push(b"Forwarded: for=")?;
-    match peer {
+    match client {
         None => w.push(b"unknown")?,
-        Some(peer @ IpAddr::V4(_)) => w.address(peer)?,
-        Some(peer @ IpAddr::V6(_)) => {
+        Some(client @ IpAddr::V4(_)) => w.address(client)?,
+        Some(client @ IpAddr::V6(_)) => {
             w.push(b"\"[")?;
-            w.address(peer)?;
+            w.address(client)?;
             w.push(b"]\"")?;
         }
     }

@@ -11,6 +11,7 @@ const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const FORWARDING: Forwarding<'_> = Forwarding {
     peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
     proto: "http",
+    believed: Believed::NOTHING,
     default_host: "fallback",
     via: "anteroom",
     persistent: true,
@@ -90,6 +91,24 @@ fn addresses() {
     }
 }
 
+/// What a trusted proxy says goes on, from the client it names; what was in front of that does not.
+#[test]
+fn what_is_believed_is_passed_on() {
+    let sent = "GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6, 198.51.100.7\r\n\
+        X-Forwarded-For: 10.0.0.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: a.example\r\n\r\n";
+    let head = parse_request(sent.as_bytes(), &LIMITS, space()).unwrap();
+    let trusts = |address: IpAddr| address == IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9));
+    let believed = Believed::read(&head.fields, trusts);
+    let written = request(sent, &Forwarding { believed, ..FORWARDING }, None);
+    let expected = "GET / HTTP/1.1\r\nHost: h\r\n\
+        X-Forwarded-For: 198.51.100.7, 10.0.0.9, 192.0.2.1\r\nX-Forwarded-Proto: https\r\n\
+        X-Forwarded-Host: a.example\r\n\
+        Forwarded: for=198.51.100.7;host=\"a.example\";proto=https\r\nVia: 1.1 anteroom\r\n\r\n";
+    assert_eq!(written, expected);
+    let written = request(sent, &Forwarding { believed, peer: None, ..FORWARDING }, None);
+    assert!(written.contains("\r\nX-Forwarded-For: 198.51.100.7, 10.0.0.9\r\n"), "{written}");
+}
+
 #[test]
 fn growth_is_bounded() {
     let host = "h".repeat(HOST_MAX);
@@ -102,6 +121,7 @@ fn growth_is_bounded() {
     let forwarding = Forwarding {
         peer: Some(IpAddr::V6(peer)),
         proto: "https",
+        believed: Believed::NOTHING,
         default_host: "",
         via: &via,
         persistent: false,
