@@ -55,7 +55,7 @@ fn free_disk(runner: &Runner, folder: &str) -> Option<u64> {
     let mut command = Command::new("df");
     command.args(["--block-size=1M", "--output=avail", folder]);
     let done = runner.quietly(&mut command, Duration::from_mins(1));
-    done.output.lines().filter_map(|line| line.trim().parse().ok()).last()
+    done.output.lines().rev().find_map(|line| line.trim().parse().ok())
 }
 
 fn run_on(runner: &Runner, files: &[String], (io, binary): (&str, &Path), tally: &mut Tally) {

@@ -106,6 +106,7 @@ impl Desk {
                 passing: None,
                 own_fields: "".into(),
                 subject_field: None,
+                trusted: None,
                 error_pages: ErrorPages::default(),
                 challenges: None,
             },

@@ -3,8 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use wire::http1::{
-    FieldKind, FieldSpace, Forwarding, HeadScanner, RequestFraming, RequestHead, Version, Writer,
-    finish_request, parse_request, write_request,
+    Believed, FieldKind, FieldSpace, Forwarding, HeadScanner, RequestFraming, RequestHead, Version,
+    Writer, finish_request, parse_request, write_request,
 };
 
 use super::{LIMITS, scanned};
@@ -14,6 +14,7 @@ use crate::reference::{self, Head};
 const FORWARDING: Forwarding<'_> = Forwarding {
     peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
     proto: "http",
+    believed: Believed::NOTHING,
     default_host: "fallback",
     via: "anteroom",
     persistent: true,
@@ -40,10 +41,25 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// A head that is accepted survives its canonical form, which others read as we do.
+/// A head that is accepted survives its canonical form, which others read as we do; whether or not
+/// what it says of its way is believed.
 pub fn check_written(bytes: &[u8]) {
     let mut space = FieldSpace::new();
     let Ok(head) = parse_request(bytes, &LIMITS, &mut space) else { return };
+    check_form(bytes, &head, &FORWARDING);
+    let believed = Believed::read(&head.fields, trusts);
+    check_form(bytes, &head, &Forwarding { believed, ..FORWARDING });
+}
+
+/// Every second address.
+fn trusts(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.octets()[3] % 2 == 0,
+        IpAddr::V6(address) => address.octets()[15] % 2 == 0,
+    }
+}
+
+fn check_form(bytes: &[u8], head: &RequestHead<'_>, forwarding: &Forwarding<'_>) {
     let length = match head.framing {
         RequestFraming::None => None,
         RequestFraming::Length(length) => Some(length),
@@ -51,7 +67,7 @@ pub fn check_written(bytes: &[u8]) {
     };
     let mut room = vec![0; bytes.len() + GROWTH];
     let mut writer = Writer::new(&mut room);
-    let written = write_request(&mut writer, &head, &FORWARDING)
+    let written = write_request(&mut writer, head, forwarding)
         .and_then(|()| finish_request(&mut writer, length));
     assert!(written.is_ok(), "a canonical head is longer than it may be");
     let text = writer.written();
@@ -87,7 +103,13 @@ pub fn check_written(bytes: &[u8]) {
         let kept = head.fields.iter().filter(|field| field.kind == FieldKind::EndToEnd);
         kept.map(|field| (field.name.to_vec(), field.value.to_vec())).collect::<Vec<_>>()
     };
-    assert_eq!(passed(&again), passed(&head), "what is for the server");
+    assert_eq!(passed(&again), passed(head), "what is for the server");
+    // Read back, the way begins with whom it is from, and we are its end.
+    let way = again.fields.named("X-Forwarded-For").unwrap_or_default();
+    let way: Vec<_> = str::from_utf8(way).unwrap_or_default().split(", ").collect();
+    let client = forwarding.believed.client.or(FORWARDING.peer).map(|client| client.to_string());
+    assert_eq!(way.first().map(|first| (*first).to_owned()), client);
+    assert_eq!(way.last().copied(), Some("192.0.2.1"));
     others_read(text, &again);
 }
 

@@ -101,7 +101,7 @@ mod tests {
     use std::string::{String, ToString};
     use std::vec::Vec;
 
-    /// Whom it is from, and the way from there; 10.0.0.0/8 and fc00::/8 are trusted.
+    /// Whom it is from, and the way from there; 10.0.0.0/8 and `fc00::/8` are trusted.
     fn read(lines: &str) -> (Option<String>, Vec<String>, Option<&'static str>, Option<String>) {
         let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{lines}\r\n");
         let limits = Limits { target: 100, fields: 128 };
