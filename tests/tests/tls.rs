@@ -472,3 +472,46 @@ fn connections_to_servers_are_kept_and_sessions_resumed() {
     drop(client);
     proxy.finish();
 }
+
+/// What testssl.sh looks for and may say here: the certificate is nobody's that it knows, and it
+/// tells what its own OpenSSL cannot try.
+const OUR_OWN: [&str; 9] = [
+    "engine_problem",
+    "RC4",
+    "cert_chain_of_trust",
+    "cert_expirationStatus",
+    "cert_notAfter",
+    "cert_revocation",
+    "cert_extlifeSpan",
+    "cert_validityPeriod",
+    "DNS_CAArecord",
+];
+
+#[test]
+fn testssl_finds_nothing() {
+    // It takes half a minute, and is the same on every driver.
+    if std::env::var("ANTEROOM_IO").is_ok_and(|io| io == "uring") {
+        return;
+    }
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "localhost", &["localhost", "127.0.0.1"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    let found = authority.folder.file("found.json");
+    let line = ["--quiet", "--color", "0", "--warnings", "off", "--fast", "--jsonfile", &found];
+    let what = ["--protocols", "--fs", "--server-defaults", "--vulnerable", proxy.address()];
+    let ran = run("testssl", &[&line[..], &what].concat());
+    let found: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&found).expect("findings")).expect("JSON");
+    let found = found.as_array().expect("a list");
+    let told = |one: &serde_json::Value, key: &str| one[key].as_str().unwrap_or("").to_owned();
+    let good = found.iter().filter(|one| told(one, "severity") == "OK").count();
+    assert!(good >= 20, "it tried {good} things: {}", ran.output);
+    for one in found {
+        let (id, severity) = (told(one, "id"), told(one, "severity"));
+        let name = id.split(' ').next().unwrap_or_default();
+        let fine = ["OK", "INFO"].contains(&&*severity) || OUR_OWN.contains(&name);
+        assert!(fine, "{id}: {severity}: {}", told(one, "finding"));
+    }
+    proxy.quiet();
+    proxy.finish();
+}

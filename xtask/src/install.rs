@@ -22,6 +22,7 @@ const DEBIAN: [(&str, &str); 13] = [
     ("redis-server", "redis-server"),
     ("chromium", "chromium"),
     ("slowhttptest", "slowhttptest"),
+    ("testssl", "testssl.sh"),
     ("pebble", "pebble"),
 ];
 
