@@ -217,6 +217,11 @@ impl<D: Driver> Worker<D> {
 
     /// Closes a client. Its record stays until the driver's last word.
     pub(crate) fn close_client(&mut self, id: ClientId, reason: CloseReason) {
+        let socket = self.clients.get(id).map(|client| client.socket);
+        if socket.is_some_and(|socket| self.driver.has_told_alert(socket)) {
+            // More of what it sends may be on its way, and a reset would destroy the alert.
+            return self.linger(id, CloseReason::Tls);
+        }
         if let Some(socket) = self.begin_closing(id, reason) {
             self.driver.close(socket, &mut self.pool);
         }

@@ -497,6 +497,29 @@ fn a_crowd_of_long_records_goes_through_a_small_pool() {
     house.assert_quiet();
 }
 
+/// What goes wrong after the handshake is told, too, though more of the client is on its way, which a
+/// close would answer with a reset.
+#[test]
+fn whoever_fails_while_data_is_exchanged_hears_why() {
+    for begun in ["", "GET / HTTP/1.1\r\nHo"] {
+        let mut house = House::new(&setting());
+        let mut client = End::client(&mut house);
+        client.say(&mut house, begun);
+        client.peer.write_all(&[23, 3, 3, 0, 20]);
+        client.peer.write_all(&[7; 20]);
+        house.settle();
+        client.peer.write_all(&[8; 1000]);
+        house.settle();
+        assert!(!client.peer.is_reset(), "an alert may be on its way");
+        client.hear(&mut house);
+        assert!(client.failed.is_some() && client.peer.has_ended(), "it heard an alert");
+        client.peer.end();
+        house.settle();
+        house.assert_quiet();
+        assert_eq!(house.sum(|c| c.clients.get()), 0);
+    }
+}
+
 #[test]
 fn however_it_is_cut_the_bytes_are_the_same() {
     let mut random = 7_u32;

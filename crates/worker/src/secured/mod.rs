@@ -304,6 +304,12 @@ impl<D: Driver> Secured<D> {
         self.driver.is_quiet(socket) || (talks && self.absorb(socket))
     }
 
+    /// Whether a peer failed while data was exchanged, and was told so.
+    pub(crate) fn has_told_alert(&self, socket: Socket) -> bool {
+        let slot = self.slots.get(socket.index as usize).and_then(Option::as_deref);
+        slot.is_some_and(|slot| slot.socket == socket && slot.told_alert)
+    }
+
     pub(crate) fn has_unread(&mut self, socket: Socket) -> bool {
         self.slot(socket).is_some_and(Slot::has_something) || self.driver.has_unread(socket)
     }

@@ -179,6 +179,9 @@ impl<D: Driver> Secured<D> {
                 if let Some(slot) = self.slot(socket) {
                     self.failed(slot.party, failure);
                 }
+                if let Some(slot) = self.slots[socket.index as usize].as_deref_mut() {
+                    slot.told_alert = written > 0;
+                }
                 self.set_stage(socket, Stage::Broken, !delivered);
             }
             Some(End::NoRoom) | None => {}

@@ -55,6 +55,8 @@ pub(super) struct Slot {
     pub(super) told_ready: bool,
     /// The worker knows that nothing more comes.
     pub(super) end_told: bool,
+    /// The peer failed while data was exchanged, and was told so by an alert.
+    pub(super) told_alert: bool,
 }
 
 impl Slot {
@@ -72,6 +74,7 @@ impl Slot {
             ahead: None,
             told_ready: false,
             end_told: false,
+            told_alert: false,
         }
     }
 
