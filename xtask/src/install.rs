@@ -8,7 +8,7 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 13] = [
+const DEBIAN: [(&str, &str); 14] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("haproxy", "haproxy"),
