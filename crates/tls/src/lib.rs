@@ -10,10 +10,12 @@
 //! - `record`: where a record ends (RFC 8446 §5.1);
 //! - `identity`: a certificate with its key; `names`: which of several a client gets;
 //! - `acceptor`, `connector`: what sessions are made from, for clients and to servers;
+//! - `agreed`: what both ends settled on;
 //! - `failure`: why a session ended that should not have.
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod agreed;
 mod connector;
 mod failure;
 mod identity;
@@ -26,6 +28,7 @@ mod session;
 pub use acceptor::{
     Acceptor, AcceptorConfig, AcceptorError, Cipher, ClientAuth, Tickets, Versions,
 };
+pub use agreed::Agreed;
 pub use connector::{Connector, ConnectorConfig, Trust};
 pub use failure::Failure;
 pub use identity::{Authorities, Identity, IssuedAs, PemError};

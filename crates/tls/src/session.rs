@@ -1,12 +1,13 @@
 //! One session, over rustls' unbuffered interface. Nothing else of anteroom knows that interface.
 
+use rustls::HandshakeKind;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
-use rustls::{HandshakeKind, ProtocolVersion};
 
 use base::limits::TLS_PARTS_MAX;
 
+use crate::agreed::Agreed;
 use crate::failure::Failure;
 use crate::identity::subject_of;
 use crate::output::Output;
@@ -174,33 +175,13 @@ impl Session {
         kind == Some(HandshakeKind::Resumed)
     }
 
-    /// The version as OpenSSL writes it.
-    pub fn version(&self) -> Option<&'static str> {
-        let version = match &self.end {
-            End::Server(end) => end.protocol_version(),
-            End::Client(end) => end.protocol_version(),
-        };
-        match version? {
-            ProtocolVersion::TLSv1_2 => Some("TLSv1.2"),
-            ProtocolVersion::TLSv1_3 => Some("TLSv1.3"),
-            _ => None,
-        }
-    }
-
-    /// The cipher suite as IANA registers it.
-    pub fn cipher(&self) -> Option<&'static str> {
+    /// What both ends agreed on, once they have.
+    pub fn agreed(&self) -> Option<Agreed> {
         let suite = match &self.end {
             End::Server(end) => end.negotiated_cipher_suite(),
             End::Client(end) => end.negotiated_cipher_suite(),
         };
-        // rustls tells TLS 1.3 suites apart by a prefix; the registry has one name for both.
-        let name = suite?.suite().as_str()?;
-        Some(match name {
-            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
-            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
-            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
-            other => other,
-        })
+        Some(Agreed::on(suite?.suite()))
     }
 
     /// Looks up who the client is, once the handshake is over.

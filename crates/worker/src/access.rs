@@ -13,6 +13,8 @@ use exchange::{Piece, Pieces, REQUEST_ID_MAX, Refusal};
 use rtrb::{Consumer, Producer, RingBuffer};
 use wire::http1::Fault;
 
+use tls::Agreed;
+
 use crate::counters::CloseReason;
 
 /// What is told of one exchange.
@@ -24,6 +26,8 @@ pub struct AccessRecord<'r> {
     pub listener: ListenerId,
     /// The client's address; `None` for one on a Unix socket.
     pub peer: Option<IpAddr>,
+    /// How the client's connection is secured, if it is.
+    pub tls: Option<Agreed>,
     /// The answer's status; 0 if there was none. 499 if there was none because the client left.
     pub status: u16,
     /// Bytes received of the request, head and body as they came.
@@ -58,7 +62,7 @@ pub struct AccessRecord<'r> {
 
 /// Bytes of a record's length, of its fixed part, and of a whole record beside its text.
 const LENGTH: usize = 4;
-const FIXED: usize = 6 * 8 + 2 * 4 + 17 + 2 + 6 + Pieces::BYTES;
+const FIXED: usize = 6 * 8 + 2 * 4 + 17 + 2 + 2 + 6 + Pieces::BYTES;
 const DETAIL_MAX: usize = 255;
 
 // The longest record fits into the smallest ring.
@@ -92,6 +96,7 @@ impl AccessRecord<'_> {
         };
         put.bytes(&[family]);
         put.bytes(&address);
+        put.bytes(&self.tls.map_or(0, Agreed::number).to_le_bytes());
         put.bytes(&self.status.to_le_bytes());
         let mark =
             |found: Option<usize>| found.map_or(u8::MAX, |at| u8::try_from(at).unwrap_or(u8::MAX));
@@ -120,6 +125,7 @@ impl AccessRecord<'_> {
         let [family] = take.array()?;
         let address: [u8; 16] = take.array()?;
         let [.., a, b, c, d] = address;
+        let tls = u16::from_le_bytes(take.array()?);
         let status = u16::from_le_bytes(take.array()?);
         let [reused, retries, refusal, closed, id, detail] = take.array()?;
         let pieces = Pieces::from_bytes(take.array()?);
@@ -132,6 +138,7 @@ impl AccessRecord<'_> {
                 6 => Some(Ipv6Addr::from(address).into()),
                 _ => None,
             },
+            tls: (tls != 0).then(|| Agreed::from_number(tls)),
             status,
             received,
             sent,
@@ -320,6 +327,7 @@ mod tests {
             time: UNIX_EPOCH + Duration::from_millis(number),
             listener: ListenerId(3),
             peer: Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+            tls: number.is_multiple_of(2).then(|| Agreed::from_number(0x1301)),
             status: 502,
             received: number,
             sent: u64::MAX,

@@ -8,6 +8,7 @@ use base::id::{ClientId, ExchangeId, ListenerId, ServerId, TunnelId};
 use base::time::Instant;
 use driver::Driver;
 use exchange::{Exchange, Note, Phase, Pieces, Refusal, RequestId};
+use tls::Agreed;
 use wire::http1::Fault;
 
 use crate::access::{AccessRecord, AccessWriter, detail};
@@ -249,12 +250,14 @@ impl<D: Driver> Worker<D> {
             return;
         }
         let client = || self.clients.get(exchange.client).and_then(Client::peer);
+        let socket = self.clients.get(exchange.client).map(|client| client.socket);
         let end = End {
             wall: self.date.wall(),
             now: self.now,
             began: exchange.began,
             listener: exchange.listener,
             peer: exchange.facts.client.or_else(client),
+            tls: socket.and_then(|socket| self.driver.agreed(socket)),
             status: exchange.facts.status,
             request_id: exchange.request_id,
         };
@@ -278,6 +281,7 @@ impl<D: Driver> Worker<D> {
             began: self.now,
             listener,
             peer,
+            tls: None,
             status: 0,
             request_id: RequestId::default(),
         };
@@ -326,6 +330,7 @@ impl<D: Driver> Worker<D> {
             began: account.since,
             listener: client.listener(),
             peer: client.peer(),
+            tls: self.driver.agreed(client.socket),
             status: account.tunnel,
             request_id: account.request_id,
         };
@@ -342,6 +347,7 @@ struct End {
     began: Instant,
     listener: ListenerId,
     peer: Option<IpAddr>,
+    tls: Option<Agreed>,
     status: u16,
     request_id: RequestId,
 }
@@ -352,6 +358,7 @@ impl End {
             time: self.wall,
             listener: self.listener,
             peer: self.peer,
+            tls: self.tls,
             status: account.status(self.status),
             received: account.received,
             sent: account.sent,

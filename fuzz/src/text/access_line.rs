@@ -44,6 +44,7 @@ fn record<'r>(
             1 => Some(IpAddr::from([192, 0, 2, peer])),
             _ => Some(Ipv6Addr::from([peer; 16]).into()),
         },
+        tls: None,
         status: u16::from(status) * 4,
         received: u64::from(time).pow(7),
         sent: u64::from(status),

@@ -60,6 +60,10 @@ impl Scribe {
         member("protocol", protocol(record).as_bytes(), false, out);
         let (host, cut) = record.piece(Piece::Host);
         member("host", host, cut, out);
+        if let Some(agreed) = record.tls {
+            member("tls_version", agreed.version().as_bytes(), false, out);
+            member("tls_cipher", agreed.cipher().as_bytes(), false, out);
+        }
         if record.status != 0 {
             number("status", record.status.into(), out);
         }
@@ -321,6 +325,7 @@ mod tests {
         time: UNIX_EPOCH,
         listener: ListenerId(0),
         peer: None,
+        tls: None,
         status: 0,
         received: 1,
         sent: 0,
@@ -370,6 +375,7 @@ mod tests {
         let record = AccessRecord {
             time: UNIX_EPOCH + Duration::from_millis(1_795_699_199_042),
             peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
+            tls: Some(tls::Agreed::from_number(0x1301)),
             status: 200,
             received: 100,
             sent: 2345,
@@ -381,7 +387,7 @@ mod tests {
             request_id: b"a-1",
             ..EMPTY
         };
-        let expected = r#"{"time":"2026-11-26T13:19:59.042Z","client":"192.0.2.1","listener":"127.0.0.1:80","method":"GET","target":"/a?b=c","protocol":"HTTP/1.1","host":"example.org","status":200,"bytes_received":100,"bytes_sent":2345,"request_seconds":1.234567,"queue_seconds":0.000001,"upstream_seconds":0.000000,"upstream":"app","server":"unix:/run/\"a\"","reused":true,"retries":1,"request_id":"a-1","user_agent":"curl/8","referer":"http://r/"}"#;
+        let expected = r#"{"time":"2026-11-26T13:19:59.042Z","client":"192.0.2.1","listener":"127.0.0.1:80","method":"GET","target":"/a?b=c","protocol":"HTTP/1.1","host":"example.org","tls_version":"TLSv1.3","tls_cipher":"TLS_AES_128_GCM_SHA256","status":200,"bytes_received":100,"bytes_sent":2345,"request_seconds":1.234567,"queue_seconds":0.000001,"upstream_seconds":0.000000,"upstream":"app","server":"unix:/run/\"a\"","reused":true,"retries":1,"request_id":"a-1","user_agent":"curl/8","referer":"http://r/"}"#;
         assert_eq!(line(Format::Json, &record, 512, HEAD), format!("{expected}\n"));
     }
 

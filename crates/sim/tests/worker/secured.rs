@@ -497,6 +497,23 @@ fn a_crowd_of_long_records_goes_through_a_small_pool() {
     house.assert_quiet();
 }
 
+#[test]
+fn the_log_says_what_was_agreed_on() {
+    let mut house = House::new(&Setting { access: Some(16 << 10), ..setting() });
+    let mut client = End::client(&mut house);
+    client.say(&mut house, GET);
+    house.server().write_all(OK);
+    house.settle();
+    let mut agreed = Vec::new();
+    house.logs[0].drain(|record| {
+        agreed.extend(record.tls);
+        true
+    });
+    assert_eq!(agreed.len(), 1);
+    assert_eq!(Some(agreed[0]), client.session.agreed());
+    assert_eq!(agreed[0].version(), "TLSv1.3");
+}
+
 /// What goes wrong after the handshake is told, too, though more of the client is on its way, which a
 /// close would answer with a reset.
 #[test]

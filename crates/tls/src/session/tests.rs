@@ -107,8 +107,10 @@ fn bytes_come_out_as_they_went_in() {
         assert_eq!(shake(&mut server, &mut client), [Ok(()), Ok(())]);
         assert!(!server.is_handshaking() && !client.is_handshaking() && !server.is_resumed());
         let version = if versions == TLS12 { "TLSv1.2" } else { "TLSv1.3" };
-        assert_eq!(server.version(), Some(version));
-        assert!(Cipher::named(server.cipher().unwrap()).is_some(), "{:?}", server.cipher());
+        let agreed = server.agreed().unwrap();
+        assert_eq!((agreed.version(), Some(agreed)), (version, client.agreed()));
+        assert!(Cipher::named(agreed.cipher()).is_some(), "{agreed:?}");
+        assert_eq!(Agreed::from_number(agreed.number()), agreed);
         let long: Vec<u8> = (0..=255).cycle().take(base::limits::TLS_PLAIN_MAX).collect();
         for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"x", &long] {
             let sent = say(&mut client, bytes);

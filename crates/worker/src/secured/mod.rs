@@ -30,7 +30,7 @@ use driver::{
 use exchange::TlsFacts;
 use pool::{Audit, Chain, Cursor, Flaw, Pool, Promise};
 use spool::Piece;
-use tls::{Acceptor, Failure};
+use tls::{Acceptor, Agreed, Failure};
 
 use crate::counters::WorkerCounters;
 use crate::plan::ServerTls;
@@ -146,6 +146,11 @@ impl<D: Driver> Secured<D> {
     /// How a connection is secured, if it is.
     pub(crate) fn tls_facts(&self, socket: Socket) -> Option<TlsFacts<'_>> {
         self.slot(socket).map(Slot::facts)
+    }
+
+    /// What was agreed on with a peer, if it speaks TLS.
+    pub(crate) fn agreed(&self, socket: Socket) -> Option<Agreed> {
+        self.slot(socket)?.session.as_deref()?.agreed()
     }
 
     #[inline]
