@@ -32,6 +32,8 @@ struct Stage {
     plain: bool,
     /// At the top of the file.
     top: String,
+    /// The directory for certificates in the folder.
+    below: &'static str,
 }
 
 impl Stage {
@@ -49,6 +51,7 @@ impl Stage {
             names,
             plain,
             top: String::new(),
+            below: "acme",
         }
     }
 
@@ -75,7 +78,7 @@ impl Stage {
     }
 
     fn dir(&self) -> PathBuf {
-        self.folder.path().join("acme")
+        self.folder.path().join(self.below)
     }
 
     fn run(&self, authority: &Authority) -> Anteroom {
@@ -163,7 +166,7 @@ fn the_first_certificate_by_http() {
         "{files:?}"
     );
     assert!(files.iter().all(|file| mode(file) == 0o600), "{files:?}");
-    assert_eq!((mode(&stage.dir()), mode(files[0].parent().unwrap())), (0o700, 0o700));
+    assert_eq!(mode(files[0].parent().unwrap()), 0o700);
     let said = proxy.process().output();
     assert!(said.contains("certificate issued for b.test www.b.test, good for "), "{said}");
     proxy.finish();
@@ -483,14 +486,21 @@ fn files_are_the_users_that_the_process_becomes() {
         return;
     }
     let stage = Stage::new("\"a.test\"", false, "");
-    let stage = Stage { top: "user = \"nobody\"".to_owned(), ..stage };
+    let top = "user = \"nobody\"".to_owned();
+    // Neither the directory is there nor what it is in.
+    let stage = Stage { top, below: "lib/acme", ..stage };
     let authority = Authority::new(&stage.place, &["a.test"], &Ways::default());
     fs::set_permissions(stage.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let proxy = stage.run(&authority);
     stage.until_served("a.test", &authority.root());
-    let owner = fs::metadata(stage.dir()).unwrap().uid();
+    let dir = stage.dir();
+    for above in [&*dir, dir.parent().unwrap()] {
+        assert_eq!(fs::metadata(above).unwrap().uid(), 0, "it is not for us to give away");
+    }
+    let files = stage.files();
+    let owner = fs::metadata(files[0].parent().unwrap()).unwrap().uid();
     assert_ne!(owner, 0);
-    for file in stage.files() {
+    for file in files {
         assert_eq!((fs::metadata(&file).unwrap().uid(), mode(&file)), (owner, 0o600), "{file:?}");
     }
     proxy.finish();

@@ -1,7 +1,6 @@
 //! Certificates from an authority, as the master sees them: found at start, handed to the workers
 //! when they are issued, spoken of and counted.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -171,8 +170,8 @@ impl Kept {
 fn give_away(store: &Store, settings: &Settings) -> Result<(), Failure> {
     let Some(identity) = &settings.identity else { return Ok(()) };
     let failed = |why: String| Failure::Run(format!("certificates cannot be kept: {why}"));
-    for path in store.paths().map_err(|error| failed(error.to_string()))? {
-        let given = File::open(&path).and_then(|file| identity.give(&file));
+    for (path, file) in store.open_all().map_err(|error| failed(error.to_string()))? {
+        let given = identity.give(&file);
         given.map_err(|error| failed(format!("\"{}\": {error}", path.display())))?;
     }
     Ok(())

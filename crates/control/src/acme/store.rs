@@ -6,11 +6,12 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use base::limits;
 use base::mix::mix;
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use tls::Identity;
 
 /// The account's file.
@@ -44,40 +45,49 @@ impl fmt::Display for StoreError {
 impl std::error::Error for StoreError {}
 
 impl Store {
-    /// The folder below `dir` for the authority with this directory; made if it is not there.
+    /// The folder below `dir` for the authority with this directory; made if it is not there. What is
+    /// above it is others', too: it is made as any, and otherwise left as it is.
     ///
     /// # Errors
     /// When it can neither be found nor made.
     pub fn open(dir: &Path, directory: &str) -> Result<Self, StoreError> {
         let folder = dir.join(folder_name(directory));
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
-        made.map_err(|error| StoreError::new(&folder, error))?;
-        // It may have been there, open to others.
-        for path in [dir, &folder] {
-            let closed = fs::set_permissions(path, fs::Permissions::from_mode(0o700));
-            closed.map_err(|error| StoreError::new(path, error))?;
-        }
+        let made = || -> io::Result<()> {
+            fs::create_dir_all(dir)?;
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            // It may have been there, open to others.
+            open_folder(&folder)?.set_permissions(fs::Permissions::from_mode(0o700))
+        };
+        made().map_err(|error| StoreError::new(&folder, error))?;
         Ok(Self { folder })
     }
 
-    /// The folder, the one above it, and every file in it.
+    /// Opens the folder, and every file in it that is nowhere else: whom the folder belongs to may have
+    /// put a link to another's file there.
     ///
     /// # Errors
     /// When they cannot be listed.
-    pub fn paths(&self) -> Result<Vec<PathBuf>, StoreError> {
-        let mut paths: Vec<PathBuf> = self.folder.parent().map(Into::into).into_iter().collect();
-        paths.push(self.folder.clone());
-        let mut list = || -> io::Result<()> {
+    pub fn open_all(&self) -> Result<Vec<(PathBuf, File)>, StoreError> {
+        let list = || -> io::Result<Vec<(PathBuf, File)>> {
+            let folder = open_folder(&self.folder)?;
+            let mut all = Vec::new();
             for entry in fs::read_dir(&self.folder)? {
                 let entry = entry?;
-                if entry.file_type()?.is_file() {
-                    paths.push(entry.path());
+                // A pipe would be waited for.
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+                let Ok(file) = openat(&folder, entry.file_name(), flags, Mode::empty()) else {
+                    continue;
+                };
+                let file = File::from(file);
+                let about = file.metadata()?;
+                if about.is_file() && about.nlink() == 1 {
+                    all.push((entry.path(), file));
                 }
             }
-            Ok(())
+            all.push((self.folder.clone(), folder));
+            Ok(all)
         };
-        list().map_err(|error| StoreError::new(&self.folder, error))?;
-        Ok(paths)
+        list().map_err(|error| StoreError::new(&self.folder, error))
     }
 
     /// The certificate for these names, if there is one.
@@ -142,6 +152,12 @@ impl Store {
         };
         put().map_err(|error| StoreError::new(path, error))
     }
+}
+
+/// A folder itself, never what a link in its place leads to.
+fn open_folder(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(File::from(openat(CWD, path, flags, Mode::empty())?))
 }
 
 fn has_names(identity: &Identity, names: &[String]) -> bool {
@@ -218,12 +234,51 @@ mod tests {
         assert!(again.certificate(&names(&["b.example", "a.example"])).is_ok());
         assert!(again.certificate(&both).unwrap().is_some());
         assert_eq!(again.account().unwrap().as_deref(), Some(&b"{}"[..]));
-        for path in again.paths().unwrap() {
-            assert_eq!(mode(&path), if path.is_dir() { 0o700 } else { 0o600 }, "{path:?}");
+        let all = again.open_all().unwrap();
+        for (path, _) in &all {
+            assert_eq!(mode(path), if path.is_dir() { 0o700 } else { 0o600 }, "{path:?}");
         }
-        assert_eq!(again.paths().unwrap().len(), 4);
+        assert_eq!(all.len(), 3);
         let other = Store::open(&dir, "https://ca.example:14000/staging").unwrap();
         assert!(other.certificate(&both).unwrap().is_none(), "another authority's");
+        fs::remove_dir_all(dir).unwrap();
+    }
+
+    #[test]
+    fn what_is_above_the_folder_is_not_ours() {
+        let top = std::env::temp_dir().join(format!("anteroom-{}-above", std::process::id()));
+        fs::create_dir(&top).unwrap();
+        let usual = mode(&top);
+        let dir = top.join("lib/acme");
+        let store = Store::open(&dir, "https://ca.example/").unwrap();
+        assert_eq!([mode(&dir), mode(&top.join("lib"))], [usual; 2]);
+        assert_eq!(mode(&dir.join("ca.example")), 0o700);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o751)).unwrap();
+        Store::open(&dir, "https://ca.example/").unwrap();
+        assert_eq!(mode(&dir), 0o751, "as it was");
+        let opened = store.open_all().unwrap();
+        assert_eq!(opened.iter().map(|(path, _)| path).collect::<Vec<_>>(), [&store.folder]);
+        fs::remove_dir_all(top).unwrap();
+    }
+
+    #[test]
+    fn files_that_are_elsewhere_too_are_left_alone() {
+        let dir = std::env::temp_dir().join(format!("anteroom-{}-links", std::process::id()));
+        let store = Store::open(&dir, "https://ca.example/").unwrap();
+        store.keep_account(b"{}").unwrap();
+        let anothers = dir.join("another's");
+        fs::write(&anothers, "").unwrap();
+        std::os::unix::fs::symlink(&anothers, store.folder.join("soft")).unwrap();
+        fs::hard_link(&anothers, store.folder.join("hard")).unwrap();
+        fs::create_dir(store.folder.join("folder")).unwrap();
+        let pipe = store.folder.join("pipe");
+        rustix::fs::mkfifoat(CWD, &pipe, Mode::from(0o600)).unwrap();
+        let opened = store.open_all().unwrap();
+        let opened: Vec<_> = opened.into_iter().map(|(path, _)| path).collect();
+        assert_eq!(opened, [store.account_path(), store.folder.clone()]);
+        let other = dir.join("other.example");
+        std::os::unix::fs::symlink(&store.folder, &other).unwrap();
+        assert!(Store::open(&dir, "https://other.example/").is_err(), "a link in its place");
         fs::remove_dir_all(dir).unwrap();
     }
 
