@@ -113,13 +113,20 @@ impl Acme {
                 certificates.show(challenges, crew);
                 crew.answer(texts);
             }
-            Event::Issued { place, identity } => {
+            Event::Issued { place, identity, unkept } => {
                 let Some(kept) = self.kept.get_mut(place) else { return };
                 log::note(format_args!(
                     "certificate issued for {}, good for {}",
                     kept.label(),
                     Length(left(&identity))
                 ));
+                if let Some(why) = unkept {
+                    log::note(format_args!(
+                        "warning: the certificate for {} serves, but is lost with this process, as it \
+                         cannot be kept: {why}; tried again",
+                        kept.label()
+                    ));
+                }
                 kept.hold(Arc::clone(&identity));
                 certificates.change_issued(crew, |issued| {
                     if let Some(known) = issued.certificates.get_mut(place) {
@@ -127,6 +134,14 @@ impl Acme {
                     }
                 });
             }
+            Event::Kept { place } => {
+                let Some(kept) = self.kept.get(place) else { return };
+                log::note(format_args!("the certificate for {} is in its file now", kept.label()));
+            }
+            Event::ContactRefused { why } => log::note(format_args!(
+                "warning: the authority does not write to `email` of acme: {why}; certificates are \
+                 ordered all the same"
+            )),
             Event::Failed { place, why, again } => {
                 let Some(kept) = self.kept.get(place) else { return };
                 let until = match &kept.identity {

@@ -258,7 +258,11 @@ impl Master {
         if jobs.is_empty() {
             return Ok(None);
         }
-        let thread = Thread::start(jobs);
+        let thread = Thread::start(jobs, |why| {
+            log::note(format_args!(
+                "error: what looks after a name or a certificate panicked: {why}; it begins anew"
+            ));
+        });
         thread.map(Some).map_err(|error| {
             Failure::Run(format!("names and certificates cannot be looked after: {error}"))
         })

@@ -198,6 +198,9 @@ pub const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// Most answers for certificate authorities at one time: a name is asked about once for each order.
 pub const CHALLENGES_MAX: usize = 512;
 
+/// How long a job beside the data path rests that panicked, before it begins anew.
+pub const JOB_PAUSE: Duration = Duration::from_secs(10);
+
 /// Most certificates that are kept by ACME.
 pub const ACME_CERTIFICATES_MAX: usize = 256;
 /// Most names of one certificate.

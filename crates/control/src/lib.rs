@@ -22,5 +22,5 @@ mod watch;
 pub use files::{FileSet, FileWatch, Stamp, watch_files};
 pub use lookup::{Answer, Fault, ResolverConfig, look_up_all};
 pub use name::{Name, NameError};
-pub use thread::{Job, Thread};
+pub use thread::{Job, Life, Thread};
 pub use watch::{Event, watch};

@@ -43,8 +43,12 @@ pub fn watch(
     names: Vec<(ServerId, Name, Answer)>,
     tell: &(impl Fn(Event) + Clone + Send + Sync + 'static),
 ) -> Vec<Job> {
-    let job = |(server, name, answer)| -> Job {
-        Box::pin(follow(config.clone(), server, name, answer, tell.clone()))
+    let job = |(server, name, answer): (ServerId, Name, Answer)| -> Job {
+        let (config, tell) = (config.clone(), tell.clone());
+        Box::new(move || {
+            let (name, answer) = (name.clone(), answer.clone());
+            Box::pin(follow(config.clone(), server, name, answer, tell.clone()))
+        })
     };
     names.into_iter().map(job).collect()
 }

@@ -4,10 +4,10 @@ use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::Authority;
 use super::client::{Client, Rest};
-use super::fault::Fault;
+use super::fault::{Fault, Problem};
 use super::store::Store;
+use super::{Authority, Event};
 
 /// Finds the account, or makes it.
 pub(super) struct Registrar {
@@ -16,19 +16,25 @@ pub(super) struct Registrar {
     /// Once it is known. Whoever needs it waits while another asks for it.
     account: Mutex<Option<Account>>,
     rest: Rest,
+    tell: Box<dyn Fn(Event) + Send + Sync>,
 }
 
 /// The account's file.
 #[derive(Deserialize, Serialize)]
 struct Kept {
-    /// The address that the authority was given.
+    /// The address that the authority was given, and took.
     email: Option<String>,
     credentials: AccountCredentials,
 }
 
 impl Registrar {
-    pub(super) fn new(authority: Authority, store: Store) -> Self {
-        Self { authority, store, account: Mutex::new(None), rest: Rest::default() }
+    pub(super) fn new(
+        authority: Authority,
+        store: Store,
+        tell: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Self {
+        let (account, rest) = (Mutex::new(None), Rest::new());
+        Self { authority, store, account, rest, tell: Box::new(tell) }
     }
 
     /// The account.
@@ -39,7 +45,7 @@ impl Registrar {
         }
         let account = match self.store.account().map_err(Fault::own)? {
             Some(text) => match self.restore(&text).await {
-                Err(fault) if fault.unknown_account => {
+                Err(fault) if fault.is_unknown_account() => {
                     self.put_aside()?;
                     self.register().await?
                 }
@@ -51,9 +57,9 @@ impl Registrar {
         Ok(account)
     }
 
-    /// How long the authority asked to be left alone, if it did.
-    pub(super) fn rest(&self) -> Option<std::time::Duration> {
-        self.rest.take()
+    /// Until when the authority wants to be left alone.
+    pub(super) const fn rest(&self) -> &Rest {
+        &self.rest
     }
 
     /// The authority does not know the account of this name any more: another is made when one is
@@ -79,19 +85,41 @@ impl Registrar {
         })?;
         let account = Account::builder_with_http(self.client()?);
         let account = account.from_credentials(kept.credentials).await?;
-        if kept.email != self.authority.email {
-            let contact = self.contact();
+        let email = &self.authority.email;
+        if kept.email != *email {
+            let contact = contact(email.as_ref());
             let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
-            account.update_contacts(&contact).await?;
-            // The credentials cannot be cloned: they are read once more.
-            let kept: Kept = serde_json::from_slice(text).map_err(Fault::own)?;
-            self.keep(kept.credentials)?;
+            match account.update_contacts(&contact).await.map_err(Fault::from) {
+                Ok(()) => {
+                    // The credentials cannot be cloned: they are read once more.
+                    let kept: Kept = serde_json::from_slice(text).map_err(Fault::own)?;
+                    self.keep(kept.credentials, email.as_ref())?;
+                }
+                Err(fault) if fault.problem == Some(Problem::Contact) => self.refused(fault),
+                Err(fault) => return Err(fault),
+            }
         }
         Ok(account)
     }
 
     async fn register(&self) -> Result<Account, Fault> {
-        let contact = self.contact();
+        let email = self.authority.email.as_ref();
+        match self.register_as(email).await {
+            Err(fault) if email.is_some() && fault.problem == Some(Problem::Contact) => {
+                self.refused(fault);
+                self.register_as(None).await
+            }
+            registered => registered,
+        }
+    }
+
+    /// The authority does not want to write there. Certificates do not depend on it.
+    fn refused(&self, fault: Fault) {
+        (self.tell)(Event::ContactRefused { why: fault.why });
+    }
+
+    async fn register_as(&self, email: Option<&String>) -> Result<Account, Fault> {
+        let contact = contact(email);
         let contact: Vec<&str> = contact.iter().map(String::as_str).collect();
         let new = NewAccount {
             contact: &contact,
@@ -105,21 +133,21 @@ impl Registrar {
         let builder = Account::builder_with_http(self.client()?);
         let directory = self.authority.directory.clone();
         let (account, credentials) = builder.create(&new, directory, external.as_ref()).await?;
-        self.keep(credentials)?;
+        self.keep(credentials, email)?;
         Ok(account)
     }
 
-    fn keep(&self, credentials: AccountCredentials) -> Result<(), Fault> {
-        let kept = Kept { email: self.authority.email.clone(), credentials };
+    fn keep(&self, credentials: AccountCredentials, email: Option<&String>) -> Result<(), Fault> {
+        let kept = Kept { email: email.cloned(), credentials };
         let text = serde_json::to_vec_pretty(&kept).map_err(Fault::own)?;
         self.store.keep_account(&text).map_err(Fault::own)
-    }
-
-    fn contact(&self) -> Vec<String> {
-        self.authority.email.iter().map(|email| format!("mailto:{email}")).collect()
     }
 
     fn client(&self) -> Result<Box<Client>, Fault> {
         Client::new(self.authority.ca.as_deref(), self.rest.clone()).map(Box::new)
     }
+}
+
+fn contact(email: Option<&String>) -> Vec<String> {
+    email.into_iter().map(|email| format!("mailto:{email}")).collect()
 }

@@ -1,18 +1,19 @@
 //! What authorities are shown at the moment: one table for all orders.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base::limits;
 use exchange::Challenges;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::Event;
 use super::challenge::Answer;
+use super::fault::Fault;
+use crate::thread::Job;
 
 /// How often it is looked whether every worker goes by a new table.
 const LOOK: Duration = Duration::from_millis(5);
@@ -28,6 +29,14 @@ pub(super) struct Board {
 enum Wish {
     Show(Vec<Answer>, oneshot::Sender<Shown>),
     Remove(u64),
+}
+
+/// What the board's job goes by, in whichever of its lives.
+struct Table {
+    heard: UnboundedReceiver<Wish>,
+    /// By the numbers of what is shown.
+    all: BTreeMap<u64, Vec<Answer>>,
+    next: u64,
 }
 
 /// What is shown for an order: as long as this lives.
@@ -48,42 +57,48 @@ impl Board {
     /// The board, and the job that keeps it.
     pub(super) fn new(
         workers: u32,
-        tell: impl Fn(Event) + Send + 'static,
-    ) -> (Self, impl Future<Output = ()> + Send) {
+        tell: impl Fn(Event) + Clone + Send + Sync + 'static,
+    ) -> (Self, Job) {
         let (wishes, heard) = unbounded_channel();
-        let own = wishes.clone();
-        (Self { wishes }, work(workers, heard, own, tell))
+        let table = Arc::new(Mutex::new(Table { heard, all: BTreeMap::new(), next: 0 }));
+        let board = Self { wishes };
+        let own = board.clone();
+        let life = move || work(workers, Arc::clone(&table), own.wishes.clone(), tell.clone());
+        (board, Box::new(move || Box::pin(life())))
     }
 
     /// Has these shown; returns when every worker does so, or none is known to lag for long.
-    pub(super) async fn show(&self, answers: Vec<Answer>) -> Option<Shown> {
+    pub(super) async fn show(&self, answers: Vec<Answer>) -> Result<Shown, Fault> {
         let (done, shown) = oneshot::channel();
-        self.wishes.send(Wish::Show(answers, done)).ok()?;
-        shown.await.ok()
+        let nobody = "what the authority comes for is not shown, as whoever shows it failed";
+        let sent = self.wishes.send(Wish::Show(answers, done));
+        sent.map_err(|_| Fault::new(nobody))?;
+        shown.await.map_err(|_| Fault::new(nobody))
     }
 }
 
 async fn work(
     workers: u32,
-    mut heard: UnboundedReceiver<Wish>,
+    table: Arc<Mutex<Table>>,
     wishes: UnboundedSender<Wish>,
     tell: impl Fn(Event),
 ) {
-    let mut all: BTreeMap<u64, Vec<Answer>> = BTreeMap::new();
-    let mut next = 0;
+    let mut table = table.lock().await;
+    let Table { heard, all, next } = &mut *table;
     while let Some(wish) = heard.recv().await {
         match wish {
             Wish::Show(answers, done) => {
-                next += 1;
-                all.insert(next, answers);
-                let table = publish(&all, &tell);
-                everybody_goes_by(&table, workers).await;
+                *next += 1;
+                all.insert(*next, answers);
+                let shown = Shown { number: *next, wishes: wishes.clone() };
+                let texts = publish(all, &tell);
+                everybody_goes_by(&texts, workers).await;
                 // If the order is over by now, what comes back is dropped, and removed.
-                let _ = done.send(Shown { number: next, wishes: wishes.clone() });
+                let _ = done.send(shown);
             }
             Wish::Remove(number) => {
                 all.remove(&number);
-                publish(&all, &tell);
+                publish(all, &tell);
             }
         }
     }
@@ -121,8 +136,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_shown_is_in_force_until_it_is_dropped() {
         let (events, mut told) = unbounded_channel();
-        let (board, job) = Board::new(2, move |event| drop(events.send(event)));
-        tokio::spawn(job);
+        let (board, mut job) = Board::new(2, move |event| drop(events.send(event)));
+        tokio::spawn(job());
         let showing = tokio::spawn({
             let board = board.clone();
             async move { board.show(text("a")).await }
@@ -142,8 +157,8 @@ mod tests {
     #[tokio::test]
     async fn orders_are_shown_beside_each_other() {
         let (events, mut told) = unbounded_channel();
-        let (board, job) = Board::new(0, move |event| drop(events.send(event)));
-        tokio::spawn(job);
+        let (board, mut job) = Board::new(0, move |event| drop(events.send(event)));
+        tokio::spawn(job());
         let first = board.show(text("a")).await.unwrap();
         let _second = board.show(text("b")).await.unwrap();
         drop(first);
@@ -154,5 +169,34 @@ mod tests {
             seen.push([has("a"), has("b")]);
         }
         assert_eq!(seen, [[true, false], [true, true], [false, true]]);
+    }
+
+    #[tokio::test]
+    async fn a_board_that_failed_is_a_fault_of_one_order_and_shows_the_next() {
+        let (events, mut told) = unbounded_channel();
+        let (board, mut job) = Board::new(0, move |event: Event| {
+            let Event::Show { texts, .. } = event else { panic!() };
+            assert!(texts.find("/.well-known/acme-challenge/bad").is_none(), "it fails");
+            let _ = events.send(texts);
+        });
+        let life = tokio::spawn(job());
+        let shown = board.show(text("a")).await.unwrap();
+        let fault = board.show(text("bad")).await.unwrap_err();
+        assert!(fault.why.contains("not shown"), "{fault:?}");
+        assert!(life.await.unwrap_err().is_panic());
+        tokio::spawn(job());
+        let _other = board.show(text("b")).await.unwrap();
+        let has = |texts: &Challenges, token| {
+            texts.find(&format!("/.well-known/acme-challenge/{token}")).is_some()
+        };
+        let mut last = None;
+        while let Ok(texts) = told.try_recv() {
+            last = Some(texts);
+        }
+        let last = last.unwrap();
+        assert!(has(&last, "a") && has(&last, "b"), "what was shown before is");
+        drop(shown);
+        let texts = told.recv().await.unwrap();
+        assert!(!has(&texts, "a") && has(&texts, "b"));
     }
 }

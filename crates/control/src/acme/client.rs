@@ -21,19 +21,40 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::fault::Fault;
 
-/// How long the authority asked to be left alone in its last refusals, in seconds; 0 if it did not.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Rest(Arc<AtomicU64>);
+/// Until when the authority asked to be left alone in its refusals: with whatever it may be.
+#[derive(Clone, Debug)]
+pub(super) struct Rest {
+    since: Instant,
+    /// In milliseconds since then.
+    until: Arc<AtomicU64>,
+}
 
 impl Rest {
-    /// What it asked for since the last call.
-    pub(super) fn take(&self) -> Option<Duration> {
-        let seconds = self.0.swap(0, Relaxed);
-        (seconds > 0).then(|| Duration::from_secs(seconds))
+    /// It asked for nothing yet.
+    pub(super) fn new() -> Self {
+        Self { since: Instant::now(), until: Arc::default() }
+    }
+
+    /// How long it is still to be left alone, in whole seconds; none if it may be asked.
+    pub(super) fn left(&self) -> Option<Duration> {
+        let left = self.until.load(Relaxed).saturating_sub(self.passed());
+        (left > 0).then(|| Duration::from_secs(left.div_ceil(1000)))
+    }
+
+    /// Returns when it may be asked.
+    pub(super) async fn over(&self) {
+        while let Some(left) = self.left() {
+            sleep(left).await;
+        }
+    }
+
+    /// Milliseconds since it was made.
+    fn passed(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Notes what a refusal says (RFC 8555 §6.6, RFC 9110 §10.2.3). A date is of no use to us: it is
@@ -42,8 +63,12 @@ impl Rest {
         let refused =
             matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
         let said = fields.get(RETRY_AFTER).filter(|_| refused);
-        let seconds = said.and_then(|said| said.to_str().ok()?.trim().parse().ok());
-        self.0.fetch_max(seconds.unwrap_or(0), Relaxed);
+        let Some(seconds) = said.and_then(|said| said.to_str().ok()?.trim().parse().ok()) else {
+            return;
+        };
+        let asked = Duration::from_secs(seconds).min(limits::ACME_ASKED_MAX);
+        let millis = u64::try_from(asked.as_millis()).unwrap_or(u64::MAX);
+        self.until.fetch_max(self.passed().saturating_add(millis), Relaxed);
     }
 }
 
@@ -124,17 +149,27 @@ fn other(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_refusal_tells_how_long_to_stay_away() {
-        let rest = Rest::default();
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_tells_everybody_how_long_to_stay_away() {
+        let rest = Rest::new();
         let mut fields = HeaderMap::new();
         fields.insert(RETRY_AFTER, "30".parse().unwrap());
         rest.note(StatusCode::OK, &fields);
-        assert_eq!(rest.take(), None, "it is about polling");
+        assert_eq!(rest.left(), None, "it is about polling");
+        rest.over().await;
         rest.note(StatusCode::TOO_MANY_REQUESTS, &fields);
         fields.insert(RETRY_AFTER, "Wed, 21 Oct 2026 07:28:00 GMT".parse().unwrap());
         rest.note(StatusCode::SERVICE_UNAVAILABLE, &fields);
-        assert_eq!(rest.take(), Some(Duration::from_secs(30)));
-        assert_eq!(rest.take(), None);
+        assert_eq!(rest.left(), Some(Duration::from_secs(30)));
+        fields.insert(RETRY_AFTER, "5".parse().unwrap());
+        rest.note(StatusCode::TOO_MANY_REQUESTS, &fields);
+        let began = Instant::now();
+        // Whoever wants something waits, not only who was refused.
+        let other = rest.clone();
+        tokio::join!(rest.over(), other.over());
+        assert_eq!((began.elapsed(), rest.left()), (Duration::from_secs(30), None));
+        fields.insert(RETRY_AFTER, u64::MAX.to_string().parse().unwrap());
+        rest.note(StatusCode::TOO_MANY_REQUESTS, &fields);
+        assert_eq!(rest.left(), Some(limits::ACME_ASKED_MAX));
     }
 }

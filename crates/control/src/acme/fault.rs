@@ -7,19 +7,30 @@ use std::time::Duration;
 /// Longest that is told of a fault: some of it is the authority's words.
 const WORDS_MAX: usize = 400;
 
+/// What the authority says is wrong, where that makes a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// It does not know our account.
+    UnknownAccount,
+    /// It does not want to write to whom it is told to.
+    Contact,
+    /// Anything else.
+    Other,
+}
+
 /// In words, and what the authority asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) why: String,
     /// How long the authority wants to be left alone, at least.
     pub(super) rest: Option<Duration>,
-    /// It does not know our account.
-    pub(super) unknown_account: bool,
+    /// What the authority said; none if it is not known to have said anything.
+    pub(super) problem: Option<Problem>,
 }
 
 impl Fault {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self { why: plain(&why.into()), rest: None, unknown_account: false }
+        Self { why: plain(&why.into()), rest: None, problem: None }
     }
 
     /// What failed here, before anybody was asked.
@@ -30,11 +41,26 @@ impl Fault {
     /// What the authority or the way to it is to blame for.
     pub(super) fn of(error: &instant_acme::Error) -> Self {
         let problem = match error {
-            instant_acme::Error::Api(problem) => problem.r#type.as_deref(),
+            instant_acme::Error::Api(problem) => Some(Problem::of(problem.r#type.as_deref())),
             _ => None,
         };
-        let unknown = problem == Some("urn:ietf:params:acme:error:accountDoesNotExist");
-        Self { unknown_account: unknown, ..Self::new(words(error)) }
+        Self { problem, ..Self::new(words(error)) }
+    }
+
+    /// Whether the authority does not know our account.
+    pub(super) fn is_unknown_account(&self) -> bool {
+        self.problem == Some(Problem::UnknownAccount)
+    }
+}
+
+impl Problem {
+    /// By its name (RFC 8555 §6.7).
+    fn of(name: Option<&str>) -> Self {
+        match name.and_then(|name| name.strip_prefix("urn:ietf:params:acme:error:")) {
+            Some("accountDoesNotExist") => Self::UnknownAccount,
+            Some("invalidContact" | "unsupportedContact") => Self::Contact,
+            _ => Self::Other,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use base::limits;
-use tls::{Identity, IssuedAs};
+use tls::IssuedAs;
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
@@ -12,9 +12,9 @@ use super::account::Registrar;
 use super::advice::{self, Window};
 use super::board::Board;
 use super::fault::Fault;
-use super::order::{self, Circumstances};
+use super::order::{self, Circumstances, Issued};
 use super::schedule::{advised, pause, renewal};
-use super::store::Store;
+use super::store::{Store, StoreError};
 use super::{Event, Held, Proof, Wanted};
 
 /// Keeps one certificate good.
@@ -29,22 +29,31 @@ pub(super) struct Keeper {
     pub(super) store: Store,
     /// Whether the authority said when it would renew.
     pub(super) advised: bool,
+    /// What was issued and is not in its file yet: its chain, and its key.
+    pub(super) unkept: Option<[String; 2]>,
 }
 
 impl Keeper {
     pub(super) async fn keep(mut self, tell: impl Fn(Event)) {
+        // There may be another by now than when it was wanted.
+        if let Ok(Some(identity)) = self.store.certificate(&self.wanted.names) {
+            self.wanted.held = Some(Held::of(&identity));
+        }
         let mut failures: u32 = 0;
         loop {
             if failures == 0 {
-                self.await_renewal().await;
+                self.await_renewal(&tell).await;
             }
             let place = self.place;
             match self.order(failures).await {
-                Ok(identity) => {
+                Ok(Issued { identity, chain, key }) => {
                     failures = 0;
                     self.wanted.tally.issued.increment();
                     self.wanted.held = Some(Held::of(&identity));
-                    tell(Event::Issued { place, identity });
+                    self.unkept = Some([chain, key]);
+                    // It serves all the same.
+                    let unkept = self.write().err().map(|error| error.to_string());
+                    tell(Event::Issued { place, identity: Arc::new(identity), unkept });
                 }
                 Err(fault) => {
                     failures = failures.saturating_add(1);
@@ -58,8 +67,8 @@ impl Keeper {
     }
 
     /// Returns when a certificate is needed: at once without one. Notes whether the authority gives
-    /// advice.
-    async fn await_renewal(&mut self) {
+    /// advice, and keeps what could not be kept.
+    async fn await_renewal(&mut self, tell: &impl Fn(Event)) {
         let Some(held) = self.wanted.held.clone() else { return };
         let luck = luck();
         let mut due = renewal(&held, luck);
@@ -67,21 +76,36 @@ impl Keeper {
         // one after another.
         let fresh = self.wanted.tally.issued.get() > 0;
         let mut ask = now() + if fresh { limits::ACME_ADVICE[1] } else { Duration::ZERO };
+        // Nor is another ordered at once, however short a time this one is good for.
+        let least = now() + if fresh { self.retry[0] } else { Duration::ZERO };
         // By the calendar, which may be set: the machine may have slept, too.
         loop {
             let now = now();
-            if now >= ask {
+            if now >= ask && self.registrar.rest().left().is_none() {
                 let (window, again) = self.ask(&held).await;
                 self.advised = window.is_some();
                 due = window.map_or(due, |window| advised(&held, window, luck));
                 ask = now + again;
             }
-            let left = due.duration_since(now).unwrap_or_default();
+            let left = due.max(least).duration_since(now).unwrap_or_default();
             if left.is_zero() {
                 return;
             }
-            sleep(left.min(limits::ACME_LOOK)).await;
+            let look = if self.unkept.is_some() { self.retry[0] } else { limits::ACME_LOOK };
+            sleep(left.min(look).min(limits::ACME_LOOK)).await;
+            if self.unkept.is_some() && self.write().is_ok() {
+                tell(Event::Kept { place: self.place });
+            }
         }
+    }
+
+    /// Writes what was issued to its file.
+    fn write(&mut self) -> Result<(), StoreError> {
+        if let Some([chain, key]) = &self.unkept {
+            self.store.keep_certificate(&self.wanted.names, chain, key)?;
+        }
+        self.unkept = None;
+        Ok(())
     }
 
     /// Asks when the authority would renew it.
@@ -95,27 +119,28 @@ impl Keeper {
         }
     }
 
-    /// One order, when it is its turn.
-    async fn order(&self, failures: u32) -> Result<Arc<Identity>, Fault> {
+    /// One order, when it is its turn and the authority may be asked.
+    async fn order(&self, failures: u32) -> Result<Issued, Fault> {
         let _turn = self.turns.acquire().await.map_err(Fault::own)?;
+        let rest = self.registrar.rest();
+        rest.over().await;
         let at = Circumstances {
             names: &self.wanted.names,
             proof: self.proof(failures),
             board: &self.board,
-            store: &self.store,
             replaces: self.replaced(failures),
         };
         let ordered = async {
             let account = self.registrar.account().await?;
             let ended = order::certificate(&account, &at).await;
-            if ended.as_ref().is_err_and(|fault| fault.unknown_account) {
+            if ended.as_ref().is_err_and(|fault| fault.is_unknown_account()) {
                 self.registrar.forget(account.id()).await?;
             }
             ended
         };
         let late = |_| Fault::new("the authority takes too long");
         let ended = timeout(limits::ACME_ORDER, ordered).await.map_err(late).flatten();
-        ended.map_err(|fault| Fault { rest: self.registrar.rest(), ..fault })
+        ended.map_err(|fault| Fault { rest: rest.left(), ..fault })
     }
 
     /// What the authority is told that the new certificate replaces, if it cares (RFC 9773 §5); not

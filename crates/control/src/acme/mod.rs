@@ -91,7 +91,8 @@ pub struct Wanted {
     pub names: Vec<String>,
     /// The proofs that can be given: the first is tried first, the next after a failure.
     pub proofs: Vec<Proof>,
-    /// Until when the one that is there is good, if there is one, and since when.
+    /// Until when the one that is there is good, if there is one, and since when. What is in the file
+    /// when its job begins counts more.
     pub held: Option<Held>,
     /// What is counted of it.
     pub tally: Arc<Tally>,
@@ -140,12 +141,24 @@ pub enum Event {
         /// By TLS.
         certificates: Vec<Arc<Identity>>,
     },
-    /// A certificate was issued, and is in its file.
+    /// A certificate was issued.
     Issued {
         /// The place of what is wanted.
         place: usize,
         /// The certificate.
         identity: Arc<Identity>,
+        /// Why it is not in its file, if it is not: that is tried again.
+        unkept: Option<String>,
+    },
+    /// One that was not in its file is there now.
+    Kept {
+        /// The place of what is wanted.
+        place: usize,
+    },
+    /// The authority does not want to write to whom it was told to; that changes nothing else.
+    ContactRefused {
+        /// Why.
+        why: String,
     },
     /// An order came to nothing.
     Failed {
@@ -168,21 +181,25 @@ pub fn jobs(
 ) -> Vec<Job> {
     let (board, job) = Board::new(workers, tell.clone());
     let retry = authority.retry;
-    let registrar = Arc::new(Registrar::new(authority, store.clone()));
+    let registrar = Arc::new(Registrar::new(authority, store.clone(), tell.clone()));
     let turns = Arc::new(Semaphore::new(base::limits::ACME_ORDERS));
-    let mut jobs: Vec<Job> = vec![Box::pin(job)];
-    for (place, wanted) in wanted.into_iter().enumerate() {
-        let keeper = keep::Keeper {
-            place,
-            wanted,
-            retry,
-            board: board.clone(),
-            registrar: Arc::clone(&registrar),
-            turns: Arc::clone(&turns),
-            store: store.clone(),
-            advised: false,
-        };
-        jobs.push(Box::pin(keeper.keep(tell.clone())));
-    }
-    jobs
+    let keep = |(place, wanted): (usize, Wanted)| -> Job {
+        let (board, registrar) = (board.clone(), Arc::clone(&registrar));
+        let (turns, store, tell) = (Arc::clone(&turns), store.clone(), tell.clone());
+        Box::new(move || {
+            let keeper = keep::Keeper {
+                place,
+                wanted: wanted.clone(),
+                retry,
+                board: board.clone(),
+                registrar: Arc::clone(&registrar),
+                turns: Arc::clone(&turns),
+                store: store.clone(),
+                advised: false,
+                unkept: None,
+            };
+            Box::pin(keeper.keep(tell.clone()))
+        })
+    };
+    std::iter::once(job).chain(wanted.into_iter().enumerate().map(keep)).collect()
 }

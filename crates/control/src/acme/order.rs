@@ -1,7 +1,5 @@
 //! One certificate: ordered, proved to be ours, fetched (RFC 8555 §7.4).
 
-use std::sync::Arc;
-
 use base::limits;
 use instant_acme::{
     Account, AuthorizationHandle, AuthorizationStatus, Identifier, NewOrder, Order, OrderStatus,
@@ -14,23 +12,30 @@ use super::advice::identifier;
 use super::board::{Board, Shown};
 use super::challenge::{answer, request};
 use super::fault::Fault;
-use super::store::Store;
 
 /// What an order needs beside the account.
 pub(super) struct Circumstances<'c> {
     pub(super) names: &'c [String],
     pub(super) proof: Proof,
     pub(super) board: &'c Board,
-    pub(super) store: &'c Store,
     /// A certificate in whose stead it is ordered.
     pub(super) replaces: Option<&'c IssuedAs>,
 }
 
-/// Orders a certificate and keeps it.
+/// What was issued.
+pub(super) struct Issued {
+    pub(super) identity: Identity,
+    /// The same as text: the chain.
+    pub(super) chain: String,
+    /// And the key.
+    pub(super) key: String,
+}
+
+/// Orders a certificate.
 pub(super) async fn certificate(
     account: &Account,
     at: &Circumstances<'_>,
-) -> Result<Arc<Identity>, Fault> {
+) -> Result<Issued, Fault> {
     let identifiers: Vec<Identifier> = at.names.iter().cloned().map(Identifier::Dns).collect();
     let mut new = NewOrder::new(&identifiers);
     if let Some(issued) = at.replaces {
@@ -48,8 +53,7 @@ pub(super) async fn certificate(
     let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
         Fault::new(format!("the authority issued what cannot be used: {error}"))
     })?;
-    at.store.keep_certificate(at.names, &chain, &key).map_err(Fault::own)?;
-    Ok(Arc::new(identity))
+    Ok(Issued { identity, chain, key })
 }
 
 /// Shows what proves that the names are ours, then has the authority look at it.
@@ -72,7 +76,7 @@ async fn prove(order: &mut Order, at: &Circumstances<'_>) -> Result<Option<Shown
     if answers.is_empty() {
         return Ok(None);
     }
-    let shown = at.board.show(answers).await;
+    let shown = at.board.show(answers).await?;
     let mut authorizations = order.authorizations();
     while let Some(authorization) = authorizations.next().await {
         let mut authorization = authorization?;
@@ -82,7 +86,7 @@ async fn prove(order: &mut Order, at: &Circumstances<'_>) -> Result<Option<Shown
             challenge.set_ready().await?;
         }
     }
-    Ok(shown)
+    Ok(Some(shown))
 }
 
 /// Whether it is still to be proved; the authority may know already.

@@ -14,6 +14,10 @@ use base::mix::mix;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use tls::Identity;
 
+/// Most of a certificate's name in that of its file: the system has room for 255 bytes, and others
+/// stand behind it.
+const NAME_MAX: usize = 200;
+
 /// The account's file.
 const ACCOUNT: &str = "account.json";
 
@@ -185,12 +189,15 @@ fn folder_name(directory: &str) -> String {
     address.trim_end_matches('/').chars().take(200).map(plain).collect()
 }
 
-/// The first name, and where there are others what tells sets apart that have it in common.
+/// The shortest name, which is most likely the one that people know the set by; where there are others,
+/// or it is too long for a file's name, with what tells such sets apart. In which order the names are
+/// written makes no difference.
 fn file_name(names: &[String]) -> String {
+    let shortest = names.iter().min_by_key(|name| (name.len(), *name));
+    let name: String = shortest.into_iter().flat_map(|name| name.chars().take(NAME_MAX)).collect();
     match names {
-        [name] => format!("{name}.pem"),
-        [name, ..] => format!("{name}+{}-{:08x}.pem", names.len() - 1, print(names)),
-        [] => "none.pem".to_owned(),
+        [only] if only.len() == name.len() => format!("{name}.pem"),
+        _ => format!("{name}+{}-{:08x}.pem", names.len().saturating_sub(1), print(names)),
     }
 }
 
@@ -231,7 +238,7 @@ mod tests {
         store.keep_certificate(&both, &chain, &key).unwrap();
         store.keep_account(b"{}").unwrap();
         let again = Store::open(&dir, "https://ca.example:14000/dir").unwrap();
-        assert!(again.certificate(&names(&["b.example", "a.example"])).is_ok());
+        assert!(again.certificate(&names(&["b.example", "a.example"])).unwrap().is_some());
         assert!(again.certificate(&both).unwrap().is_some());
         assert_eq!(again.account().unwrap().as_deref(), Some(&b"{}"[..]));
         let all = again.open_all().unwrap();
@@ -307,6 +314,11 @@ mod tests {
         assert_eq!(of(&["a.example"]), "a.example.pem");
         assert_ne!(of(&["a.example", "b.example"]), of(&["a.example", "c.example"]));
         assert!(of(&["a.example", "b.example"]).starts_with("a.example+1-"));
+        assert_eq!(of(&["b.example", "a.example"]), of(&["a.example", "b.example"]));
+        assert!(of(&["www.a.example", "a.example"]).starts_with("a.example+1-"));
+        let long = ["a", "b"].map(|end| format!("{}.{end}", "x.".repeat(110)));
+        assert_ne!(of(&[&long[0]]), of(&[&long[1]]));
+        assert!(of(&[&long[0]]).len() + ".new".len() <= 255);
         assert_eq!(folder_name("https://[::1]:14000/dir/"), "---1--14000-dir");
     }
 }
