@@ -103,17 +103,17 @@ fn port(text: &str) -> Option<u16> {
 fn binary(bytes: &[u8]) -> Header {
     // What is wrong is told by each byte as it comes.
     let (command, family) = (bytes.get(12).copied(), bytes.get(13).copied());
+    // Of a connection of the sender's own, the family is nothing to us (§2.2).
+    let local = command == Some(0x20);
     if command.is_some_and(|it| !matches!(it, 0x20 | 0x21))
-        || family.is_some_and(|it| it >> 4 > 3 || it & 0xf > 2)
+        || family.is_some_and(|it| !local && (it >> 4 > 3 || it & 0xf > 2))
     {
         return Header::Malformed;
     }
-    let (Some(command), Some(family), Some(&[high, low])) = (command, family, bytes.get(14..FIXED))
-    else {
+    let (Some(family), Some(&[high, low])) = (family, bytes.get(14..FIXED)) else {
         return Header::Incomplete;
     };
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
-    let local = command == 0x20;
     // Addresses of a family take so many bytes of what follows at least.
     let least = match family {
         _ if local => 0,
@@ -296,6 +296,8 @@ mod tests {
             (binary(0x20, 0x00, &[]), ""),
             (binary(0x20, 0x11, &four), ""),
             (binary(0x20, 0x11, &[1, 2, 3]), ""),
+            (binary(0x20, 0x41, &[1, 2, 3]), ""),
+            (binary(0x20, 0xff, &[]), ""),
             (binary(0x21, 0x00, &[7; 90]), ""),
             (binary(0x21, 0x12, &four), ""),
             (binary(0x21, 0x31, &[b'/'; 216]), ""),
