@@ -27,7 +27,7 @@ struct Stage {
     /// `acme` beside directory, ca and dir.
     more: String,
     /// The listener's names.
-    names: &'static str,
+    names: String,
     /// Whether plain HTTP is spoken, too.
     plain: bool,
     /// At the top of the file.
@@ -37,7 +37,7 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(names: &'static str, plain: bool, more: &str) -> Self {
+    fn new(names: &str, plain: bool, more: &str) -> Self {
         let upstream = Upstream::http(|request, _, stream| {
             let known = !request.target().starts_with("/.well-known/");
             respond(stream, if known { 200 } else { 404 }, b"the server's")?;
@@ -48,7 +48,7 @@ impl Stage {
             folder: Folder::new(),
             upstream,
             more: more.to_owned(),
-            names,
+            names: names.to_owned(),
             plain,
             top: String::new(),
             below: "acme",
@@ -492,7 +492,8 @@ fn a_certificate_that_cannot_be_kept_serves_and_is_kept_later() {
     let serial = stage.until_served("a.test", &root);
     let said = proxy.process().output();
     assert!(
-        said.contains("warning: the certificate for a.test serves, but") && said.contains("a.test.pem"),
+        said.contains("warning: the certificate for a.test serves, but")
+            && said.contains("a.test.pem"),
         "{said}"
     );
     fs::remove_dir(&beside).expect("an empty folder");
@@ -521,6 +522,30 @@ fn an_address_that_is_refused_stops_no_certificate() {
         proxy.finish();
         fs::remove_file(&stage.files()[0]).expect("the certificate");
     }
+}
+
+#[test]
+fn a_certificate_is_taken_up_beside_a_file_that_is_half_written() {
+    let folder = Folder::new();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let own = rcgen::CertificateParams::new(vec!["own.test".to_owned()]).unwrap();
+    let own = own.self_signed(&key).unwrap().pem();
+    let (file, key) = (folder.write("own.pem", &own), folder.write("own.key", key.serialize_pem()));
+    let pair = format!("{{ certificate = \"{file}\", key = \"{key}\" }}");
+    let names = format!("\"a.test\"], certificates = [{pair}");
+    let stage = Stage::new(&names, false, "retry_min = \"1s\"\nretry_max = \"1s\"");
+    let mut authority = Authority::new(&stage.place, &["a.test"], &Ways::default());
+    authority.stop();
+    let mut proxy = stage.run(&authority);
+    fs::write(&file, &own[..own.len() / 2]).unwrap();
+    eventually("a warning", || {
+        let said = proxy.process().output();
+        said.contains("the certificates from before remain in force").then_some(())
+    });
+    authority.start(&[]);
+    stage.until_served("a.test", &authority.root());
+    assert!(stage.served("own.test", &folder.write("whole.pem", &own)).is_some(), "as it was");
+    proxy.finish();
 }
 
 #[test]

@@ -258,6 +258,60 @@ fn clients_show_certificates_and_cannot_forge_them() {
     }
 }
 
+/// Who resumes shows no certificate again.
+#[test]
+fn who_is_vouched_for_no_longer_does_not_resume() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    authority.good("me", "me", &["me.example"]);
+    let [kept, certificate, key] =
+        ["session", "me.pem", "me.key"].map(|it| authority.folder.file(it));
+    for version in ["-tls1_2", "-tls1_3"] {
+        std::fs::copy(authority.ca(), authority.folder.file("clients.pem")).expect("a copy");
+        let tls = format!(
+            "certificates = [{}], client_certificates = \"required\", client_ca = \"{}\"",
+            authority.pair("a"),
+            authority.folder.file("clients.pem")
+        );
+        let proxy = authority.run(tls, &server);
+        let ask = |session: &str| {
+            let line = format!(
+                "printf 'GET / HTTP/1.1\\r\\nHost: h\\r\\nConnection: close\\r\\n\\r\\n' | \
+                 openssl s_client -connect {} {version} -cert {certificate} -key {key} \
+                 {session} {kept} -ign_eof",
+                proxy.address(),
+            );
+            run("sh", &["-c", &line]).output
+        };
+        assert!(ask("-sess_out").contains("HTTP/1.1 200"));
+        let again = ask("-sess_in");
+        assert!(again.contains("Reused, ") && again.contains("HTTP/1.1 200"), "{again}");
+        // Another certificate of ours ends nobody's session.
+        authority.good("a", "another", &["a.example"]);
+        let taken = |times: usize| {
+            eventually("files to be taken up", || {
+                let said = proxy.output();
+                (said.matches("certificates taken up anew").count() >= times).then_some(())
+            });
+        };
+        taken(1);
+        assert!(ask("-sess_in").contains("Reused, "));
+        let new = std::fs::copy(Authority::new().ca(), authority.folder.file("clients.new"));
+        new.and_then(|_| {
+            std::fs::rename(
+                authority.folder.file("clients.new"),
+                authority.folder.file("clients.pem"),
+            )
+        })
+        .expect("another authority's");
+        taken(2);
+        eventually("sessions to end", || (!ask("-sess_in").contains("Reused, ")).then_some(()));
+        let again = ask("-sess_in");
+        assert!(!again.contains("HTTP/1.1 200"), "{version}: {again}");
+        proxy.finish();
+    }
+}
+
 /// What is wrong is said where it was written, in `check` and at start.
 #[test]
 fn wrong_files_are_told_where_they_are_named() {

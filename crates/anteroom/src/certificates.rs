@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use base::id::ListenerId;
 use base::limits;
-use control::Stamp;
+use control::FileSet;
 use driver::Address;
 use tls::{
     Acceptor, AcceptorConfig, Authorities, Cipher, ClientAuth, Connector, Identity, PemError,
@@ -48,7 +48,11 @@ pub(crate) enum Clients {
 #[derive(Clone, Debug)]
 pub(crate) struct ListenTls {
     pub(crate) files: TlsFiles,
-    /// Made of what the files held at start.
+    /// Of the files, from before they were read.
+    pub(crate) marks: FileSet,
+    /// What they held.
+    pub(crate) content: Content,
+    /// Made of that.
     pub(crate) acceptor: Acceptor,
     /// The field in which servers are told whom a client's certificate names.
     pub(crate) subject: Option<Arc<str>>,
@@ -65,10 +69,20 @@ pub(crate) struct TlsFiles {
     pub(crate) versions: Versions,
     pub(crate) ciphers: Vec<Cipher>,
     pub(crate) alpn: Vec<Vec<u8>>,
-    /// Kept over changes of the files, so that sessions from before can be resumed.
+    /// Kept over changes of the files, so that sessions from before can be resumed; but not when others
+    /// vouch for clients, as who resumes is not asked for a certificate again.
     pub(crate) tickets: Option<Tickets>,
     /// Those that an authority issues: their places among all of them.
     pub(crate) acme: Vec<usize>,
+}
+
+/// What files held that are good.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Content {
+    identities: Vec<Arc<Identity>>,
+    clients: ClientAuth,
+    /// The text of those whom clients' certificates come from.
+    client_ca: Vec<u8>,
 }
 
 /// What an authority issued, and what it is shown.
@@ -118,11 +132,13 @@ pub(crate) struct Wrong {
     /// Which one.
     pub(crate) path: PathBuf,
     pub(crate) why: String,
+    /// Whether nothing was seen of what it holds: it may be read the next time as it is.
+    passes: bool,
 }
 
 impl Wrong {
     fn new(path: &Path, why: impl fmt::Display) -> Self {
-        Self { path: path.to_owned(), why: why.to_string() }
+        Self { path: path.to_owned(), why: why.to_string(), passes: false }
     }
 }
 
@@ -139,28 +155,44 @@ impl TlsFiles {
         pairs.chain(self.client_ca.clone())
     }
 
+    /// Marks of the files as they are now.
+    pub(crate) fn marks(&self) -> FileSet {
+        FileSet::new(self.paths())
+    }
+
     /// Reads the files. Warnings are of certificates that are not good now, or not for long.
     ///
     /// # Errors
     /// What is wrong with the first of them that is.
-    pub(crate) fn load(
-        &self,
-        issued: &Issued,
-        warnings: &mut Vec<Wrong>,
-    ) -> Result<Acceptor, Wrong> {
-        let mut identities = Vec::new();
+    pub(crate) fn read(&self, warnings: &mut Vec<Wrong>) -> Result<Content, Wrong> {
+        let mut content = Content::default();
         for pair in &self.pairs {
             let identity = pair.load()?;
             warnings.extend(doubt(&identity, now()).map(|why| Wrong::new(&pair.certificate, why)));
-            identities.push(Arc::new(identity));
+            content.identities.push(Arc::new(identity));
         }
+        if let Some(path) = &self.client_ca {
+            let text = text(path)?;
+            let authorities = Authorities::from_pem(&text);
+            let authorities = authorities.map_err(|error| Wrong::new(path, error))?;
+            content.clients = match self.clients {
+                Clients::Off => ClientAuth::Off,
+                Clients::Optional => ClientAuth::Optional(authorities),
+                Clients::Required => ClientAuth::Required(authorities),
+            };
+            content.client_ca = text;
+        }
+        Ok(content)
+    }
+
+    /// What makes sessions, by what the files held and an authority issued.
+    ///
+    /// # Errors
+    /// What is wrong with the first file, as far as that is to blame.
+    pub(crate) fn acceptor(&self, content: &Content, issued: &Issued) -> Result<Acceptor, Wrong> {
+        let mut identities = content.identities.clone();
         identities.extend(issued.at(&self.acme));
         let challenges = if self.acme.is_empty() { Vec::new() } else { issued.challenges.clone() };
-        let clients = match (self.clients, &self.client_ca) {
-            (Clients::Off, _) | (_, None) => ClientAuth::Off,
-            (Clients::Optional, Some(ca)) => ClientAuth::Optional(authorities(ca)?),
-            (Clients::Required, Some(ca)) => ClientAuth::Required(authorities(ca)?),
-        };
         let config = AcceptorConfig {
             identities,
             challenges,
@@ -168,18 +200,30 @@ impl TlsFiles {
             versions: self.versions,
             ciphers: self.ciphers.clone(),
             alpn: self.alpn.clone(),
-            clients,
+            clients: content.clients.clone(),
             tickets: self.tickets.clone(),
         };
-        let first = self.pairs.first().map_or(Path::new(""), |pair| &pair.certificate);
-        Acceptor::new(config).map_err(|error| Wrong::new(first, error))
+        Acceptor::new(config).map_err(|error| Wrong::new(self.first(), error))
+    }
+
+    /// Nobody comes back with a ticket from before.
+    fn renew_tickets(&mut self) -> Result<(), Wrong> {
+        if self.tickets.is_some() {
+            let tickets = Tickets::new().map_err(|error| Wrong::new(self.first(), error))?;
+            self.tickets = Some(tickets);
+        }
+        Ok(())
+    }
+
+    fn first(&self) -> &Path {
+        self.pairs.first().map_or(Path::new(""), |pair| &pair.certificate)
     }
 }
 
 impl KeyPair {
     pub(crate) fn load(&self) -> Result<Identity, Wrong> {
-        let chain = content(&self.certificate)?;
-        let key = content(&self.key)?;
+        let chain = text(&self.certificate)?;
+        let key = text(&self.key)?;
         Identity::from_pem(&chain, &key).map_err(|error| self.blame(error))
     }
 
@@ -191,11 +235,11 @@ impl KeyPair {
 
 /// Those whom certificates may come from.
 pub(crate) fn authorities(path: &Path) -> Result<Authorities, Wrong> {
-    Authorities::from_pem(&content(path)?).map_err(|error| Wrong::new(path, error))
+    Authorities::from_pem(&text(path)?).map_err(|error| Wrong::new(path, error))
 }
 
 /// What stands in a file.
-fn content(path: &Path) -> Result<Vec<u8>, Wrong> {
+fn text(path: &Path) -> Result<Vec<u8>, Wrong> {
     use std::io::{Error, ErrorKind};
     let read = || -> Result<Vec<u8>, Error> {
         let found = fs::metadata(path)?;
@@ -210,13 +254,14 @@ fn content(path: &Path) -> Result<Vec<u8>, Wrong> {
     };
     read().map_err(|error| {
         let why = match error.kind() {
-            ErrorKind::NotFound => "there is no such file: create it, or name another".to_owned(),
-            ErrorKind::PermissionDenied => "it may not be read: change its mode".to_owned(),
-            ErrorKind::IsADirectory => "this is no file: name one".to_owned(),
-            ErrorKind::FileTooLarge => {
-                "it is too long for what it should be: name another".to_owned()
+            ErrorKind::NotFound => "there is no such file: create it, or name another",
+            ErrorKind::PermissionDenied => "it may not be read: change its mode",
+            ErrorKind::IsADirectory => "this is no file: name one",
+            ErrorKind::FileTooLarge => "it is too long for what it should be: name another",
+            _ => {
+                let why = format!("it cannot be read: {error}");
+                return Wrong { passes: true, ..Wrong::new(path, why) };
             }
-            _ => format!("it cannot be read: {error}"),
         };
         Wrong::new(path, why)
     })
@@ -248,61 +293,31 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// Files that are looked at again and again.
-struct Files {
-    known: Vec<(PathBuf, Stamp)>,
-    /// Stamps that were seen once: what is still being written is not read.
-    fresh: Option<Vec<Stamp>>,
-}
-
-impl Files {
-    fn new(paths: impl Iterator<Item = PathBuf>) -> Self {
-        let known = paths.map(|path| (path.clone(), Stamp::of(&path))).collect();
-        Self { known, fresh: None }
-    }
-
-    /// Whether they are others than were known, and were so at the look before. They are known then.
-    fn changed(&mut self) -> bool {
-        let now: Vec<Stamp> = self.known.iter().map(|(path, _)| Stamp::of(path)).collect();
-        if self.known.iter().map(|(_, stamp)| stamp).eq(&now) {
-            self.fresh = None;
-            return false;
-        }
-        if self.fresh.as_ref() != Some(&now) {
-            self.fresh = Some(now);
-            return false;
-        }
-        self.note(now);
-        true
-    }
-
-    fn note(&mut self, now: Vec<Stamp>) {
-        for ((_, known), now) in self.known.iter_mut().zip(now) {
-            *known = now;
-        }
-        self.fresh = None;
-    }
-
-    /// They are read now, whatever they were.
-    fn note_all(&mut self) {
-        let now = self.known.iter().map(|(path, _)| Stamp::of(path)).collect();
-        self.note(now);
-    }
-}
-
 /// Watches the files of every listener.
 pub(crate) struct Certificates {
-    listeners: Vec<(ListenerId, TlsFiles, Files)>,
+    listeners: Vec<Watched>,
     issued: Issued,
     next: Instant,
 }
 
+/// A listener's files.
+struct Watched {
+    id: ListenerId,
+    files: TlsFiles,
+    marks: FileSet,
+    /// What they held when they were good last.
+    content: Content,
+    /// What was wrong with them since then.
+    wrong: Option<Wrong>,
+}
+
 impl Certificates {
-    /// As they are now.
+    /// As they were when they were read.
     pub(crate) fn watch(settings: &Settings) -> Self {
         let ids = (0u32..).map(ListenerId);
         let of = |(id, tls): (ListenerId, &ListenTls)| {
-            (id, tls.files.clone(), Files::new(tls.files.paths()))
+            let ListenTls { files, marks, content, .. } = tls.clone();
+            Watched { id, files, marks, content, wrong: None }
         };
         let secured = ids.zip(&settings.listeners);
         let secured = secured.filter_map(|(id, listen)| Some((id, listen.tls.as_ref()?)));
@@ -324,9 +339,9 @@ impl Certificates {
     /// Takes up what changed. What is wrong leaves in force what was before.
     pub(crate) fn look(&mut self, crew: &mut Crew) {
         self.next = Instant::now() + LOOK;
-        for (id, files, marks) in &mut self.listeners {
-            if marks.changed() {
-                take_up(*id, files, &self.issued, crew);
+        for listener in &mut self.listeners {
+            if listener.marks.look() {
+                listener.take_up(&self.issued, crew);
             }
         }
     }
@@ -334,19 +349,19 @@ impl Certificates {
     /// Takes up every file, changed or not.
     pub(crate) fn look_at_all(&mut self, crew: &mut Crew) {
         self.next = Instant::now() + LOOK;
-        for (id, files, marks) in &mut self.listeners {
-            marks.note_all();
-            take_up(*id, files, &self.issued, crew);
+        for listener in &mut self.listeners {
+            listener.marks.note();
+            listener.take_up(&self.issued, crew);
         }
     }
 
     /// Changes what an authority issued, or is shown, and has the listeners that want of it go by
-    /// that.
+    /// that. Files are not read for it: one may be half written.
     pub(crate) fn change_issued(&mut self, crew: &mut Crew, change: impl FnOnce(&mut Issued)) {
         change(&mut self.issued);
-        for (id, files, _) in self.listeners.iter().filter(|(_, files, _)| !files.acme.is_empty()) {
-            match files.load(&self.issued, &mut Vec::new()) {
-                Ok(acceptor) => crew.secure(*id, acceptor),
+        for listener in self.listeners.iter().filter(|listener| !listener.files.acme.is_empty()) {
+            match listener.files.acceptor(&listener.content, &self.issued) {
+                Ok(acceptor) => crew.secure(listener.id, acceptor),
                 Err(wrong) => keep_old(&wrong),
             }
         }
@@ -369,21 +384,46 @@ fn keep_old(wrong: &Wrong) {
     log::note(format_args!("warning: {wrong}; the certificates from before remain in force"));
 }
 
-fn take_up(id: ListenerId, files: &TlsFiles, issued: &Issued, crew: &mut Crew) {
-    let mut warnings = Vec::new();
-    match files.load(issued, &mut warnings) {
-        Ok(acceptor) => {
-            let names: Vec<String> =
-                files.pairs.iter().map(|pair| pair.certificate.display().to_string()).collect();
-            if !names.is_empty() {
-                log::note(format_args!("certificates taken up anew: {}", names.join(", ")));
+impl Watched {
+    /// Reads the files, and has the listener go by them if they are good.
+    fn take_up(&mut self, issued: &Issued, crew: &mut Crew) {
+        let mut warnings = Vec::new();
+        match self.read(issued, &mut warnings) {
+            Ok(acceptor) => {
+                let pairs = self.files.pairs.iter();
+                let names: Vec<String> =
+                    pairs.map(|pair| pair.certificate.display().to_string()).collect();
+                if !names.is_empty() {
+                    log::note(format_args!("certificates taken up anew: {}", names.join(", ")));
+                }
+                for warning in warnings {
+                    log::note(format_args!("warning: {warning}"));
+                }
+                crew.secure(self.id, acceptor);
+                self.wrong = None;
             }
-            for warning in warnings {
-                log::note(format_args!("warning: {warning}"));
+            Err(wrong) => {
+                if wrong.passes {
+                    self.marks.forget();
+                }
+                // What does not pass is told once for as long as it is the same.
+                if !wrong.passes || self.wrong.as_ref() != Some(&wrong) {
+                    keep_old(&wrong);
+                }
+                self.wrong = Some(wrong);
             }
-            crew.secure(id, acceptor);
         }
-        Err(wrong) => keep_old(&wrong),
+    }
+
+    fn read(&mut self, issued: &Issued, warnings: &mut Vec<Wrong>) -> Result<Acceptor, Wrong> {
+        let content = self.files.read(warnings)?;
+        let mut files = self.files.clone();
+        if content.client_ca != self.content.client_ca {
+            files.renew_tickets()?;
+        }
+        let acceptor = files.acceptor(&content, issued)?;
+        (self.files, self.content) = (files, content);
+        Ok(acceptor)
     }
 }
 
@@ -396,6 +436,9 @@ mod tests {
         let wrong = authorities(Path::new("/nowhere/ca.pem")).unwrap_err();
         let text = wrong.to_string();
         assert!(text.contains("/nowhere/ca.pem") && text.contains("no such file"), "{text}");
+        assert!(!wrong.passes);
         assert!(authorities(Path::new("/")).unwrap_err().why.contains("no file"));
+        // A file that is there, and cannot be read now.
+        assert!(authorities(Path::new("/proc/self/mem")).unwrap_err().passes);
     }
 }

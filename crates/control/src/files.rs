@@ -11,11 +11,11 @@ use tokio::time::sleep;
 /// Which content of a file it was: another file in its place has another stamp, and so has one that
 /// was written to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp(Option<[i64; 6]>);
+struct Stamp(Option<[i64; 6]>);
 
 impl Stamp {
     /// The stamp of what stands at `path` now, if anything does.
-    pub fn of(path: &Path) -> Self {
+    fn of(path: &Path) -> Self {
         let numbers = |about: Metadata| {
             let signed = |number: u64| i64::from_ne_bytes(number.to_ne_bytes());
             let file = [signed(about.dev()), signed(about.ino()), signed(about.size())];
@@ -51,8 +51,8 @@ impl FileSet {
 
     /// Whether their content is another one than is known, and has been the same for two looks. It
     /// is known from then on.
-    fn look(&mut self) -> bool {
-        let now: Vec<Stamp> = self.files.iter().map(|(path, _)| Stamp::of(path)).collect();
+    pub fn look(&mut self) -> bool {
+        let now = self.now();
         if self.files.iter().map(|(_, stamp)| stamp).eq(&now) {
             self.fresh = None;
             return false;
@@ -61,11 +61,31 @@ impl FileSet {
             self.fresh = Some(now);
             return false;
         }
-        self.fresh = None;
-        for ((_, stamp), now) in self.files.iter_mut().zip(now) {
+        self.know(now);
+        true
+    }
+
+    /// What they hold now is known from here on, whatever was.
+    pub fn note(&mut self) {
+        let now = self.now();
+        self.know(now);
+    }
+
+    /// Nothing is known of what they hold: what is there changed, to the next looks.
+    pub fn forget(&mut self) {
+        let nothing = self.files.iter().map(|_| Stamp::default()).collect();
+        self.know(nothing);
+    }
+
+    fn now(&self) -> Vec<Stamp> {
+        self.files.iter().map(|(path, _)| Stamp::of(path)).collect()
+    }
+
+    fn know(&mut self, stamps: Vec<Stamp>) {
+        for ((_, stamp), now) in self.files.iter_mut().zip(stamps) {
             *stamp = now;
         }
-        true
+        self.fresh = None;
     }
 }
 
@@ -76,15 +96,16 @@ pub struct FileWatch {
 }
 
 /// Looks after sets of files, each every `pause`, on a thread of its own, and calls `tell` there
-/// with the number of a set whose content changed. It asks for what stands at each path, so that it
-/// does not matter how it came there: written, renamed, or mounted.
+/// with the number of a set whose content changed; again after a while for as long as it answers that
+/// the content could not be read. It asks for what stands at each path, so that it does not matter how
+/// it came there: written, renamed, or mounted.
 ///
 /// # Errors
 /// When the system grants no thread or what a runtime needs.
 pub fn watch_files(
     mut sets: Vec<FileSet>,
     pause: Duration,
-    mut tell: impl FnMut(usize) + Send + 'static,
+    mut tell: impl FnMut(usize) -> bool + Send + 'static,
 ) -> std::io::Result<FileWatch> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (watch, dropped) = oneshot::channel();
@@ -95,8 +116,8 @@ pub fn watch_files(
                 loop {
                     sleep(pause).await;
                     for (number, set) in sets.iter_mut().enumerate() {
-                        if set.look() {
-                            tell(number);
+                        if set.look() && !tell(number) {
+                            set.forget();
                         }
                     }
                 }
@@ -148,6 +169,11 @@ mod tests {
         assert!(!set.look());
         fs::rename(&two, &one).unwrap();
         let _ = set.look();
+        fs::write(&one, "1234").unwrap();
+        set.note();
+        assert!(!set.look() && !set.look(), "it was read in between");
+        set.forget();
+        assert!(!set.look() && set.look() && !set.look());
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -158,12 +184,19 @@ mod tests {
         let sets = files.iter().map(|file| FileSet::new([file.clone()])).collect();
         let (tell, told) = channel();
         let pause = Duration::from_millis(5);
+        let mut reads = 0;
         let watch = watch_files(sets, pause, move |number| {
+            reads += 1;
             let _ = tell.send(number);
+            reads > 2
         })
         .unwrap();
         fs::write(&files[1], "1").unwrap();
-        assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(1));
+        // It could be read the third time.
+        for _ in 0..3 {
+            assert_eq!(told.recv_timeout(Duration::from_secs(20)), Ok(1));
+        }
+        assert!(told.recv_timeout(20 * pause).is_err(), "and is known then");
         drop(watch);
         assert!(told.recv_timeout(Duration::from_secs(20)).is_err(), "its end is dropped");
         fs::remove_dir_all(folder).unwrap();

@@ -19,7 +19,7 @@ mod name;
 mod thread;
 mod watch;
 
-pub use files::{FileSet, FileWatch, Stamp, watch_files};
+pub use files::{FileSet, FileWatch, watch_files};
 pub use lookup::{Answer, Fault, ResolverConfig, look_up_all};
 pub use name::{Name, NameError};
 pub use thread::{Job, Life, Thread};

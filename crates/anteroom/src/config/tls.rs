@@ -70,13 +70,17 @@ pub(super) fn read(
             of_pair.map(|(pair, spans)| spans[usize::from(pair.certificate != wrong.path)].clone());
         own.unwrap_or_else(|| client_ca.as_ref().and_then(|given| given.span.clone()))
     };
-    let mut doubts = Vec::new();
-    let loaded = files.load(&Issued::default(), &mut doubts);
+    let (marks, mut doubts) = (files.marks(), Vec::new());
+    let content = files.read(&mut doubts);
     for doubt in &doubts {
         out.warning(place(doubt), doubt);
     }
-    match loaded {
-        Ok(acceptor) => Some(ListenTls { files, acceptor, subject }),
+    let made = content.and_then(|content| {
+        let acceptor = files.acceptor(&content, &Issued::default())?;
+        Ok((content, acceptor))
+    });
+    match made {
+        Ok((content, acceptor)) => Some(ListenTls { files, marks, content, acceptor, subject }),
         Err(wrong) => {
             out.error(place(&wrong), wrong);
             None

@@ -1,5 +1,6 @@
 //! Entries of lists: addresses and networks, and files of them.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::IpAddr;
@@ -15,6 +16,26 @@ const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 /// What some editors put before the first line of a file in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Why a list cannot be read: file, line and remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Unread {
+    why: String,
+    /// Whether nothing was seen of what a file holds: it may be read the next time as it is.
+    pub(super) passes: bool,
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Self { why, passes: false }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
+    }
+}
 
 /// Reads one entry: an address, a network, or `all`.
 ///
@@ -41,9 +62,10 @@ pub(crate) fn parse(text: &str, nets: &mut Vec<IpNet>) -> Result<(), String> {
 ///
 /// # Errors
 /// With file, line and remedy.
-pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), String> {
+pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), Unread> {
     let name = path.display();
-    let content = content(path).map_err(|remedy| format!("{name}: {remedy}"))?;
+    let wrong = |unread: Unread| Unread { why: format!("{name}: {unread}"), ..unread };
+    let content = content(path).map_err(wrong)?;
     let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
     for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
         let entry = line.split(|byte| matches!(byte, b'#' | b';')).next().unwrap_or_default();
@@ -55,27 +77,35 @@ pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), String> {
             let most = limits::LIST_ENTRIES;
             return Err(format!(
                 "{name}:{number}: more than {most} entries: join networks beside each other"
-            ));
+            )
+            .into());
         }
         parse(&entry, nets).map_err(|remedy| {
             // What cannot be seen is written as an escape: it may be what is wrong.
             let shown: String = entry.escape_debug().take(60).collect();
-            format!("{name}:{number}: `{shown}`: {remedy}")
+            Unread::from(format!("{name}:{number}: `{shown}`: {remedy}"))
         })?;
     }
     Ok(())
 }
 
 /// What stands in a file, or what is wrong and the remedy.
-fn content(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file: create it, or leave it out".to_owned(),
-        io::ErrorKind::PermissionDenied => "it may not be read: change its mode".to_owned(),
-        _ => format!("it cannot be read: {error}"),
+fn content(path: &Path) -> Result<Vec<u8>, Unread> {
+    let told = |error: io::Error| {
+        let (why, passes) = match error.kind() {
+            io::ErrorKind::NotFound => {
+                ("there is no such file: create it, or leave it out".to_owned(), false)
+            }
+            io::ErrorKind::PermissionDenied => {
+                ("it may not be read: change its mode".to_owned(), false)
+            }
+            _ => (format!("it cannot be read: {error}"), true),
+        };
+        Unread { why, passes }
     };
     // A pipe would be waited for.
     if !path.metadata().map_err(told)?.is_file() {
-        return Err("this is no file: name one".to_owned());
+        return Err("this is no file: name one".to_owned().into());
     }
     let mut content = Vec::new();
     let file = File::open(path).map_err(told)?;
@@ -84,7 +114,8 @@ fn content(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!(
             "it is longer than {}: is it the right file?",
             Size(limits::LIST_FILE_BYTES)
-        ));
+        )
+        .into());
     }
     Ok(content)
 }
@@ -136,7 +167,7 @@ mod tests {
         };
         assert_eq!(file(b""), Ok(0));
         assert_eq!(file(b"# head\r\n\r\n10.0.0.0/8 ; SBL1\r\n\t::1\t# us\n192.0.2.1"), Ok(3));
-        let error = file(b"10.0.0.0/8\n\ndeny 1.2.3.4;\n").unwrap_err();
+        let error = file(b"10.0.0.0/8\n\ndeny 1.2.3.4;\n").unwrap_err().to_string();
         assert!(error.contains("-entries:3: `deny 1.2.3.4`: write"), "{error}");
         assert_eq!(file(b"\xef\xbb\xbf10.0.0.0/8\r\n"), Ok(1), "as an editor may save it");
         // Nothing goes to a terminal as it came, and nothing that is wrong stays unseen.
@@ -145,12 +176,15 @@ mod tests {
             (b"10.0.0.1\0", "`10.0.0.1\\0`"),
             (b"10.0.0.1\xe2\x80\x8b", "`10.0.0.1\\u{200b}`"),
         ] {
-            let error = file(content).unwrap_err();
+            let error = file(content).unwrap_err().to_string();
             assert!(error.contains(&format!("-entries:1: {shown}: write")), "{error}");
         }
         std::fs::remove_file(&path).unwrap();
-        let told = |path: &str| read(Path::new(path), &mut Vec::new()).unwrap_err();
+        let unread = |path: &str| read(Path::new(path), &mut Vec::new()).unwrap_err();
+        let told = |path: &str| unread(path).to_string();
         assert!(told("/nowhere/at/all").contains("create it"));
         assert!(told("/").contains("no file") && told("/dev/zero").contains("no file"));
+        // A file that is there, and cannot be read now.
+        assert!(unread("/proc/self/mem").passes && !unread("/nowhere/at/all").passes);
     }
 }

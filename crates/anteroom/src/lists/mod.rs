@@ -11,7 +11,7 @@ use control::FileSet;
 use proxies::security::{AccessList, IpNet, Verdict};
 use worker::Balancers;
 
-pub(crate) use entries::parse;
+pub(crate) use entries::{Unread, parse};
 pub(crate) use watch::Lists;
 
 /// The lists of a listener as they are asked for. Without either, every address may connect; with
@@ -61,7 +61,7 @@ impl Asked {
     ///
     /// # Errors
     /// With file, line and remedy.
-    pub(crate) fn read(&self) -> Result<AccessList, String> {
+    pub(crate) fn read(&self) -> Result<AccessList, Unread> {
         let mut entries: Vec<(IpNet, Verdict)> = Vec::new();
         for (sources, verdict) in [(&self.allow, Verdict::Allow), (&self.deny, Verdict::Deny)] {
             let Some(sources) = sources else { continue };
@@ -75,7 +75,8 @@ impl Asked {
         if entries.len() > most {
             return Err(format!(
                 "more than {most} entries in all: join networks beside each other"
-            ));
+            )
+            .into());
         }
         let otherwise = if self.allow.is_some() { Verdict::Deny } else { Verdict::Allow };
         Ok(AccessList::new(&entries, otherwise))
@@ -125,9 +126,9 @@ mod tests {
             assert_eq!(asked.read().unwrap().verdict(address), verdict);
         }
         std::fs::write(&path, "10.0.0.0/8\n10.0.0.0/33\n").unwrap();
-        let error = asked.read().unwrap_err();
+        let error = asked.read().unwrap_err().to_string();
         assert!(error.contains("-lists:2: `10.0.0.0/33`: "), "{error}");
         std::fs::remove_file(&path).unwrap();
-        assert!(asked.read().unwrap_err().contains("no such file"));
+        assert!(asked.read().unwrap_err().to_string().contains("no such file"));
     }
 }

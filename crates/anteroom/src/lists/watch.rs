@@ -8,7 +8,7 @@ use control::{FileSet, FileWatch, watch_files};
 use proxies::security::AccessList;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::Asked;
+use super::{Asked, Unread};
 use crate::crew::Crew;
 use crate::failure::Failure;
 use crate::figures::Panel;
@@ -19,7 +19,7 @@ use crate::settings::Settings;
 /// What became of a list whose files changed: it was read by the thread that looks after them.
 pub(crate) struct Reread {
     listeners: Vec<ListenerId>,
-    list: Result<Arc<AccessList>, String>,
+    list: Result<Arc<AccessList>, Unread>,
 }
 
 /// What the thread says that looks after the files of lists.
@@ -36,28 +36,35 @@ impl Lists {
     /// When the system grants no thread.
     pub(crate) fn watch(settings: &Settings) -> Result<Self, Failure> {
         let (tell, told) = unbounded_channel();
-        let mut lists: Vec<(Asked, Vec<ListenerId>)> = Vec::new();
+        let mut lists: Vec<(Asked, Vec<ListenerId>, Option<Unread>)> = Vec::new();
         let mut sets: Vec<FileSet> = Vec::new();
         for (id, listen) in (0u32..).map(ListenerId).zip(&settings.listeners) {
             let Some(set) = listen.screened.files.clone().filter(|set| !set.is_empty()) else {
                 continue;
             };
             let asked = &listen.screened.asked;
-            if let Some((_, listeners)) = lists.iter_mut().find(|(other, _)| other == asked) {
+            if let Some((_, listeners, _)) = lists.iter_mut().find(|(other, ..)| other == asked) {
                 listeners.push(id);
             } else {
-                lists.push((asked.clone(), vec![id]));
+                lists.push((asked.clone(), vec![id], None));
                 sets.push(set);
             }
         }
         if lists.is_empty() {
             return Ok(Self { told, _watch: None });
         }
-        let reread = move |number: usize| {
-            let Some((asked, listeners)) = lists.get(number) else { return };
+        let reread = move |number: usize| -> bool {
+            let Some((asked, listeners, failed)) = lists.get_mut(number) else { return true };
             let list = asked.read().map(Arc::new);
-            // Whoever hears no more has ended the process already.
-            let _ = tell.send(Reread { listeners: listeners.clone(), list });
+            let unread = list.as_ref().err().cloned();
+            // What does not pass is told once for as long as it is the same.
+            let passes = unread.as_ref().is_some_and(|unread| unread.passes);
+            if !passes || *failed != unread {
+                // Whoever hears no more has ended the process already.
+                let _ = tell.send(Reread { listeners: listeners.clone(), list });
+            }
+            *failed = unread;
+            !passes
         };
         let watch = watch_files(sets, limits::FILE_PAUSE, reread)
             .map_err(|error| Failure::Run(format!("lists cannot be watched: {error}")))?;
