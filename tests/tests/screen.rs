@@ -129,6 +129,8 @@ fn bans_hold_for_their_time_and_end_who_is_here() {
     assert!(here.try_get("/").is_err(), "who is here goes");
     assert!(is_served(&proxy, "127.0.0.3"));
     assert!(admin("GET", "/bans").contains("{\"address\":\"127.0.0.1/32\"}"));
+    let misspelt = admin("POST", "/bans?address=127.0.0.3&fro=20s");
+    assert!(misspelt.contains("`fro`") && is_served(&proxy, "127.0.0.3"), "{misspelt}");
     within(Duration::from_mins(1), "the first one's end", || {
         is_served(&proxy, "127.0.0.2").then_some(())
     });

@@ -16,6 +16,9 @@ use crate::figures::Panel;
 use crate::log;
 use crate::quantity::Length;
 
+/// Most wishes that are granted at once.
+const WISHES: usize = 1024;
+
 /// What is asked for, and where the answer goes.
 #[derive(Debug)]
 pub(crate) enum BanWish {
@@ -48,8 +51,9 @@ impl Bans {
         Self { entries: Vec::new(), wishes }
     }
 
-    /// Waits for a wish, or until a ban ends, and changes what holds. True if that is another set
-    /// of addresses now. Nothing is lost if it is not waited for to the end.
+    /// Waits for wishes, or until a ban ends, and changes what holds. True if that is another set
+    /// of addresses now: once for all that was wished meanwhile. Nothing is lost if it is not waited for
+    /// to the end.
     pub(crate) async fn changed(&mut self) -> bool {
         let ends = self.entries.iter().filter_map(|(_, until)| *until).min();
         let end = async {
@@ -58,33 +62,44 @@ impl Bans {
                 None => std::future::pending().await,
             }
         };
-        let wish = tokio::select! {
+        let mut wish = tokio::select! {
+            biased;
             wish = self.wishes.recv() => wish,
             () = end => None,
         };
-        let ended = self.end(Instant::now());
-        // Whoever asked may have gone; what was asked for is done all the same.
+        let now = Instant::now();
+        let mut changed = self.end(now);
+        for _ in 0..WISHES {
+            let Some(next) = wish else { break };
+            changed |= self.grant(next, now);
+            wish = self.wishes.try_recv().ok();
+        }
+        changed
+    }
+
+    /// Does what is wished. Whoever asked may have gone; it is done all the same. True if another set of
+    /// addresses is banned then.
+    fn grant(&mut self, wish: BanWish, now: Instant) -> bool {
         match wish {
-            None => ended,
-            Some(BanWish::Add(nets, length, told)) => {
-                let added = self.add(&nets, length, Instant::now());
+            BanWish::Add(nets, length, told) => {
+                let added = self.add(&nets, length, now);
                 if added {
                     note(&nets, length);
                 }
                 let _ = told.send(added);
                 added
             }
-            Some(BanWish::Lift(nets, told)) => {
+            BanWish::Lift(nets, told) => {
                 let lifted = self.lift(&nets);
                 for net in nets.iter().filter(|_| lifted) {
                     log::note(format_args!("{net} is banned no longer"));
                 }
                 let _ = told.send(lifted);
-                lifted || ended
+                lifted
             }
-            Some(BanWish::Tell(told)) => {
-                let _ = told.send(self.tell(Instant::now()));
-                ended
+            BanWish::Tell(told) => {
+                let _ = told.send(self.tell(now));
+                false
             }
         }
     }
@@ -184,6 +199,33 @@ mod tests {
             assert_eq!(bans.changed().await, changes);
             assert_eq!(answer.await.unwrap(), changes);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wishes_are_granted_together_and_a_ban_that_ended_counts_with_them() {
+        let (wish, wishes) = unbounded_channel();
+        let mut bans = Bans::new(wishes);
+        let add = |nets: &[&str], length| {
+            let (told, answer) = channel();
+            let nets = nets.iter().map(|text| net(text)).collect();
+            wish.send(BanWish::Add(nets, length, told)).unwrap();
+            answer
+        };
+        let short = Some(Duration::from_secs(5));
+        let answers =
+            [add(&["10.0.0.1/32"], short), add(&["10.0.0.2/32"], None), add(&["::/0"], None)];
+        assert!(bans.changed().await && bans.wishes.is_empty());
+        for answer in answers {
+            assert!(answer.await.unwrap());
+        }
+        // No wish is granted, and one ban is over: that is another set, too.
+        let most = u32::try_from(limits::BANS_MAX).unwrap();
+        let many =
+            (3..most).map(|number| IpNet::from(std::net::IpAddr::from(number.to_be_bytes())));
+        bans.entries.extend(many.map(|net| (net, None)));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let refused = add(&["192.0.2.1/32", "192.0.2.2/32"], None);
+        assert!(bans.changed().await && !refused.await.unwrap());
     }
 
     #[test]

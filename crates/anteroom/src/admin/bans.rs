@@ -17,6 +17,7 @@ use crate::quantity::parse_duration;
 
 /// Whom a request is about.
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     address: Option<String>,
     #[serde(rename = "for")]
