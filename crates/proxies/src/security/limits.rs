@@ -127,13 +127,14 @@ impl Limits {
         }
     }
 
-    /// A connection that was counted is over.
+    /// A connection is over that [`enter`](Self::enter) let in. If it was one that could not be counted,
+    /// it takes one off its address's others, so that these may be more than they should: never fewer.
     pub fn leave(&self, address: IpAddr) {
         let name = self.name(address);
         let fewer =
             |word: u64| (word >> COUNT_BITS == name.tag && word & COUNT_MASK > 0).then(|| word - 1);
         let mut places = self.set(name).iter();
-        // One that was not counted is in none of them.
+        // Where none of its address's was counted, there is nothing to take one off.
         let _ = places.find(|place| place.word.fetch_update(SeqCst, SeqCst, fewer).is_ok());
     }
 
