@@ -133,7 +133,7 @@ impl Keeper {
         let ordered = async {
             let account = self.registrar.account().await?;
             let ended = order::certificate(&account, &at).await;
-            if ended.as_ref().is_err_and(|fault| fault.is_unknown_account()) {
+            if ended.as_ref().is_err_and(Fault::is_unknown_account) {
                 self.registrar.forget(account.id()).await?;
             }
             ended
