@@ -4,13 +4,14 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use base::id::WorkerId;
 use driver::Address;
+use proxies::security::IpNet;
 use worker::AccessRecord;
 
 use crate::budget::Budget;
 use crate::log::{self, Format};
 use crate::roster::Roster;
 use crate::settings::Machine;
-use crate::{admin, config, quantity, resolve};
+use crate::{admin, config, lists, quantity, resolve};
 
 /// What `anteroom check` says of a configuration of this name, on a machine with 20,000
 /// descriptors and two cores.
@@ -50,6 +51,16 @@ pub fn duration(text: &str) -> Result<std::time::Duration, String> {
 /// What would be right.
 pub fn percent(text: &str) -> Result<u32, String> {
     quantity::parse_percent(text)
+}
+
+/// The networks in a file of addresses, of this name, and what stands in it.
+///
+/// # Errors
+/// With file, line and remedy.
+pub fn list(name: &str, content: &[u8]) -> Result<Vec<IpNet>, String> {
+    let mut nets = Vec::new();
+    lists::parse_all(&name, content, &mut nets).map_err(|unread| unread.to_string())?;
+    Ok(nets)
 }
 
 /// A server, as it is written again: an address, or a name with a port.

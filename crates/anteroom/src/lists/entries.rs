@@ -50,12 +50,18 @@ pub(crate) fn parse(text: &str, nets: &mut Vec<IpNet>) -> Result<(), String> {
         nets.extend(ALL.iter().filter_map(|net| net.parse::<IpNet>().ok()));
         return Ok(());
     }
-    let net = match text.parse::<IpAddr>() {
-        Ok(address) => IpNet::from(address),
-        Err(_) => text.parse().map_err(|_| wrong())?,
-    };
-    nets.push(canonical(net));
+    nets.push(canonical(network(text).ok_or_else(wrong)?));
     Ok(())
+}
+
+/// An address, with a prefix or without. An address is what the standard library takes for one: to
+/// others, `010.0.0.0` is `8.0.0.0`.
+fn network(text: &str) -> Option<IpNet> {
+    let (address, prefix) = text.split_once('/').map_or((text, None), |(it, of)| (it, Some(of)));
+    let address: IpAddr = address.parse().ok()?;
+    let Some(prefix) = prefix else { return Some(IpNet::from(address)) };
+    let digits = prefix.len() <= 3 && prefix.bytes().all(|byte| byte.is_ascii_digit());
+    IpNet::new(address, prefix.parse().ok().filter(|_| digits)?).ok()
 }
 
 /// Reads a file of entries, one a line; what stands behind `#` or `;` is a comment.
@@ -66,7 +72,19 @@ pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), Unread> {
     let name = path.display();
     let wrong = |unread: Unread| Unread { why: format!("{name}: {unread}"), ..unread };
     let content = content(path).map_err(wrong)?;
-    let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&content);
+    parse_all(&name, &content, nets)
+}
+
+/// Reads what stands in a file of that name.
+///
+/// # Errors
+/// With file, line and remedy.
+pub(crate) fn parse_all(
+    name: &impl fmt::Display,
+    content: &[u8],
+    nets: &mut Vec<IpNet>,
+) -> Result<(), Unread> {
+    let content = content.strip_prefix(BYTE_ORDER_MARK).unwrap_or(content);
     for (number, line) in (1..).zip(content.split(|byte| *byte == b'\n')) {
         let entry = line.split(|byte| matches!(byte, b'#' | b';')).next().unwrap_or_default();
         let entry = String::from_utf8_lossy(entry.trim_ascii());
@@ -147,6 +165,11 @@ mod tests {
             "10.0.0.0/33",
             "10.0.0",
             "10.0.0.0/-1",
+            "10.0.0.0/+8",
+            "10.0.0.0/",
+            "010.0.0.0/8",
+            "010.0.0.0",
+            "1:2:3:4:5:6:7:00008/128",
             "::/129",
             "ALL",
             "a.example",
