@@ -7,11 +7,11 @@
 //!
 //! - [`cuts`]: the pieces in which bytes arrive;
 //! - [`reference`]: HTTP/1.1 read a second time, by other means;
-//! - [`wire`]: the codec;
+//! - [`wire`]: the codecs;
 //! - [`proxy`]: the HTTP proxy over chains;
 //! - [`stage`]: the whole worker between a client and a server;
 //! - [`store`]: the pool and the spool;
-//! - [`text`]: configurations, quantities, the access log, orders.
+//! - [`text`]: configurations, lists, quantities, the access log, orders.
 #![forbid(unsafe_code)]
 
 pub mod cuts;

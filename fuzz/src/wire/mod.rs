@@ -1,9 +1,11 @@
-//! The codec of HTTP/1: each part against a second reading by other means, in whatever pieces
-//! the bytes come.
+//! The codecs: each part against a second reading by other means, in whatever pieces the bytes
+//! come.
 
 pub mod chunked;
+pub mod client_hello;
 pub mod fields;
 pub mod page;
+pub mod proxy_header;
 pub mod request;
 pub mod response;
 pub mod target;
