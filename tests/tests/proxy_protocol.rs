@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use blackbox::folder::Folder;
 use blackbox::proxy::Anteroom;
-use blackbox::servers::{Server, free_address};
+use blackbox::servers::{Server, free_address, nginx_with};
 use blackbox::tools::run;
 use blackbox::upstream::Upstream;
 use blackbox::wait::pause;
@@ -16,27 +16,15 @@ use blackbox::wait::pause;
 /// nginx that requires a PROXY header, and answers with the address and the port in it and with
 /// what stands in X-Forwarded-For.
 fn nginx() -> Server {
-    let folder = Folder::new();
     let address = free_address();
-    let root = folder.path().display();
-    let configuration = format!(
-        "daemon off; pid {root}/pid; error_log {root}/error.log;\n\
-         events {{ worker_connections 256; }}\n\
-         http {{\n\
-           access_log off; client_body_temp_path {root}/t1; proxy_temp_path {root}/t2;\n\
-           fastcgi_temp_path {root}/t3; uwsgi_temp_path {root}/t4; scgi_temp_path {root}/t5;\n\
-           server {{\n\
-             listen {address} proxy_protocol; default_type text/plain;\n\
-             return 200 '$proxy_protocol_addr $proxy_protocol_port [$http_x_forwarded_for]';\n\
-           }}\n\
+    let http = format!(
+        "access_log off;\n\
+         server {{\n\
+           listen {address} proxy_protocol; default_type text/plain;\n\
+           return 200 '$proxy_protocol_addr $proxy_protocol_port [$http_x_forwarded_for]';\n\
          }}\n"
     );
-    let path = folder.write("nginx.conf", configuration);
-    let mut command = Command::new("nginx");
-    command.args(["-p", &folder.path().display().to_string(), "-c", &path, "-e", "stderr"]);
-    let search = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{search}:/usr/sbin:/sbin"));
-    Server::start(&mut command, &address, folder)
+    nginx_with(Folder::new(), &address, 1, &http)
 }
 
 /// HAProxy that passes connections on to this address with a header of this version.

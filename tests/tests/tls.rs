@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use blackbox::folder::Folder;
 use blackbox::proxy::{Anteroom, command};
-use blackbox::servers::{Server, free_address};
+use blackbox::servers::{Server, free_address, nginx_with};
 use blackbox::tools::run;
 use blackbox::upstream::{Next, Upstream, respond};
 use blackbox::wait::{eventually, pause};
@@ -425,32 +425,24 @@ fn a_handshake_that_does_not_end_is_ended() {
     proxy.finish();
 }
 
-/// nginx as a server behind TLS; the client's certificate, if it must show one, from `ca`.
-fn nginx(authority: &Authority, asks: bool) -> Server {
-    let folder = Folder::new();
-    let address = free_address();
-    let (certificate, key) = (authority.folder.file("app.pem"), authority.folder.file("app.key"));
+/// nginx as a server behind TLS with this certificate; the client must show one from `ca`, if it `asks`.
+fn nginx(authority: &Authority, (file, address): (&str, &str), asks: bool) -> Server {
+    let path = |end| authority.folder.file(&format!("{file}.{end}"));
     let verify = if asks {
         format!("ssl_verify_client on; ssl_client_certificate {};", authority.ca())
     } else {
         String::new()
     };
-    let config = folder.write(
-        "nginx.conf",
-        format!(
-            "daemon off; pid {0}/pid; error_log {0}/error.log;\nevents {{}}\n\
-             http {{ access_log off; client_body_temp_path {0}/b; proxy_temp_path {0}/p;\n\
-             fastcgi_temp_path {0}/f; uwsgi_temp_path {0}/u; scgi_temp_path {0}/s;\n\
-             server {{ listen {address} ssl; ssl_certificate {certificate};\n\
-             ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate_key {key}; {verify}\n\
-             location / {{ return 200 \"$ssl_protocol $ssl_server_name $ssl_session_reused \
-             $ssl_client_s_dn\"; }} }} }}",
-            folder.path().display()
-        ),
+    let http = format!(
+        "access_log off;\n\
+         server {{ listen {address} ssl; ssl_certificate {}; ssl_certificate_key {};\n\
+         ssl_protocols TLSv1.2 TLSv1.3; {verify}\n\
+         location / {{ return 200 \"$ssl_protocol $ssl_server_name $ssl_session_reused \
+         $ssl_client_s_dn\"; }} }}\n",
+        path("pem"),
+        path("key")
     );
-    let mut command = Command::new("nginx");
-    command.args(["-c", &config, "-e", "stderr"]);
-    Server::start(&mut command, &address, folder)
+    nginx_with(Folder::new(), address, 1, &http)
 }
 
 #[test]
@@ -458,7 +450,7 @@ fn servers_are_reached_over_tls() {
     let authority = Authority::new();
     authority.good("app", "app", &["app.example"]);
     authority.good("proxy", "proxy", &["proxy.example"]);
-    let server = nginx(&authority, true);
+    let server = nginx(&authority, ("app", &free_address()), true);
     let (ca, folder) = (authority.ca(), &authority.folder);
     let own = format!(
         "certificate = \"{}\", key = \"{}\"",
@@ -492,11 +484,45 @@ fn servers_are_reached_over_tls() {
     assert_eq!(status, 400, "nginx wants a certificate: {body}");
 }
 
+/// Of a server whose address is an IP address, the certificate must have that; a common name is none (RFC
+/// 9110 §4.3.4). Whoever is not believed hears nothing, and that is told.
+#[test]
+fn servers_are_who_their_certificates_names_say() {
+    let authority = Authority::new();
+    let addresses = [free_address(), free_address()];
+    let ip = |address: &str| address.rsplit_once(':').expect("IP:PORT").0.to_owned();
+    authority.good("ip", "ip", &[&ip(&addresses[0])]);
+    authority.good("common", "app.example", &[]);
+    for (file, address, names) in [
+        ("ip", &addresses[0], [("", 200), (", name = \"app.example\"", 502)]),
+        ("common", &addresses[1], [("", 502), (", name = \"app.example\"", 502)]),
+    ] {
+        let server = nginx(&authority, (file, address), false);
+        for (name, status) in names {
+            let ca = authority.ca();
+            let upstream =
+                format!("servers = [\"{}\"]\ntls = {{ ca = \"{ca}\"{name} }}", server.address());
+            let proxy = Anteroom::run(&authority.config("", upstream));
+            let answer = proxy.client().get("/");
+            assert_eq!(answer.status, status, "{file}{name}: {}", answer.text());
+            let labels = [("with", "server"), ("reason", "certificate")];
+            assert_eq!(proxy.figure("anteroom_tls_failures_total", &labels) > 0.0, status == 502);
+            if status == 502 {
+                eventually("a warning", || {
+                    let said = proxy.output();
+                    said.contains("sessions with servers failed: certificate").then_some(())
+                });
+            }
+            proxy.finish();
+        }
+    }
+}
+
 #[test]
 fn connections_to_servers_are_kept_and_sessions_resumed() {
     let authority = Authority::new();
     authority.good("app", "app", &["app.example"]);
-    let server = nginx(&authority, false);
+    let server = nginx(&authority, ("app", &free_address()), false);
     let upstream = |more: &str| {
         format!(
             "servers = [\"{}\"]\nconnections = 2\n{more}\n\
