@@ -419,6 +419,47 @@ fn a_request_that_is_cut_off_never_reaches_the_server() {
     }
 }
 
+/// RFC 9110 §7.4: what is no `https` is not for secured connections.
+#[test]
+fn a_target_whose_scheme_is_not_the_connections_is_misdirected() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    client.say(&mut house, "GET https://h/a HTTP/1.1\r\nHost: h\r\n\r\n");
+    let server = house.server();
+    assert!(text(&server).starts_with("GET /a HTTP/1.1\r\nHost: h\r\n"));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    client.say(&mut house, "GET http://h/a HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(status(&client.text(&mut house)), 421);
+    assert!(text(&server).is_empty());
+}
+
+/// RFC 9112 §9.8, to both sides.
+#[test]
+fn who_ends_a_connection_says_so_first() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    client.say(&mut house, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    house.server().write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    assert!(client.closed && client.peer.has_ended());
+
+    let mut house = House::new(&Setting { persistent: false, ..to_servers() });
+    let client = house.client();
+    house.exchange(&client, GET);
+    let mut server = End::server(&mut house);
+    server.text(&mut house);
+    let answer = server.sealed(OK);
+    server.peer.write_all(&answer);
+    house.settle();
+    assert_eq!(status(&text(&client)), 200);
+    house.pass(Duration::from_secs(5));
+    server.hear(&mut house);
+    assert!(server.closed && server.peer.has_ended());
+}
+
 /// The client has asked and says that it will ask nothing more: it is answered all the same.
 #[test]
 fn a_client_that_has_said_its_last_is_answered() {
