@@ -154,9 +154,9 @@ pub const TLS_AHEAD_MAX: u32 = 16;
 pub const PEM_MAX: u64 = 4 << 20;
 /// Longest subject of a client's certificate that is passed on; a longer one is not.
 pub const TLS_SUBJECT_MAX: usize = 512;
-/// What one TLS session takes, about: measured (2.2 KiB), and what an allocator adds. With a client's
-/// certificate it is more by that.
-pub const TLS_SESSION_BYTES: usize = 2560;
+/// What one TLS session takes, about: 2.76 KiB for each parked client were measured, with what the
+/// allocator adds (`cargo xtask bench tls-parked`). With a client's certificate it is more by that.
+pub const TLS_SESSION_BYTES: usize = 2816;
 /// How long an event stream or a tunnel may be silent in a drain before it ends.
 pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 
