@@ -117,7 +117,7 @@ fn number(text: &str) -> Option<u32> {
 
 /// What becomes of addresses at the edges of each entry.
 fn look_up(nets: &[IpNet], told: &[Net]) {
-    let verdict = |place: usize| if place % 2 == 0 { Verdict::Allow } else { Verdict::Deny };
+    let verdict = |place: usize| [Verdict::Allow, Verdict::Deny][place % 2];
     let otherwise = verdict(nets.len());
     let entries: Vec<_> = nets.iter().enumerate().map(|(at, net)| (*net, verdict(at))).collect();
     let list = AccessList::new(&entries, otherwise);

@@ -43,12 +43,11 @@ pub fn check(bytes: &[u8]) {
     let Some(name) = rustls_name(bytes) else { return };
     match (name, whole) {
         (Some(name), Told::Whole(Some(own))) => assert!(own.eq_ignore_ascii_case(&name), "{own}"),
-        (None, Told::Whole(None)) => {}
         // The address of a host is no name to rustls; of IPv6 it is none to us either.
         (None, Told::Whole(Some(own))) => {
-            assert!(own.parse::<std::net::Ipv4Addr>().is_ok(), "{own}")
+            assert!(own.parse::<std::net::Ipv4Addr>().is_ok(), "{own}");
         }
-        (None, Told::Malformed) => {}
+        (None, Told::Whole(None) | Told::Malformed) => {}
         // What stands behind the first name is nothing to rustls, and more than there may be to us.
         (Some(name), Told::Malformed) if !stands_alone(&name, bytes) => {}
         (name, whole) => panic!("rustls reads {name:?}, and we {whole:?}"),

@@ -73,7 +73,7 @@ fn text(bytes: &[u8]) -> Others {
 fn binary(bytes: &[u8]) -> Others {
     // Of one that is the sender's own, they read the addresses that are to be ignored; and of one
     // without a transport, those that nobody asked for.
-    let says_nothing = |it: &[u8; 2]| it[0] == 0x20 || it[1] & 0xf == 0;
+    let says_nothing = |it: &[u8; 2]| it[0] == 0x20 || it[1] << 4 == 0;
     if bytes.get(12..14).and_then(|it| it.first_chunk()).is_some_and(says_nothing) {
         return Others::Nothing;
     }
