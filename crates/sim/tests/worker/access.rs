@@ -62,14 +62,7 @@ fn logged() -> Setting {
 
 /// Everything told since the last look.
 fn told(house: &mut House) -> Vec<Told> {
-    let mut all = Vec::new();
-    for log in &mut house.logs {
-        log.drain(|record| {
-            all.push(Told::from(record));
-            true
-        });
-    }
-    all
+    house.log(|record| Told::from(record))
 }
 
 /// The one record told since the last look.

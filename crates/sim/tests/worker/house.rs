@@ -12,8 +12,8 @@ use proxies::security::Limits;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use wire::proxy_protocol::Version;
 use worker::{
-    AccessReader, AtLimit, CloseReason, LeastRate, Letter, Life, ListenerPlan, Office, Plan,
-    Screening, Timeouts, Worker, WorkerCounters, access_ring,
+    AccessReader, AccessRecord, AtLimit, CloseReason, LeastRate, Letter, Life, ListenerPlan,
+    Office, Plan, Screening, Timeouts, Worker, WorkerCounters, access_ring,
 };
 
 /// Bytes of the note of one request's head.
@@ -265,6 +265,18 @@ impl House {
     /// Clients that were closed for this reason.
     pub(crate) fn closed(&self, reason: CloseReason) -> u64 {
         self.sum(|counters| counters.clients_closed[reason as usize].get())
+    }
+
+    /// What was written for the access log since the last call.
+    pub(crate) fn log<T>(&mut self, mut of: impl FnMut(&AccessRecord<'_>) -> T) -> Vec<T> {
+        let mut lines = Vec::new();
+        for log in &mut self.logs {
+            log.drain(|record| {
+                lines.push(of(record));
+                true
+            });
+        }
+        lines
     }
 
     /// At rest: every buffer is free, nobody is active.

@@ -39,12 +39,7 @@ fn setting(required: bool) -> Setting {
 
 /// Who is named in the access log, and how each ended.
 fn logged(house: &mut House) -> Vec<(Option<IpAddr>, Option<CloseReason>)> {
-    let mut lines = Vec::new();
-    house.logs[0].drain(|record| {
-        lines.push((record.peer, record.closed));
-        true
-    });
-    lines
+    house.log(|record| (record.peer, record.closed))
 }
 
 #[test]

@@ -324,11 +324,9 @@ fn each_connection_has_its_line_in_the_log() {
     house.world.set_server(ServerId(0), ServerMode::Fails(ConnectFault::Refused));
     let _refused = house.client();
     house.pass(Duration::from_secs(3));
-    let mut lines = Vec::new();
-    house.logs[0].drain(|record| {
+    let lines = house.log(|record| {
         assert_eq!(record.status, 0);
-        lines.push((record.sent, record.request_time.as_secs(), record.refusal, record.closed));
-        true
+        (record.sent, record.request_time.as_secs(), record.refusal, record.closed)
     });
     let upstream = Some(CloseReason::Upstream);
     assert_eq!(lines[..2], [(5, 7, None, None), (0, 0, None, upstream)]);

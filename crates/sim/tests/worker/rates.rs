@@ -88,11 +88,7 @@ fn who_connects_too_often_is_reset_and_logged() {
     house.pass(Duration::from_millis(500));
     assert!(!house.client_from("10.0.0.1").is_closed());
     assert_eq!(house.closed(CloseReason::Rate), 1);
-    let mut lines = Vec::new();
-    house.logs[0].drain(|record| {
-        lines.push((record.peer, record.closed));
-        true
-    });
+    let lines = house.log(|record| (record.peer, record.closed));
     assert_eq!(lines, [(Some([10, 0, 0, 1].into()), Some(CloseReason::Rate))]);
 }
 

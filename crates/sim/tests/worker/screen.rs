@@ -42,11 +42,7 @@ fn who_is_denied_is_reset_before_anything_is_lent() {
         (house.closed(CloseReason::Denied), house.sum(|c| c.clients_accepted.get())),
         (1, 1)
     );
-    let mut lines = Vec::new();
-    house.logs[0].drain(|record| {
-        lines.push((record.peer, record.status, record.closed));
-        true
-    });
+    let lines = house.log(|record| (record.peer, record.status, record.closed));
     assert_eq!(lines, [(Some([10, 1, 2, 3].into()), 0, Some(CloseReason::Denied))]);
     let other = house.client_from("11.1.2.3");
     house.exchange(&other, GET);

@@ -68,6 +68,18 @@ pub(crate) fn post(body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+/// A client that has asked and takes nothing of this answer, and the server that has sent it.
+pub(crate) fn unread_download(house: &mut House, body: &[u8]) -> (Peer, Peer) {
+    let client = house.client();
+    client.set_window(0);
+    house.exchange(&client, GET);
+    let server = house.server();
+    let _ = text(&server);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    write(house, &server, &[head.as_bytes(), body].concat());
+    (client, server)
+}
+
 fn chunked(body: &[u8], piece: usize) -> Vec<u8> {
     let mut sent = b"PUT /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     for chunk in body.chunks(piece) {
@@ -126,14 +138,9 @@ fn a_large_response_frees_the_server_at_once_and_waits_for_its_client_on_disk() 
     for segments in [Segments::Whole, Segments::Random { seed: 9, most: 1500 }] {
         let world = WorldConfig { segments, ..WorldConfig::default() };
         let mut house = House::new(&Setting { world, connections: 1, ..setting() });
-        let (slow, other) = (house.client(), house.client());
-        slow.set_window(0);
-        house.exchange(&slow, GET);
-        let server = house.server();
-        let _ = text(&server);
         let body = bytes(900_000);
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
-        write(&mut house, &server, &[head.as_bytes(), &body].concat());
+        let (slow, server) = unread_download(&mut house, &body);
+        let other = house.client();
         let used = house.sum(|c| c.buffers_used.get());
         assert!(used <= 17 + 32, "{used} buffers");
         // The one connection serves somebody else meanwhile.
@@ -372,15 +379,7 @@ fn clients_that_leave_leave_nothing_on_disk() {
     let mut house = House::new(&Setting { timeouts, ..setting() });
     let uploads = house.client();
     write(&mut house, &uploads, &post(&bytes(800_000))[..300_000]);
-    let downloads: Vec<_> = (0..2).map(|_| house.client()).collect();
-    for client in &downloads {
-        client.set_window(0);
-        house.exchange(client, GET);
-        let server = house.server();
-        let _ = text(&server);
-        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n";
-        write(&mut house, &server, &[&head[..], &bytes(300_000)].concat());
-    }
+    let downloads = [(); 2].map(|()| unread_download(&mut house, &bytes(300_000)).0);
     assert!(house.spool.as_ref().is_some_and(|spool| spool.held() >= 12));
     uploads.reset();
     downloads[0].reset();

@@ -1,7 +1,7 @@
 //! A disk that fails, is slow or never answers, behind what was put there.
 
 use crate::house::{GET, House, OK, Setting, status, text};
-use crate::spool::{body_of, bytes, post, push, read, setting, write};
+use crate::spool::{body_of, bytes, post, push, read, setting, unread_download, write};
 use base::id::ServerId;
 use sim::{DiskMode, Peer};
 use std::time::Duration;
@@ -38,13 +38,7 @@ fn a_disk_that_cannot_write_costs_the_request_that_needs_it_and_nothing_else() {
 #[test]
 fn a_disk_that_cannot_read_ends_the_response_that_needs_it() {
     let mut house = House::new(&setting());
-    let client = house.client();
-    client.set_window(0);
-    house.exchange(&client, GET);
-    let server = house.server();
-    let _ = text(&server);
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n";
-    write(&mut house, &server, &[&head[..], &bytes(500_000)].concat());
+    let (client, _server) = unread_download(&mut house, &bytes(500_000));
     house.world.set_disk(DiskMode::ReadsFail);
     client.set_window(1 << 20);
     house.settle();
@@ -80,13 +74,7 @@ fn a_slow_disk_slows_what_needs_it_down_and_loses_nothing() {
 #[test]
 fn a_disk_that_never_answers_keeps_nobody_for_ever() {
     let mut house = House::new(&setting());
-    let reader = house.client();
-    reader.set_window(0);
-    house.exchange(&reader, GET);
-    let server = house.server();
-    let _ = text(&server);
-    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 500000\r\n\r\n";
-    write(&mut house, &server, &[&head[..], &bytes(500_000)].concat());
+    let (reader, _server) = unread_download(&mut house, &bytes(500_000));
     house.world.set_disk(DiskMode::Stuck);
     reader.set_window(1 << 20);
     let writer = house.client();

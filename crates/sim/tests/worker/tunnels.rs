@@ -427,14 +427,12 @@ fn a_tunnel_has_one_line_in_the_log() {
     client.end();
     server.end();
     house.settle();
-    let mut lines = Vec::new();
-    house.logs[0].drain(|record| {
+    let lines = house.log(|record| {
         let (method, _) = record.piece(exchange::Piece::Method);
         let seconds = record.request_time.as_secs();
         assert!(record.upstream_time < Duration::from_secs(1), "until the 101");
-        lines.push((record.status, method.to_vec(), record.received, seconds, record.closed));
         assert!(record.sent > 3 && record.server == Some(ServerId(0)));
-        true
+        (record.status, method.to_vec(), record.received, seconds, record.closed)
     });
     let received = ASK.len() as u64 + 5;
     assert_eq!(lines, [(101, b"GET".to_vec(), received, 60, None)]);
@@ -443,11 +441,7 @@ fn a_tunnel_has_one_line_in_the_log() {
     let (client, _server) = tunnel(&mut house);
     client.reset();
     house.settle();
-    let mut reasons = Vec::new();
-    house.logs[0].drain(|record| {
-        reasons.push((record.status, record.closed));
-        true
-    });
+    let reasons = house.log(|record| (record.status, record.closed));
     assert_eq!(reasons, [(101, Some(CloseReason::Aborted))]);
 }
 
