@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base::id::ConnectionId;
 use base::limits;
+use base::time::Instant;
 use driver::{Driver, Socket};
 use exchange::{Exchange, Lease, Phase, State};
 use pool::Chain;
@@ -56,6 +57,16 @@ impl<D: Driver> Worker<D> {
     /// Tunnels that hold a buffer: something is on its way in them.
     pub fn tunnels_holding(&self) -> usize {
         self.tunnels.iter().filter(|(_, tunnel)| tunnel.buffers() > 0).count()
+    }
+
+    /// Whether somebody waits for a buffer.
+    pub fn waits_for_buffers(&self) -> bool {
+        self.pool.oldest_wait().is_some()
+    }
+
+    /// When the drain's time is over, if it has begun.
+    pub const fn drains_until(&self) -> Option<Instant> {
+        self.drain_ends()
     }
 
     /// Exchanges that wait until the disk has done an errand.

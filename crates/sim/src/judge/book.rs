@@ -103,19 +103,45 @@ pub(super) enum Excuse {
     Told,
 }
 
+/// Something that may explain what goes wrong meanwhile, and a while after: until when. What began
+/// later it does not explain.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Cause(Option<Instant>);
+
+impl Cause {
+    /// It explains what began before `moment`.
+    pub(super) fn lasts(&mut self, moment: Instant) {
+        self.0 = self.0.max(Some(moment));
+    }
+
+    /// It is over, and explains nothing that begins after `moment`.
+    pub(super) fn ends(&mut self, moment: Instant) {
+        self.0 = self.0.map(|until| until.min(moment));
+    }
+
+    /// Whether it may explain what went on from that moment until now.
+    pub(super) fn explains(self, since: Instant) -> bool {
+        self.0.is_some_and(|until| until >= since)
+    }
+
+    /// Whether it ever was: for figures of the whole run.
+    pub(super) const fn ever(self) -> bool {
+        self.0.is_some()
+    }
+}
+
 /// What happened in the world that may concern everybody.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Causes {
-    /// A connect failed or hung, or a server closed connections.
-    pub(super) connects: bool,
-    /// The disk failed, or hung.
-    pub(super) disk: bool,
+    /// A connect failed or hung, or a server died.
+    pub(super) connects: Cause,
+    /// The disk failed, or was slow, or hung.
+    pub(super) disk: Cause,
     /// The workers were told to drain, or to stop.
     pub(super) drained: Option<Instant>,
     pub(super) stopped: bool,
     /// Somebody had to wait for a buffer.
-    pub(super) short: bool,
+    pub(super) short: Cause,
     /// Everybody behaves from here on.
     pub(super) calm: Option<Instant>,
 }
@@ -162,6 +188,11 @@ impl Record {
         }
         let since = self.served.or(self.complete).or(self.began).unwrap_or(now);
         self.silence.max(now.since(since))
+    }
+
+    /// When it began; now, if nothing of it was written.
+    pub(super) fn since(&self, now: Instant) -> Instant {
+        self.began.unwrap_or(now)
     }
 
     /// What was asked, if it was a request.

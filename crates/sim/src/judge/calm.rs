@@ -22,7 +22,11 @@ impl Run {
     pub(super) fn calm_down(&mut self) {
         let now = self.stage.now();
         self.stage.world.note(|| "everybody behaves from here on".to_owned());
-        self.stage.book.causes.calm = Some(now);
+        let aftermath = self.stage.setting.aftermath();
+        let causes = &mut self.stage.book.causes;
+        causes.calm = Some(now);
+        causes.connects.ends(now + aftermath);
+        causes.disk.ends(now + aftermath);
         self.next_event = None;
         self.events = Vec::new().into_iter();
         for ending in std::mem::take(&mut self.endings) {
@@ -78,7 +82,11 @@ impl Run {
 
     /// Whether servers of a group may still be left alone because they failed.
     fn may_be_down(&self, group: usize) -> bool {
-        self.stage.book.causes.connects || self.stage.dropped[group].is_some()
+        let now = self.stage.now();
+        let dropped = self.stage.dropped[group];
+        let causes = &self.stage.book.causes;
+        causes.connects.explains(now)
+            || dropped.is_some_and(|moment| moment + self.stage.setting.aftermath() >= now)
     }
 
     /// Lets everything come to rest.

@@ -11,6 +11,7 @@ use super::book::Fate;
 use super::client::Client;
 use super::duties;
 use super::house::House;
+use super::oracle::LATE;
 use super::server::Session;
 use super::setting::{ServerSetting, Setting};
 use super::stage::{Stage, Verdict, wrong};
@@ -24,12 +25,34 @@ const AUDIT_EVERY: u64 = 16;
 pub(super) struct Checks {
     servers: Vec<ServerSetting>,
     rests: u64,
-    /// Lines of the access log: of answers taken whole, and of exchanges cut off.
-    lines: [u64; 2],
+    /// How often somebody had to wait for a buffer until the last rest.
+    waited: u64,
+    lines: Lines,
     /// Of each worker, a client that holds a buffer in vain, and since when it is known to.
     held: Vec<Option<(u32, Instant)>>,
     /// What the trace showed last of each worker.
     shown: Vec<[u64; Phase::ALL.len()]>,
+}
+
+/// Lines of the access log.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lines {
+    /// Of answers taken whole.
+    answers: u64,
+    /// Of exchanges cut off.
+    cut: u64,
+    /// Of tunnels that were asked for and ended in order.
+    switched: u64,
+    /// Of those that were cut, or never began because their clients had left.
+    cut_101: u64,
+    /// Of connections that were passed through to their end.
+    passed: u64,
+}
+
+impl Lines {
+    const fn all(&self) -> u64 {
+        self.answers + self.cut + self.switched + self.cut_101 + self.passed
+    }
 }
 
 impl Checks {
@@ -37,7 +60,8 @@ impl Checks {
         Self {
             servers: setting.servers().map(|(_, server)| *server).collect(),
             rests: 0,
-            lines: [0; 2],
+            waited: 0,
+            lines: Lines::default(),
             held: vec![None; setting.workers as usize],
             shown: vec![[0; Phase::ALL.len()]; setting.workers as usize],
         }
@@ -71,7 +95,11 @@ impl Checks {
         sessions: &[Option<Session>],
         clients: &[Client],
     ) -> Verdict {
-        stage.book.causes.short |= house.sum(waits) > 0;
+        let waited = house.sum(waits);
+        if waited > self.waited || house.waits_for_buffers() {
+            stage.book.causes.short.lasts(stage.now() + LATE + stage.setting.asleep());
+        }
+        self.waited = waited;
         self.rests += 1;
         if !self.rests.is_multiple_of(AUDIT_EVERY) && !stage.is_calm() {
             return Ok(());
@@ -148,7 +176,13 @@ impl Checks {
         let lines = &mut self.lines;
         for log in &mut house.logs {
             log.drain(|record| {
-                lines[usize::from(record.closed.is_some())] += 1;
+                *match (record.status, record.closed) {
+                    (101, None) => &mut lines.switched,
+                    (101, Some(_)) => &mut lines.cut_101,
+                    (_, Some(_)) => &mut lines.cut,
+                    (0, None) => &mut lines.passed,
+                    (_, None) => &mut lines.answers,
+                } += 1;
                 true
             });
         }
@@ -172,7 +206,7 @@ impl Checks {
             ("exchanges", exchanges),
         ];
         // A stop leaves its clients to the closing of the process.
-        let stopped = stage.book.causes.stopped || Self::drain_was_cut(stage);
+        let stopped = stage.book.causes.stopped || house.cut_off;
         for (what, count) in states {
             if count > 0 && !(stopped && what == "clients active") {
                 return wrong("leak", format!("{count} {what} at the end"));
@@ -184,23 +218,18 @@ impl Checks {
         at_most_once(stage)
     }
 
-    /// Whether a drain took so long that the rest was cut off.
-    fn drain_was_cut(stage: &Stage) -> bool {
-        let drain = stage.setting.timeouts.drain;
-        stage.book.causes.drained.is_some_and(|since| stage.now().since(since) >= drain)
-    }
-
     /// Counters agree with what happened.
     fn figures(&self, stage: &Stage, house: &House) -> Verdict {
         let causes = &stage.book.causes;
         let setting = &stage.setting;
         let ends = causes.drained.is_some() || causes.stopped;
+        let short = causes.short.ever();
         let impossible = [
-            ("closed for want of buffers", closed_sum(house, CloseReason::Pressure), causes.short),
+            ("closed for want of buffers", closed_sum(house, CloseReason::Pressure), short),
             (
                 "closed for the spool",
                 closed_sum(house, CloseReason::Spool),
-                causes.disk && setting.spool.is_some(),
+                causes.disk.ever() && setting.spool.is_some(),
             ),
             (
                 "closed for newcomers",
@@ -209,8 +238,8 @@ impl Checks {
             ),
             ("closed in a drain", closed_sum(house, CloseReason::Drain), ends),
             ("spooled", house.sum(|c| c.spooled.get()), setting.spool.is_some()),
-            ("failures of the disk", house.sum(|c| c.spool_failures.get()), causes.disk),
-            ("refused for want of buffers", refused_sum(house, Refusal::Pressure), causes.short),
+            ("failures of the disk", house.sum(|c| c.spool_failures.get()), causes.disk.ever()),
+            ("refused for want of buffers", refused_sum(house, Refusal::Pressure), short),
             ("refused in a stop", refused_sum(house, Refusal::Stopping), ends),
             (
                 "lines of the log dropped",
@@ -235,14 +264,18 @@ impl Checks {
         }
         let whole = house.sum(|c| c.requests.iter().map(Counter::get).sum());
         let dropped = house.sum(|c| c.access_dropped.get());
-        let [lines, _] = self.lines;
         // Of those who waited for a first buffer in vain, not a byte ever came: they have no line.
         let untold = refused_sum(house, Refusal::Crowded);
         // What is passed through has a line, and is no request; that of a tunnel may tell of a cut.
         let [switched, passed] = [0, 1].map(|which| house.sum(|c| c.tunnels[which].get()));
-        let told = lines + dropped + untold + switched;
-        if setting.access.is_some() && (lines > whole + passed || told < whole) {
-            let text = format!("{whole} answers, {lines} lines of answers, {dropped} dropped");
+        let told = self.lines.answers + self.lines.switched;
+        let fits = told <= whole && told + self.lines.cut_101 + dropped + untold >= whole;
+        let tunnels = self.lines.switched <= switched && self.lines.passed <= passed;
+        if setting.access.is_some() && !(fits && tunnels) {
+            let lines = &self.lines;
+            let text = format!(
+                "{whole} answers, {switched} and {passed} tunnels: {lines:?}, {dropped} dropped"
+            );
             return wrong("figures", text);
         }
         let answers = stage.tally.answers();
@@ -274,7 +307,7 @@ impl Checks {
             ("exchanges spooled for others", house.sum(|c| c.spooled_for_others.get())),
             ("waits for the disk", house.sum(|c| c.spool_waits.get())),
             ("disk failures", house.sum(|c| c.spool_failures.get())),
-            ("lines of the log", self.lines[0] + self.lines[1]),
+            ("lines of the log", self.lines.all()),
             ("lines of the log dropped", house.sum(|c| c.access_dropped.get())),
         ] {
             tally.met(what, count);

@@ -47,7 +47,7 @@ impl Expecting {
         let (group, causes) = (stage.book.get(number).group, &stage.book.causes);
         // A streamed body is asked for when a lease begins, which may take long.
         let excused = stage.setting.stream[group]
-            || causes.short
+            || causes.short.explains(stage.book.get(number).since(stage.now()))
             || causes.drained.is_some()
             || causes.stopped;
         if sight.written > place || sight.front.is_none_or(|front| front > number) || excused {

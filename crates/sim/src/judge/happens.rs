@@ -31,10 +31,11 @@ impl Run {
 
     fn happens(&mut self, what: &Happens) {
         let now = self.stage.now();
+        let aftermath = self.stage.setting.aftermath();
         let (world, causes) = (&self.stage.world, &mut self.stage.book.causes);
         match what {
             &Happens::Server { server, mode, dies, lasts } => {
-                causes.connects = true;
+                causes.connects.lasts(now + lasts + aftermath);
                 world.set_server(server, mode);
                 self.endings.push(Ending { at: now + lasts, what: Ends::Server(server) });
                 if let Some(cut) = dies {
@@ -43,7 +44,7 @@ impl Run {
             }
             &Happens::Accept(listener, fault) => world.fail_accept(listener, fault),
             &Happens::Disk(mode, lasts) => {
-                causes.disk = true;
+                causes.disk.lasts(now + lasts + aftermath);
                 world.set_disk(mode);
                 self.endings.push(Ending { at: now + lasts, what: Ends::Disk });
             }

@@ -35,6 +35,8 @@ pub(super) struct House {
     pub(super) logs: Vec<AccessReader>,
     /// What met what in the workers that are over.
     met: Coverage,
+    /// A worker's drain took so long that the rest was cut off.
+    pub(super) cut_off: bool,
     /// Closed with the process.
     office: Option<Arc<Office<Carried<Detached>>>>,
 }
@@ -66,7 +68,7 @@ impl House {
         });
         let workers = workers.collect();
         let met = Coverage::default();
-        Self { workers, counters, shared, spool, logs, met, office: Some(office) }
+        Self { workers, counters, shared, spool, logs, met, cut_off: false, office: Some(office) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -78,10 +80,12 @@ impl House {
     pub(super) fn turn(&mut self, number: usize, world: &World) -> Verdict {
         let Some(worker) = &mut self.workers[number] else { return Ok(()) };
         let before = Before::of(&self.counters[number]);
+        let drains = worker.drains_until();
         let mut life = Life::Over;
         let info = allocation_counter::measure(|| life = worker.turn());
         if life == Life::Over {
             self.met.add(worker.coverage());
+            self.cut_off |= drains.is_some_and(|until| world.now() >= until);
             self.workers[number] = None;
             before.settled(number, &self.counters[number])?;
         } else {
@@ -116,6 +120,11 @@ impl House {
     pub(super) fn leases_that_wait(&self) -> u64 {
         let waits = |it: &Worker<_>| it.requests_read_back() + it.responses_wait_for_buffers();
         self.workers.iter().flatten().map(|it| waits(it) as u64).sum()
+    }
+
+    /// Whether somebody waits for a buffer.
+    pub(super) fn waits_for_buffers(&self) -> bool {
+        self.workers.iter().flatten().any(Worker::waits_for_buffers)
     }
 
     /// A client of a worker that holds a buffer and does not move while others wait for one.

@@ -357,7 +357,7 @@ impl Line {
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
         let causes = &stage.book.causes;
         let ends = causes.drained.is_some() || causes.stopped;
-        if at.may_be_parted(stage) || ends || causes.short {
+        if at.may_be_parted(stage) || ends || causes.short.explains(at.since) {
             return Ok(());
         }
         wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))

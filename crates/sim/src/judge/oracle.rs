@@ -286,7 +286,8 @@ pub(super) fn may_refuse(
 ) -> Result<(), Wrong> {
     let (setting, causes) = (&stage.setting, &stage.book.causes);
     let Timeouts { queue, first_byte, response, .. } = setting.timeouts;
-    let began = record.began.unwrap_or(at.now);
+    let began = record.since(at.now);
+    let short = causes.short.explains(began);
     let malformed = match &record.what {
         What::Malformed(malformed) => Some(malformed.status),
         What::BadBody(_) => Some(400),
@@ -313,12 +314,14 @@ pub(super) fn may_refuse(
             let most = if streams { setting.max_body } else { setting.collectable() };
             (length > most, "the body was not too long")
         }
-        Refusal::Slow => (at.is_slow(record, setting) || causes.short, "its client was not slow"),
-        Refusal::Pressure => (causes.short, "no buffer was waited for"),
-        Refusal::Unreachable => (causes.connects || dropped, "every connect succeeded"),
+        Refusal::Slow => (at.is_slow(record, setting) || short, "its client was not slow"),
+        Refusal::Pressure => (short, "no buffer was waited for"),
+        Refusal::Unreachable => {
+            (causes.connects.explains(began) || dropped, "every connect succeeded")
+        }
         Refusal::BadResponse => {
             // What was said too early may have found no buffer: then nothing is switched.
-            let too_early = causes.short && record.said_101;
+            let too_early = short && record.said_101;
             (record.failed || dropped || too_early, "no server failed it")
         }
         Refusal::QueueFull => {
@@ -331,13 +334,13 @@ pub(super) fn may_refuse(
         }
         Refusal::QueueTimeout => {
             let long = at.lasted(began, queue);
-            (long && stage.may_be_busy_for(queue), "no server was busy for so long")
+            (long && stage.may_be_busy_for(queue, began), "no server was busy for so long")
         }
-        Refusal::Crowded => (setting.may_be_crowded() || causes.short || spools, "there was room"),
+        Refusal::Crowded => (setting.may_be_crowded() || short || spools, "there was room"),
         Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
         Refusal::Silent => {
             let silent = silence >= first_byte.min(response);
-            (silent || causes.short, "the server was not silent")
+            (silent || short, "the server was not silent")
         }
         Refusal::Storage => {
             let full =
@@ -395,10 +398,11 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if at.is_slow(record, setting) || at.stalled + TICK >= patience {
         return Some(Excuse::Slow);
     }
-    if causes.disk && setting.spool.is_some() {
+    let began = record.since(at.now);
+    if causes.disk.explains(began) && setting.spool.is_some() {
         return Some(Excuse::Disk);
     }
-    if causes.short {
+    if causes.short.explains(began) {
         return Some(Excuse::Short);
     }
     if record.arrivals == 0 && !begun && at.may_be_parted(stage) {
@@ -422,7 +426,10 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     let may = |refusal: Refusal| may_refuse(refusal, record, stage, at).is_ok();
     let causes = &stage.book.causes;
     // A server may have broken off before it said a word.
-    let left = causes.connects || stage.dropped[record.group].is_some();
+    let began = record.since(at.now).min(at.since);
+    let dropped = stage.dropped[record.group];
+    let left = causes.connects.explains(began)
+        || dropped.is_some_and(|moment| moment + stage.setting.aftermath() >= began);
     let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);
     if left || unknown || at.may_be_parted(stage) || for_that.into_iter().any(may) {
         return Ok(());

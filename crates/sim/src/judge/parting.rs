@@ -40,7 +40,7 @@ pub(super) fn may_end(me: usize, stage: &Stage) -> Verdict<Parted> {
         let late = stage.now().since(since);
         if never.is_none()
             && late > PROMPT + slack(stage) + mine.stalled
-            && !stage.book.causes.short
+            && !stage.book.causes.short.explains(mine.since.min(other.since))
         {
             return wrong("tunnel", format!("end {me} is told {late:?} late that the other ended"));
         }
@@ -72,7 +72,7 @@ pub(super) fn may_break(me: usize, stage: &Stage) -> Verdict<Parted> {
         Some(Excuse::Server)
     } else if stalled {
         Some(Excuse::Slow)
-    } else if causes.short {
+    } else if causes.short.explains(mine.since.min(other.since)) {
         Some(Excuse::Short)
     } else {
         never_began(mine, stage).or_else(|| quiet(mine, other, stage))

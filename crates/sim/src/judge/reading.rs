@@ -298,7 +298,9 @@ fn is_all(body: &Body, number: u32, stage: &Stage) -> Verdict {
 fn refused(status: u16, text: &[u8], number: Option<u32>, stage: &Stage, at: Standing) -> Verdict {
     let Some(number) = number else {
         // That a client has ended its direction is found out with a buffer, too.
-        if status == 503 && (stage.setting.may_be_crowded() || stage.book.causes.short) {
+        if status == 503
+            && (stage.setting.may_be_crowded() || stage.book.causes.short.explains(at.since))
+        {
             return Ok(());
         }
         return wrong("refusal", format!("{status} to a client that asked for nothing"));

@@ -249,7 +249,7 @@ impl Session {
         let too_much = stage.setting.habits.too_much > 0;
         let ends = causes.drained.is_some() || causes.stopped;
         // Of a request that is lost on the disk nothing may have been sent.
-        let lost = causes.disk && stage.setting.spool.is_some();
+        let lost = causes.disk.explains(stage.now()) && stage.setting.spool.is_some();
         let plain = stage.setting.workers == 1 && !ends && !too_much && !lost;
         if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
             return Ok(());

@@ -395,6 +395,18 @@ impl Setting {
         if often > 0 { 3 * super::reply::micros(most) } else { Duration::ZERO }
     }
 
+    /// For how long what failed is felt: a server is left alone for a while, and whoever waited for
+    /// one, or for the disk, has not been told yet.
+    pub fn aftermath(&self) -> Duration {
+        let HealthPolicy { fail_timeout, grace, .. } = self.policy.health;
+        let attempts = self.policy.retries.attempts.max(1);
+        fail_timeout
+            + grace
+            + attempts * self.timeouts.connect
+            + self.asleep()
+            + super::oracle::LATE
+    }
+
     /// Whether a client's connection may have room for a part of `100 Continue` only.
     pub fn has_small_pipes(&self) -> bool {
         self.pipe_bytes < 8192

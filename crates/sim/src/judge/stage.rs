@@ -65,14 +65,16 @@ impl Stage {
 
     /// Whether the servers may have been busy for so long that a request waited in vain: all that
     /// clients may have asked before, one after another, as slowly as any of it was done.
-    pub(super) fn may_be_busy_for(&self, length: Duration) -> bool {
+    pub(super) fn may_be_busy_for(&self, length: Duration, since: Instant) -> bool {
         let (setting, causes) = (&self.setting, &self.book.causes);
         let habits = &setting.habits;
         let never_ends = habits.silent + habits.stalls + habits.events + habits.leaves;
         let never_ends = never_ends + setting.switches > 0;
+        let troubles = [causes.connects, causes.disk, causes.short];
+        let troubled = troubles.into_iter().any(|cause| cause.explains(since));
         // Whoever sleeps between any two pieces serves nobody for long.
         let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
-        if never_ends || dozes || causes.connects || causes.disk || causes.short {
+        if never_ends || dozes || troubled {
             return true;
         }
         // Whoever sleeps serves nobody.

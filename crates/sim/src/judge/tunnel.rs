@@ -109,6 +109,8 @@ pub(super) struct End {
     /// Bytes it has said and heard.
     pub(super) said: u64,
     pub(super) heard: u64,
+    /// When its actor put it down.
+    pub(super) since: Instant,
     /// When it last did; and when it had spoken before, if it spoke but a moment ago.
     pub(super) spoke: Instant,
     pub(super) before: Instant,
@@ -133,6 +135,7 @@ impl End {
             other: None,
             said: 0,
             heard: 0,
+            since: now,
             spoke: now,
             before: now,
             listened: now,
