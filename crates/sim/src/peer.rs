@@ -105,6 +105,11 @@ impl Peer {
         pipe.ended && pipe.bytes.is_empty()
     }
 
+    /// Whether the other side ended its direction, though not all of it was read.
+    pub fn is_ended(&self) -> bool {
+        self.net.borrow().connections[self.connection].to_peer.ended
+    }
+
     /// Whether the other side reset the connection, or refused it; unread bytes are lost then.
     pub fn is_reset(&self) -> bool {
         let mut net = self.net.borrow_mut();

@@ -145,6 +145,12 @@ impl Limits {
         place.is_none_or(|place| rate.admits(&place.requests_due, now))
     }
 
+    /// Connections that count for any address now.
+    pub fn connections(&self) -> u32 {
+        let words = self.sets.iter().flatten().map(|place| place.word.load(SeqCst));
+        words.map(|word| u32::try_from(word & COUNT_MASK).unwrap_or(u32::MAX)).sum()
+    }
+
     /// Addresses that were forgotten for others so far, and how often one was not counted.
     pub fn figures(&self) -> [u64; 2] {
         [self.replaced.load(Relaxed), self.uncounted.load(Relaxed)]

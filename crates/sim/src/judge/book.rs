@@ -22,6 +22,8 @@ pub(super) struct Record {
     /// When its client wrote its first byte, and its last.
     pub(super) began: Option<Instant>,
     pub(super) complete: Option<Instant>,
+    /// Its client had to wait until somebody received.
+    pub(super) blocked: bool,
     /// How often its head reached a server, and how often all of it did.
     pub(super) arrivals: u32,
     pub(super) taken: u32,
@@ -38,6 +40,7 @@ pub(super) struct Record {
     pub(super) answered: Option<Instant>,
     /// What its client was told, or that it left.
     pub(super) fate: Option<Fate>,
+    pub(super) settled: Option<Instant>,
     /// By what name the server knows it.
     pub(super) id: Option<Vec<u8>>,
     /// The ends of the tunnel that it is to become: its client's, its server's.
@@ -101,6 +104,8 @@ pub(super) enum Excuse {
     Parked,
     /// It had been told that its connection would be closed.
     Told,
+    /// Its address may not be here, or has too much.
+    Door,
 }
 
 /// Something that may explain what goes wrong meanwhile, and a while after: until when. What began
@@ -161,6 +166,7 @@ impl Record {
             peer,
             began: None,
             complete: None,
+            blocked: false,
             arrivals: 0,
             taken: 0,
             failed: false,
@@ -170,6 +176,7 @@ impl Record {
             said_101: false,
             answered: None,
             fate: None,
+            settled: None,
             id: None,
             ends: [None; 2],
         }

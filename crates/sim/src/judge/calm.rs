@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::book::Fate;
+use super::book::{Excuse, Fate};
 use super::client::Client;
+use super::door::Denied;
 use super::operator::Happens;
 use super::run::{ROUNDS, Run, SESSIONS};
 use super::stage::{Verdict, wrong};
@@ -27,6 +28,7 @@ impl Run {
         causes.calm = Some(now);
         causes.connects.ends(now + aftermath);
         causes.disk.ends(now + aftermath);
+        self.open_the_door();
         self.next_event = None;
         self.events = Vec::new().into_iter();
         for ending in std::mem::take(&mut self.endings) {
@@ -43,9 +45,20 @@ impl Run {
         }
     }
 
+    /// Nobody is denied any more.
+    fn open_the_door(&mut self) {
+        if !self.stage.setting.door.lists {
+            return;
+        }
+        for group in 0..self.stage.setting.groups.len() {
+            self.happens(&Happens::List(group, Denied::default()));
+        }
+        self.happens(&Happens::Bans(Denied::default()));
+    }
+
     /// New clients ask plainly and are answered, however wild it was before.
     pub(super) fn probe(&mut self) -> Verdict {
-        self.clients.iter_mut().for_each(Client::part);
+        self.clients.iter_mut().for_each(|client| client.part(&mut self.stage));
         self.rest()?;
         for group in 0..self.stage.setting.groups.len() {
             for _ in 0..PROBES {
@@ -66,11 +79,14 @@ impl Run {
             self.due.push(None);
             self.schedule(number, self.stage.now());
             self.until_done(Duration::from_secs(5), ROUNDS)?;
-            self.clients[number as usize].part();
+            self.clients[number as usize].part(&mut self.stage);
             match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
                 Some(Fate::Answered | Fate::Passed) => return Ok(()),
                 Some(Fate::Refused(502 | 503) | Fate::Unheard | Fate::Left)
                     if self.may_be_down(group) => {}
+                // One of its address came a moment ago.
+                Some(Fate::Refused(429) | Fate::Cut(Excuse::Door) | Fate::Unheard | Fate::Left)
+                    if self.stage.setting.door.limits.is_some() => {}
                 fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
             }
             let end = self.stage.now() + Duration::from_secs(1);

@@ -9,6 +9,7 @@ use worker::{AcceptPause, CloseReason, Worker, WorkerCounters};
 use super::ask::Method;
 use super::book::Fate;
 use super::client::Client;
+use super::door;
 use super::duties;
 use super::house::House;
 use super::oracle::LATE;
@@ -106,6 +107,7 @@ impl Checks {
         }
         duties::tunnels(stage, house, sessions, clients)?;
         self.somebody_yields(stage, house)?;
+        door::no_more_than(clients.iter().filter_map(Client::visit), stage)?;
         self.audit(stage, house, sessions)
     }
 
@@ -204,6 +206,7 @@ impl Checks {
             ("buffers promised", house.sum(|c| c.buffers_promised.get())),
             ("clients active", house.sum(|c| c.clients_active.get())),
             ("exchanges", exchanges),
+            ("connections counted by address", u64::from(house.addresses_have())),
         ];
         // A stop leaves its clients to the closing of the process.
         let stopped = stage.book.causes.stopped || house.cut_off;
@@ -247,6 +250,7 @@ impl Checks {
                 setting.access.is_some(),
             ),
         ];
+        duties::door(stage, house)?;
         for (what, count, possible) in impossible {
             if count > 0 && !possible {
                 return wrong("figures", format!("{count} {what}, without a cause"));

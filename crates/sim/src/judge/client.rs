@@ -9,6 +9,7 @@ use base::time::Instant;
 
 use super::ask::{Ask, put};
 use super::book::{Record, What};
+use super::door::Visit;
 use super::line::Line;
 use super::malformed;
 use super::outbox::{Cut, Pace, Wrote};
@@ -66,11 +67,11 @@ impl Client {
             reads: dice.pick(&[1_usize << 20, 1 << 20, 5000, 300]),
             depth: if dice.chance(habits.pipelines.saturating_mul(2)) { 6 } else { 1 },
         };
-        let last = u8::try_from(dice.below(4)).unwrap_or(0);
+        let address = ADDRESSES[dice.below(4) as usize];
         Self {
             number,
             group: dice.below(groups) as usize,
-            address: Ipv4Addr::new(192, 0, 2, last + 1).into(),
+            address,
             left: setting.exchanges / setting.clients,
             dice,
             temper,
@@ -136,7 +137,7 @@ impl Client {
         }
         if calm && self.is_done(calm) && stage.setting.may_be_crowded() {
             // Others may wait for its place.
-            self.part();
+            self.part(stage);
         }
         self.ask_more(stage);
         let Some(line) = &mut self.line else { return Ok(None) };
@@ -161,8 +162,9 @@ impl Client {
     }
 
     /// Gives its connection up, and perhaps comes back.
-    fn hang_up(&mut self, stage: &Stage) -> Option<Instant> {
-        let answered = self.line.take().is_some_and(|line| line.answered);
+    fn hang_up(&mut self, stage: &mut Stage) -> Option<Instant> {
+        let answered = self.line.as_ref().is_some_and(|line| line.answered);
+        self.part(stage);
         self.tries = if answered { 0 } else { self.tries + 1 };
         let causes = &stage.book.causes;
         if causes.drained.is_some() || causes.stopped {
@@ -174,18 +176,30 @@ impl Client {
     }
 
     /// Ends its connection in an orderly way.
-    pub(super) fn part(&mut self) {
-        self.line = None;
+    pub(super) fn part(&mut self, stage: &mut Stage) {
+        if let Some(line) = self.line.take() {
+            line.hangs_up(stage);
+        }
     }
 
-    fn connect(&mut self, stage: &Stage) {
+    /// Its connection, if it is one that the door let in.
+    pub(super) fn visit(&self) -> Option<Visit> {
+        let line = self.line.as_ref()?;
+        let here = line.answered && !line.told && line.leaves.is_none();
+        (here && !line.peer.is_closed() && !line.peer.is_ended()).then_some(line.visit)
+    }
+
+    fn connect(&mut self, stage: &mut Stage) {
         let listener = ListenerId(u32::try_from(self.group).unwrap_or(0));
         let balanced = stage.setting.balanced;
         let from = if balanced { BALANCER } else { self.address };
         let peer = stage.world.connect_from(listener, from);
         stage.world.note(|| format!("client {}: connects as {}", self.number, peer.number()));
         peer.play(self.number);
-        let mut line = Line::new(peer, stage.now());
+        let visit =
+            Visit { group: self.group, address: self.address, since: stage.now(), heard: false };
+        stage.door.comes(&stage.setting.door, visit);
+        let mut line = Line::new(peer, visit);
         if balanced {
             let w = line.outbox.bytes();
             put(w, format_args!("PROXY TCP4 {} 198.51.100.1 5000 80\r\n", self.address));
@@ -262,6 +276,13 @@ impl Client {
             }
         }
     }
+}
+
+/// Where clients are.
+pub(super) const ADDRESSES: [IpAddr; 4] = [at(1), at(2), at(3), at(4)];
+
+const fn at(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(192, 0, 2, last))
 }
 
 /// Where the balancer is.

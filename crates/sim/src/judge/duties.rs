@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::counter::Counter;
 use exchange::Phase;
-use worker::WorkerCounters;
+use worker::{CloseReason, WorkerCounters};
 
 use super::book::Fate;
 use super::client::Client;
@@ -46,7 +46,7 @@ impl Before {
 fn ended(counters: &WorkerCounters) -> u64 {
     let refused: u64 = counters.refusals.iter().map(Counter::get).sum();
     let leased: u64 = counters.queue_seconds.buckets().iter().sum();
-    let left = counters.clients_closed[worker::CloseReason::Aborted as usize].get();
+    let left = counters.clients_closed[CloseReason::Aborted as usize].get();
     // What is passed through is leased and pinned at once.
     let passed: u64 = counters.tunnels.iter().map(Counter::get).sum();
     refused + leased + left + passed
@@ -68,6 +68,28 @@ pub(super) fn bytes(stage: &Stage, house: &House) -> Verdict {
         return Ok(());
     }
     wrong("figures", format!("{counted} bytes to clients are counted, {bodies} of bodies came"))
+}
+
+/// Whoever was turned away at the door had no right to be here, or might not have had.
+pub(super) fn door(stage: &Stage, house: &House) -> Verdict {
+    let closed = |reason: CloseReason| house.sum(|it| it.clients_closed[reason as usize].get());
+    let denied = closed(CloseReason::Denied) + closed(CloseReason::Banned);
+    let over = closed(CloseReason::AddressLimit) + closed(CloseReason::Rate);
+    let (door, porter) = (&stage.setting.door, &stage.door);
+    let rules = door.limits.as_ref();
+    let unbounded = rules.is_none_or(|it| it.connections.is_none() && it.connection_rate.is_none());
+    let right = denied <= porter.suspects
+        && denied >= porter.turned_away
+        && over <= if unbounded { 0 } else { porter.unheard };
+    if right {
+        return Ok(());
+    }
+    let text = format!(
+        "{denied} clients were denied or banned, from {} to {} may have been; {over} were more than \
+         their addresses may have, at most {} may have been",
+        porter.turned_away, porter.suspects, porter.unheard
+    );
+    wrong("figures", text)
 }
 
 /// Nobody waits for a disk that has nothing to do.

@@ -1,13 +1,16 @@
 //! What happens to everybody, as it comes: the operator's part of a run.
 
+use std::sync::Arc;
+
 use worker::Letter;
 
+use super::door;
 use super::operator::{self, Ending, Ends, Happens};
 use super::outbox::Cut;
 use super::run::Run;
 use crate::disk::DiskMode;
 use crate::net::ServerMode;
-use base::id::ServerId;
+use base::id::{ListenerId, ServerId};
 
 impl Run {
     pub(super) fn happen(&mut self) {
@@ -27,9 +30,12 @@ impl Run {
         for ending in over {
             self.ends(ending.what);
         }
+        if self.stage.setting.door.lists && self.orders.is_empty() {
+            self.stage.door.is_told(now + self.stage.setting.takes_up());
+        }
     }
 
-    fn happens(&mut self, what: &Happens) {
+    pub(super) fn happens(&mut self, what: &Happens) {
         let now = self.stage.now();
         let aftermath = self.stage.setting.aftermath();
         let (world, causes) = (&self.stage.world, &mut self.stage.book.causes);
@@ -57,6 +63,18 @@ impl Run {
                 self.order_all(what);
             }
             Happens::Moves(..) => self.order_all(what),
+            &Happens::List(group, denied) => {
+                self.stage.door.lists(group, denied);
+                self.order_all(what);
+            }
+            &Happens::Ban(whom, lasts) => {
+                self.endings.push(Ending { at: now + lasts, what: Ends::Ban(whom) });
+                self.bans(whom, true);
+            }
+            &Happens::Bans(denied) => {
+                self.stage.door.bans(denied);
+                self.order_all(what);
+            }
         }
     }
 
@@ -72,6 +90,11 @@ impl Run {
             Happens::Drain => Letter::Drain,
             Happens::Stop => Letter::Stop,
             Happens::Moves(server, addresses) => operator::addresses(*server, addresses),
+            &Happens::List(group, denied) => Letter::List {
+                listener: ListenerId(u32::try_from(group).unwrap_or(0)),
+                list: Arc::new(door::list(denied)),
+            },
+            &Happens::Bans(denied) => Letter::Bans(Arc::new(door::list(denied))),
             _ => return,
         };
         if !self.house.has_ended(worker as usize) && !self.house.order(worker, letter) {
@@ -86,7 +109,15 @@ impl Run {
                 self.stage.world.end_hanging();
             }
             Ends::Disk => self.stage.world.set_disk(DiskMode::Well),
+            Ends::Ban(whom) => self.bans(whom, false),
         }
+    }
+
+    /// An address is banned, or is not any more.
+    fn bans(&mut self, whom: usize, banned: bool) {
+        let mut denied = self.stage.door.banned();
+        denied[whom] = banned;
+        self.happens(&Happens::Bans(denied));
     }
 
     fn die(&mut self, server: ServerId, cut: Cut) {

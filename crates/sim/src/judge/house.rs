@@ -8,7 +8,7 @@ use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::{Driver, Socket};
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
-use proxies::security::{AccessList, Verdict as Judgement};
+use proxies::security::{AccessList, Limits, Verdict as Judgement};
 use worker::coverage::Coverage;
 use worker::{
     AccessReader, Balancers, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, TlsPlan,
@@ -16,6 +16,7 @@ use worker::{
 };
 
 use super::client::BALANCER;
+use super::door::{self, Denied};
 use super::duties::Before;
 use super::setting::{Serves, Setting};
 use super::stage::{Verdict, wrong};
@@ -32,6 +33,8 @@ pub(super) struct House {
     pub(super) counters: Vec<Arc<WorkerCounters>>,
     pub(super) shared: Arc<Shared>,
     pub(super) spool: Option<Arc<spool::Shared>>,
+    /// What addresses have.
+    pub(super) limits: Option<Arc<Limits>>,
     pub(super) logs: Vec<AccessReader>,
     /// What met what in the workers that are over.
     met: Coverage,
@@ -45,7 +48,8 @@ impl House {
     pub(super) fn new(setting: &Setting, world: &World) -> Self {
         let groups = groups(setting);
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
-        let plan = |worker| plan(setting, worker, &groups, spool.as_ref());
+        let limits = setting.door.limits.map(|rules| Arc::new(Limits::new(rules, 1)));
+        let plan = |worker| plan(setting, worker, &groups, spool.as_ref(), limits.as_ref());
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
@@ -68,7 +72,17 @@ impl House {
         });
         let workers = workers.collect();
         let met = Coverage::default();
-        Self { workers, counters, shared, spool, logs, met, cut_off: false, office: Some(office) }
+        Self {
+            workers,
+            counters,
+            shared,
+            spool,
+            limits,
+            logs,
+            met,
+            cut_off: false,
+            office: Some(office),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -144,6 +158,11 @@ impl House {
         all
     }
 
+    /// Connections that count for some address.
+    pub(super) fn addresses_have(&self) -> u32 {
+        self.limits.as_ref().map_or(0, |limits| limits.connections())
+    }
+
     /// Tells a worker; false if its mailbox is full.
     pub(super) fn order(&self, worker: u32, letter: Letter<Carried<Detached>>) -> bool {
         let Some(office) = &self.office else { return true };
@@ -202,6 +221,7 @@ fn plan(
     worker: u32,
     groups: &[GroupConfig],
     spool: Option<&Arc<spool::Shared>>,
+    limits: Option<&Arc<Limits>>,
 ) -> Plan {
     let listener = |(id, (&stream, &serves)): (u32, (&bool, &Serves))| ListenerPlan {
         id: ListenerId(id),
@@ -219,8 +239,8 @@ fn plan(
             _ => None,
         },
         screening: Screening {
+            list: setting.door.lists.then(|| Arc::new(door::list(Denied::default()))),
             balancers: setting.balanced.then(|| Arc::new(balancers())),
-            ..Screening::default()
         },
         tls: TlsPlan::default(),
     };
@@ -236,11 +256,11 @@ fn plan(
         spool: spool.cloned(),
         listeners: (0..).zip(setting.stream.iter().zip(&setting.serves)).map(listener).collect(),
         groups: groups.to_vec(),
-        introduces: Vec::new(),
+        introduces: setting.door.introduces.clone(),
         secured_servers: Vec::new(),
-        bans: None,
-        limits: None,
-        least_rate: None,
+        bans: setting.door.lists.then(|| Arc::new(door::list(Denied::default()))),
+        limits: limits.cloned(),
+        least_rate: setting.door.least_rate,
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,
         reclaim_parked: setting.reclaim_parked,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Excuse, Fate, Record, What};
+use super::door::{Visit, may_hear};
 use super::expecting::{Expecting, Sight};
 use super::malformed;
 use super::oracle::{Standing, may_cut};
@@ -41,7 +42,11 @@ pub(super) struct Line {
     gap: Duration,
     /// When it was last answered, or connected.
     since: Instant,
+    /// The connection as the door knows it.
+    pub(super) visit: Visit,
     pub(super) answered: bool,
+    /// It left in the middle of something.
+    was_busy: bool,
     /// It was told that this was the last answer.
     pub(super) told: bool,
     pub(super) ended: bool,
@@ -51,7 +56,8 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(peer: Peer, now: Instant) -> Self {
+    pub(super) fn new(peer: Peer, visit: Visit) -> Self {
+        let now = visit.since;
         Self {
             peer,
             outbox: Outbox::default(),
@@ -68,7 +74,9 @@ impl Line {
             wrote: now,
             gap: Duration::ZERO,
             since: now,
+            visit,
             answered: false,
+            was_busy: false,
             told: false,
             ended: false,
             offers: None,
@@ -133,6 +141,7 @@ impl Line {
         {
             let record = stage.book.get_mut(number);
             record.began.get_or_insert(now);
+            record.blocked |= wrote == Wrote::Full;
             if written < end {
                 break;
             }
@@ -178,6 +187,9 @@ impl Line {
         };
         let count = self.peer.read_into(&mut self.inbox, most);
         self.taken += count as u64;
+        if count > 0 && !std::mem::replace(&mut self.visit.heard, true) {
+            may_hear(self.visit, stage)?;
+        }
         self.understand(stage)?;
         let rest = self.peer.unread() > 0;
         Ok(rest.then(|| now + Duration::from_micros(if count > 0 { 5 } else { 1000 })))
@@ -248,7 +260,21 @@ impl Line {
             stalled: self.stalled,
             since: self.since,
             ended: self.ended,
+            unwelcome: self.may_be_turned_away(stage),
         }
+    }
+
+    /// Whether it may be turned away, or cut off, at the door.
+    fn may_be_turned_away(&self, stage: &Stage) -> bool {
+        let (setting, visit) = (&stage.setting, self.visit);
+        stage.door.may_turn_away(&setting.door, visit, setting.takes_up())
+    }
+
+    /// It is over.
+    pub(super) fn hangs_up(self, stage: &mut Stage) {
+        let setting = &stage.setting;
+        let until = stage.now() + setting.notices(!self.awaits.is_empty() || self.was_busy);
+        stage.door.leaves(&setting.door, self.visit, until);
     }
 
     /// Whether it has read as much as it wanted, and is gone.
@@ -270,6 +296,7 @@ impl Line {
             // Dropping it closes it.
             Cut::End | Cut::Close => {}
         }
+        self.was_busy = self.is_busy();
         self.breaks_off(stage, cut);
         for number in std::mem::take(&mut self.awaits) {
             stage.settle(number, Fate::Left);
@@ -286,6 +313,7 @@ impl Line {
             return Ok(false);
         }
         stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
+        self.is_turned_away(stage, reset);
         let standing = self.standing(stage);
         if !reset && self.reading.ends(&mut self.awaits, stage, standing)? {
             self.is_told(stage)?;
@@ -295,6 +323,16 @@ impl Line {
         }
         self.is_cut_off(stage, reset, standing)?;
         Ok(true)
+    }
+
+    /// It was reset before it was told anything, and denied all the time: that is counted.
+    fn is_turned_away(&self, stage: &mut Stage, reset: bool) {
+        let (visit, causes) = (self.visit, &stage.book.causes);
+        let ends = causes.drained.is_some() || causes.stopped;
+        if reset && !visit.heard && !ends && !stage.setting.balanced {
+            let surely = stage.door.denies_surely(visit.group, visit.address, visit.since);
+            stage.door.turned_away += u64::from(surely);
+        }
     }
 
     /// Whether what was not answered may end so. A reset destroys answers that were on their way:
@@ -357,7 +395,7 @@ impl Line {
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
         let causes = &stage.book.causes;
         let ends = causes.drained.is_some() || causes.stopped;
-        if at.may_be_parted(stage) || ends || causes.short.explains(at.since) {
+        if at.may_be_parted(stage) || ends || at.unwelcome || causes.short.explains(at.since) {
             return Ok(());
         }
         wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))

@@ -10,6 +10,7 @@
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
+//! - `door`: who may come in, and how often;
 //! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
 //! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
 //!   everybody; `calm`: how a run ends;
@@ -22,6 +23,7 @@ mod book;
 mod calm;
 mod checks;
 mod client;
+mod door;
 mod duties;
 mod expecting;
 mod happens;

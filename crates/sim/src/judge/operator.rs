@@ -9,6 +9,8 @@ use base::time::Instant;
 use driver::{AcceptFault, ConnectFault};
 use worker::Letter;
 
+use super::client::ADDRESSES;
+use super::door::Denied;
 use super::outbox::Cut;
 use super::reply::micros;
 use super::setting::Setting;
@@ -34,6 +36,12 @@ pub(super) enum Happens {
     Disk(DiskMode, Duration),
     /// A server's name stands for these addresses, as all workers are told.
     Moves(ServerId, Vec<SocketAddr>),
+    /// A listener denies these.
+    List(usize, Denied),
+    /// This address is banned, for a while.
+    Ban(usize, Duration),
+    /// These are banned, and nobody else.
+    Bans(Denied),
     /// All workers are to drain.
     Drain,
     /// All workers are to stop.
@@ -52,6 +60,8 @@ pub(super) struct Ending {
 pub(super) enum Ends {
     Server(ServerId),
     Disk,
+    /// The ban of that address.
+    Ban(usize),
 }
 
 /// Draws what will happen, in its order.
@@ -96,8 +106,24 @@ pub(super) fn events(dice: &mut Dice, setting: &Setting) -> Vec<Event> {
         let what = if dice.chance(128) { Happens::Stop } else { Happens::Drain };
         all.push(Event { at, what });
     }
+    for at in times(dice, setting.door.restless) {
+        all.push(Event { at, what: at_the_door(dice, setting) });
+    }
     all.sort_by_key(|event| event.at);
     all
+}
+
+fn at_the_door(dice: &mut Dice, setting: &Setting) -> Happens {
+    let whom = dice.below(u32::try_from(ADDRESSES.len()).unwrap_or(1)) as usize;
+    if dice.chance(128) {
+        return Happens::Ban(whom, lasting(dice));
+    }
+    let group = dice.below(u32::try_from(setting.groups.len()).unwrap_or(1)) as usize;
+    let mut denied = Denied::default();
+    // Nobody, too.
+    denied[whom] = dice.chance(180);
+    denied[0] |= dice.chance(60);
+    Happens::List(group, denied)
 }
 
 fn any_server(dice: &mut Dice, setting: &Setting) -> ServerId {

@@ -9,6 +9,7 @@ use worker::Timeouts;
 
 use super::ask::Method;
 use super::book::{Excuse, Record, What};
+use super::door::may_ask_too_often;
 use super::message::{Framing, Head, Wrong, decimal};
 use super::reply::{Reply, Trouble, micros};
 use super::server::reading;
@@ -232,6 +233,8 @@ pub(super) struct Standing {
     pub(super) ended: bool,
     /// How late it learns of things.
     pub(super) latency: Duration,
+    /// It may have been turned away at the door, or expelled.
+    pub(super) unwelcome: bool,
 }
 
 /// How late a worker may notice what happened, beside what it must: it sleeps, and completions
@@ -267,7 +270,9 @@ impl Standing {
         let began = record.began.unwrap_or(self.now);
         let end = record.complete.unwrap_or(self.now);
         let ongoing = if record.complete.is_none() { self.pause } else { Duration::ZERO };
-        end.since(began) + late >= head || self.gap.max(ongoing) + late >= body_progress
+        let took = end.since(began) + late;
+        let least = setting.door.least_rate.is_some_and(|least| took >= least.over);
+        least || took >= head || self.gap.max(ongoing) + late >= body_progress
     }
 }
 
@@ -347,7 +352,8 @@ pub(super) fn may_refuse(
                 setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
             (full, "nothing had to go to the spool")
         }
-        Refusal::Rate | Refusal::Unwelcome => (false, "nothing bounds it"),
+        Refusal::Rate => (may_ask_too_often(record, stage), "its address did not ask so often"),
+        Refusal::Unwelcome => (false, "nobody is trusted to say whom a request is from"),
         Refusal::PinnedFull => {
             let keeps = |reply: &Reply| reply.is_stream() || reply.is_switch();
             let kept = record.reply().is_none_or(keeps);
@@ -367,6 +373,9 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     }
     if causes.drained.is_some() || causes.stopped {
         return Some(Excuse::Operator);
+    }
+    if at.unwelcome {
+        return Some(Excuse::Door);
     }
     if at.is_unknown(record, setting) {
         return Some(Excuse::Slow);
@@ -431,7 +440,7 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     let left = causes.connects.explains(began)
         || dropped.is_some_and(|moment| moment + stage.setting.aftermath() >= began);
     let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);
-    if left || unknown || at.may_be_parted(stage) || for_that.into_iter().any(may) {
+    if left || unknown || at.unwelcome || at.may_be_parted(stage) || for_that.into_iter().any(may) {
         return Ok(());
     }
     Err("there was a server for it".to_owned())

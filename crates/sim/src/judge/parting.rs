@@ -92,6 +92,9 @@ fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
     if causes.drained.is_some() || causes.stopped {
         return Some(Excuse::Operator);
     }
+    if is_expelled(mine, stage) || is_expelled(other, stage) {
+        return Some(Excuse::Door);
+    }
     // What was given to a receiver that does not listen is on its way no longer.
     let ended = [mine.ended, other.ended].into_iter().flatten();
     // What was said a moment ago may not have been noticed yet.
@@ -101,6 +104,12 @@ fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
     };
     let last = ended.chain([noticed(mine), noticed(other)]).max()?;
     is_over(last, stage.setting.timeouts.tunnel, stage).then_some(Excuse::Silence)
+}
+
+/// Whether this may be a client's end whose address may not be here any more.
+fn is_expelled(end: &End, stage: &Stage) -> bool {
+    let denied = |from| stage.door.may_deny(end.group, from, end.since);
+    end.from.is_some_and(denied)
 }
 
 fn is_over(since: Instant, length: Duration, stage: &Stage) -> bool {

@@ -222,7 +222,7 @@ impl Reading {
                     length = decimal(value);
                     length.is_some()
                 }
-                b"Retry-After" => status == 503 && value == b"1",
+                b"Retry-After" => matches!(status, 429 | 503) && value == b"1",
                 b"X-Request-ID" => stage.setting.request_ids,
                 b"Connection" => {
                     keeps = value == b"keep-alive";

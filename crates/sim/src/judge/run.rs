@@ -10,6 +10,7 @@ use base::time::Instant;
 
 use super::checks::Checks;
 use super::client::{Client, earlier};
+use super::door::Porter;
 use super::house::House;
 use super::operator::{self, Ending, Event, Happens};
 use super::server::{Server, Session};
@@ -84,6 +85,7 @@ impl Run {
             book: super::book::Book::default(),
             tally: Tally::of_one(),
             dropped: vec![None; groups],
+            door: Porter::new(groups),
             unsafe_pieces: 0,
             ends: Vec::new(),
             pins: Vec::new(),

@@ -1,12 +1,15 @@
 //! A server: it takes connections, checks what it is sent, and answers as the book says.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base::id::ServerId;
 use base::time::Instant;
+use wire::proxy_protocol::Version;
 
 use super::book::{Fate, What};
 use super::client::earlier;
+use super::door::{introduction, may_reach};
 use super::duties;
 use super::message::{Body, Content, Head};
 use super::oracle::{is_unsafe, may_arrive, request_head};
@@ -58,6 +61,10 @@ pub(super) struct Session {
     stays: bool,
     /// A stream of events was begun on it.
     pub(super) streams: bool,
+    /// Its connection begins with a header that says whose it is, which is awaited.
+    awaits_header: Option<Version>,
+    /// Whose it is, as the header said.
+    introduced: Option<IpAddr>,
     /// Its end of a tunnel.
     pub(super) speech: Option<Speech>,
     pub(super) over: bool,
@@ -114,6 +121,8 @@ impl Server {
             blocked: None,
             stays: dice.chance(setting.habits.stays),
             streams: false,
+            awaits_header: setting.door.introduces[self.group],
+            introduced: None,
             speech: None,
             over: false,
         };
@@ -178,7 +187,9 @@ impl Session {
         }
         let reads = if self.speech.is_some() || self.sulks(stage) { 0 } else { self.reads };
         let count = self.peer.read_into(&mut self.inbox, reads);
-        if self.speech.is_none() {
+        if let Some(version) = self.awaits_header {
+            self.header_comes(version, stage)?;
+        } else if self.speech.is_none() {
             self.understand(stage)?;
         }
         if self.speech.is_some() {
@@ -350,6 +361,24 @@ impl Session {
         }
     }
 
+    /// Reads what says whose connection it is, if that is whole.
+    fn header_comes(&mut self, version: Version, stage: &mut Stage) -> Verdict {
+        self.peer.read_into(&mut self.inbox, usize::MAX);
+        let balanced = stage.setting.balanced;
+        let header = introduction(version, &self.inbox, balanced);
+        let header = header.or_else(|text| {
+            wrong("introduction", format!("{text}: {}", self.inbox.escape_ascii()))
+        })?;
+        let Some((length, client)) = header else { return Ok(()) };
+        self.inbox.drain(..length);
+        (self.awaits_header, self.introduced) = (None, Some(client));
+        match &self.speech {
+            Some(speech) => stage.ends[speech.me].from = Some(client),
+            None => self.understand(stage)?,
+        }
+        Ok(())
+    }
+
     /// Makes sense of what was read.
     fn understand(&mut self, stage: &mut Stage) -> Verdict {
         let inbox = std::mem::take(&mut self.inbox);
@@ -410,6 +439,12 @@ impl Session {
         }
         may_arrive(record, &stage.setting)
             .or_else(|text| wrong("request", format!("request {number}: {text}")))?;
+        if self.introduced.is_some_and(|client| client != record.peer) {
+            let text = format!("request {number} where {:?} was introduced", self.introduced);
+            return wrong("introduction", text);
+        }
+        may_reach(number, stage)?;
+        let record = stage.book.get(number);
         let (framing, id) = request_head(&head, number, record, &stage.setting)
             .or_else(|text| wrong("request", format!("the head of request {number}: {text}")))?;
         if record.id.is_some() && record.id != id {

@@ -7,6 +7,7 @@ use bus::{Balance, HealthPolicy, Policy, RetryPolicy};
 use spool::Limits;
 use worker::{AtLimit, Timeouts};
 
+use super::door::Door;
 use crate::dice::Dice;
 use crate::segments::Segments;
 
@@ -94,6 +95,8 @@ pub struct Setting {
     pub sulks: u32,
     /// The disk is slow from the beginning, and servers leave in the middle of large requests.
     pub rereads: bool,
+    /// Who may come in, and how often.
+    pub door: Door,
 }
 
 /// What a listener does with what comes.
@@ -337,9 +340,11 @@ impl Setting {
             balanced: false,
             sulks: if theme == 4 { 200 } else { 0 },
             rereads,
+            door: Door::default(),
         };
         setting.draw_tunnels(dice, short);
         setting.balanced = dice.chance(40);
+        setting.draw_door(dice);
         setting
     }
 
@@ -371,6 +376,15 @@ impl Setting {
                     server.pinned = server.pinned.max(1);
                 }
             }
+        }
+    }
+
+    /// Whether the door asks anything, and what.
+    fn draw_door(&mut self, dice: &mut Dice) {
+        self.door = Door::draw(dice, self.groups.len());
+        for (version, serves) in self.door.introduces.iter_mut().zip(&self.serves) {
+            // One header names the client of a whole connection.
+            *version = version.filter(|_| serves.passes() || !self.persistent);
         }
     }
 

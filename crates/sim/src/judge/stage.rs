@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Book, Fate};
+use super::door::Porter;
 use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
@@ -41,6 +42,8 @@ pub(super) struct Stage {
     /// For each group, how many connections ended with what may be the beginning of a request
     /// that must not be sent twice.
     pub(super) unsafe_pieces: u32,
+    /// What the door did.
+    pub(super) door: Porter,
     /// The ends of tunnels, and of connections that are passed through.
     pub(super) ends: Vec<End>,
     /// For each server, how often a connection to it was to be kept by one client for long.
@@ -113,9 +116,11 @@ impl Stage {
 
     /// How an exchange ended for its client.
     pub(super) fn settle(&mut self, number: u32, fate: Fate) {
+        let now = self.now();
         let record = self.book.get_mut(number);
         debug_assert!(record.fate.is_none(), "it ends once");
         record.fate = Some(fate);
+        record.settled = Some(now);
         self.tally.ended(fate);
         self.world.note(|| format!("request {number}: {fate:?}"));
     }

@@ -2,6 +2,7 @@
 //! say, so that whoever hears a byte knows whose it is and which it must be. What an end may see of
 //! the other's leaving is `parting`'s.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use base::time::Instant;
@@ -104,6 +105,8 @@ pub(super) struct End {
     pub(super) group: usize,
     /// The request that asked for it; nobody asks to be passed through.
     pub(super) request: Option<u32>,
+    /// Where the client is, if it is a client's.
+    pub(super) from: Option<IpAddr>,
     /// The other one, once that is known.
     pub(super) other: Option<usize>,
     /// Bytes it has said and heard.
@@ -132,6 +135,7 @@ impl End {
             side,
             group,
             request,
+            from: None,
             other: None,
             said: 0,
             heard: 0,
@@ -296,6 +300,7 @@ impl Speech {
         let joined = mine.side != theirs.side
             && mine.group == theirs.group
             && mine.request == theirs.request
+            && mine.from.zip(theirs.from).is_none_or(|(mine, theirs)| mine == theirs)
             && fits(mine.other, number)
             && fits(theirs.other, self.me);
         if !joined {
