@@ -28,10 +28,7 @@ impl<D: Driver> Worker<D> {
             let Some(record) = self.clients.get(client) else { return };
             match self.driver.send(record.socket, &mut self.pool, &unsent, false) {
                 Sent::Now(bytes) => {
-                    self.counters.client_bytes_out.add(u64::from(bytes));
-                    self.ledger.sent(id, bytes);
-                    exchange.delivered(bytes, &mut self.pool);
-                    self.settle_front(id);
+                    self.count_taken(id, bytes);
                     self.leave_spool_if_spent(id);
                 }
                 Sent::Later => {
@@ -55,14 +52,20 @@ impl<D: Driver> Worker<D> {
         let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
         record.sending = false;
         if bytes > 0 {
-            self.counters.client_bytes_out.add(u64::from(bytes));
-            self.ledger.sent(exchange, bytes);
-            record.delivered(bytes, &mut self.pool);
-            self.settle_front(exchange);
+            self.count_taken(exchange, bytes);
             self.leave_spool_if_spent(exchange);
         }
         self.deliver(exchange);
         self.receive_again(exchange);
+    }
+
+    /// The client's transport has these bytes.
+    pub(crate) fn count_taken(&mut self, id: ExchangeId, bytes: u32) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        self.counters.client_bytes_out.add(u64::from(bytes));
+        self.ledger.sent(id, bytes);
+        exchange.delivered(bytes, &mut self.pool);
+        self.settle_front(id);
     }
 
     /// The response's last byte is accepted: the exchange is over.

@@ -149,6 +149,7 @@ impl<D: Driver> Worker<D> {
 
     /// Has all that may go to the spool written there; its buffers are free at once.
     fn spill(&mut self, id: ExchangeId) -> Spilled {
+        self.settle_encrypted(id);
         if !self.begin_spooling(id) {
             return Spilled::Full;
         }
@@ -175,6 +176,21 @@ impl<D: Driver> Worker<D> {
             spool.store.wrote(&mut spooled.reel, piece);
             exchange.went_to_spool(piece.len, &mut self.pool);
             self.counters.spool_bytes_in.add(u64::from(piece.len));
+        }
+    }
+
+    /// What of a response is encrypted already and waits for room counts as taken before the rest goes
+    /// to the spool: it can be neither moved there nor read back.
+    fn settle_encrypted(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id.0).filter(|exchange| exchange.sending) else {
+            return;
+        };
+        let Some(socket) = self.clients.get(exchange.client).map(|client| client.socket) else {
+            return;
+        };
+        let bytes = self.driver.take_over(socket);
+        if bytes > 0 {
+            self.count_taken(id, bytes);
         }
     }
 
@@ -449,6 +465,7 @@ impl<D: Driver> Worker<D> {
     /// The pool is short: what this slow exchange holds goes to the spool, whatever its size.
     pub(crate) fn spool_slow(&mut self, id: ExchangeId) -> Relief {
         let before = self.pool.used();
+        self.settle_encrypted(id);
         let exchange = self.exchanges.get(id.0);
         let from = exchange.and_then(|it| it.spoolable(&self.pool));
         let has_some = from.is_some_and(|from| from.left() > 0);

