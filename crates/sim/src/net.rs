@@ -95,7 +95,9 @@ pub(crate) struct Connection {
     /// That was told, and not yet heard.
     stirred: bool,
     /// The peer has more to write than there was room for.
-    awaits_room: bool,
+    pub(crate) awaits_room: bool,
+    /// When a driver accepted it.
+    pub(crate) accepted: Option<Instant>,
 }
 
 /// A listening address.
@@ -162,6 +164,7 @@ impl Net {
             player: None,
             stirred: false,
             awaits_room: false,
+            accepted: None,
         });
         self.connections.len() - 1
     }

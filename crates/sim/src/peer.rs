@@ -1,5 +1,6 @@
 //! The other end of a connection, played by the test.
 
+use base::time::Instant;
 use driver::PeerFault;
 
 use crate::net::Place;
@@ -75,6 +76,27 @@ impl Peer {
         let mut net = self.net.borrow_mut();
         net.connections[self.connection].to_peer.capacity = bytes;
         net.touch(self.connection);
+    }
+
+    /// Lets at least `bytes` that it writes wait until they are received.
+    pub fn hold(&self, bytes: usize) {
+        let capacity = &mut self.net.borrow_mut().connections[self.connection].to_driver.capacity;
+        *capacity = bytes.max(*capacity);
+    }
+
+    /// Bytes that could be written beside so many others. If none, its player is told when there is
+    /// room.
+    pub(crate) fn room_for(&self, others: usize) -> usize {
+        let mut net = self.net.borrow_mut();
+        let connection = &mut net.connections[self.connection];
+        let room = connection.to_driver.room().saturating_sub(others);
+        connection.awaits_room |= room == 0;
+        room
+    }
+
+    /// When it was accepted, if it was.
+    pub fn accepted(&self) -> Option<Instant> {
+        self.net.borrow().connections[self.connection].accepted
     }
 
     /// Ends its direction; it still reads.

@@ -119,6 +119,7 @@ impl Net {
             let index = station.insert(id, None).index;
             let peer = self.connections[id].from;
             self.connections[id].place = Place::Socket { worker, index };
+            self.connections[id].accepted = Some(self.now);
             station.notes.push_back(Note::Accepted { index, listener, peer });
             station.touched.push(id);
         }

@@ -38,7 +38,7 @@ impl Session {
             return Ok(None);
         }
         let pace = if calm { Pace::FREE } else { self.pace };
-        let wrote = self.outbox.write(&self.peer, pace, now);
+        let wrote = self.outbox.write(&mut self.peer, pace, now);
         self.has_said_more(stage);
         match wrote {
             Wrote::Until(moment) => return Ok(earlier(again, Some(moment))),
@@ -115,7 +115,7 @@ impl Session {
         }
     }
 
-    fn ends_talk(&self, stage: &mut Stage) {
+    fn ends_talk(&mut self, stage: &mut Stage) {
         let Some(speech) = &self.speech else { return };
         if stage.ends[speech.me].ended.is_none() {
             speech.leaves(Cut::End, false, stage);

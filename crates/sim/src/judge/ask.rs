@@ -156,8 +156,9 @@ impl Ask {
     }
 
     /// Writes it down. Returns the place where its body begins.
-    pub(super) fn write(&self, number: u32, outbox: &mut Outbox) -> u64 {
-        self.write_head(number, outbox.bytes());
+    /// `secured`: by which scheme.
+    pub(super) fn write(&self, number: u32, secured: bool, outbox: &mut Outbox) -> u64 {
+        self.write_head(number, secured, outbox.bytes());
         let head_end = outbox.end();
         let bytes = outbox.bytes();
         match self.body {
@@ -176,11 +177,15 @@ impl Ask {
         head_end
     }
 
-    fn write_head(&self, number: u32, w: &mut Vec<u8>) {
+    fn write_head(&self, number: u32, secured: bool, w: &mut Vec<u8>) {
         if self.blank {
             w.extend_from_slice(b"\r\n");
         }
-        let origin = if self.absolute { "http://world" } else { "" };
+        let origin = match (self.absolute, secured) {
+            (false, _) => "",
+            (true, false) => "http://world",
+            (true, true) => "https://world",
+        };
         put(
             w,
             format_args!("{} {origin}/{number} HTTP/{}\r\n", self.method.name(), self.version()),

@@ -106,6 +106,8 @@ pub(super) enum Excuse {
     Told,
     /// Its address may not be here, or has too much.
     Door,
+    /// Its handshake was none, or took too long.
+    Handshake,
 }
 
 /// Something that may explain what goes wrong meanwhile, and a while after: until when. What began

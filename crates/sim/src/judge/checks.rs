@@ -107,6 +107,7 @@ impl Checks {
         }
         duties::tunnels(stage, house, sessions, clients)?;
         self.somebody_yields(stage, house)?;
+        clients.iter().try_for_each(|client| client.shakes_in_time(stage))?;
         door::no_more_than(clients.iter().filter_map(Client::visit), stage)?;
         self.audit(stage, house, sessions)
     }

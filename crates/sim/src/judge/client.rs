@@ -9,6 +9,7 @@ use base::time::Instant;
 
 use super::ask::{Ask, put};
 use super::book::{Record, What};
+use super::channel::{Channel, Manner};
 use super::door::Visit;
 use super::line::Line;
 use super::malformed;
@@ -17,7 +18,6 @@ use super::reply::{Reply, micros};
 use super::stage::{Stage, Verdict};
 use super::tunnel::Talk;
 use crate::dice::Dice;
-use crate::peer::Peer;
 
 /// A client.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Client {
     }
 
     /// The end of a tunnel that it is, or will be, and its connection.
-    pub(super) fn end(&self) -> Option<(usize, &Peer)> {
+    pub(super) fn end(&self) -> Option<(usize, &Channel)> {
         let line = self.line.as_ref()?;
         line.speech.as_ref().or(line.offers.as_ref()).map(|speech| (speech.me, &line.peer))
     }
@@ -143,7 +143,12 @@ impl Client {
         let Some(line) = &mut self.line else { return Ok(None) };
         let pace = if calm { Pace::FREE } else { self.temper.pace };
         line.looks(stage)?;
+        if let Some(cut) = line.peer.breaks_off() {
+            line.leave(stage, cut);
+            return Ok(self.hang_up(stage));
+        }
         let wrote = line.write(stage, pace);
+        again = earlier(again, line.peer.flush(now));
         line.looks(stage)?;
         match wrote {
             Wrote::Until(moment) => again = earlier(again, Some(moment)),
@@ -182,6 +187,11 @@ impl Client {
         }
     }
 
+    /// A handshake that is none ends in time.
+    pub(super) fn shakes_in_time(&self, stage: &Stage) -> Verdict {
+        self.line.as_ref().map_or(Ok(()), |line| line.shakes_in_time(stage))
+    }
+
     /// Its connection, if it is one that the door let in.
     pub(super) fn visit(&self) -> Option<Visit> {
         let line = self.line.as_ref()?;
@@ -199,13 +209,24 @@ impl Client {
         let visit =
             Visit { group: self.group, address: self.address, since: stage.now(), heard: false };
         stage.door.comes(&stage.setting.door, visit);
-        let mut line = Line::new(peer, visit);
+        let mut before = Vec::new();
         if balanced {
-            let w = line.outbox.bytes();
-            put(w, format_args!("PROXY TCP4 {} 198.51.100.1 5000 80\r\n", self.address));
+            let address = self.address;
+            put(&mut before, format_args!("PROXY TCP4 {address} 198.51.100.1 5000 80\r\n"));
         }
         let habits = &stage.setting.habits;
         let calm = stage.is_calm();
+        let mut line = if stage.setting.door.secured[self.group][0] {
+            let wild = stage.setting.door.garbles;
+            let manner = if calm { Manner::PLAIN } else { Manner::draw(&mut self.dice, wild) };
+            let connector = &stage.keys.connector;
+            let channel = Channel::calls(peer, connector, manner, &before, stage.now());
+            Line::new(channel, visit)
+        } else {
+            let mut line = Line::new(Channel::plain(peer), visit);
+            line.outbox.bytes().append(&mut before);
+            line
+        };
         if !calm && self.dice.chance(habits.leaves) {
             let cut = self.dice.pick(&[Cut::Close, Cut::Reset, Cut::Vanish]);
             let place = u64::from(self.dice.length(30_000));
@@ -296,7 +317,9 @@ fn what(dice: &mut Dice, stage: &Stage, is_probe: bool, group: usize) -> What {
     let setting = &stage.setting;
     if dice.chance(setting.habits.malformed) {
         let which = dice.below(u32::try_from(malformed::ALL.len() + 4).unwrap_or(1)) as usize;
-        if let Some(&one) = malformed::ALL.get(which) {
+        let secured = setting.door.secured[group][0];
+        let all = malformed::ALL.get(which);
+        if let Some(&one) = all.filter(|one| !(secured && one.name == malformed::SCHEME)) {
             return What::Malformed(one);
         }
         let body = Some((0, super::ask::Coding::Chunks { most: 1, odd: false }));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base::time::Instant;
 use proxies::security::{AccessList, LimitRules, Rate, Verdict as Judgement};
+use tls::Versions;
 use wire::proxy_protocol::Version;
 use worker::LeastRate;
 
@@ -31,12 +32,30 @@ pub struct Door {
     pub least_rate: Option<LeastRate>,
     /// In which version servers are told whose connection it is, by group.
     pub introduces: Vec<Option<Version>>,
+    /// Whose clients speak TLS, and whose servers do, by group.
+    pub secured: Vec<[bool; 2]>,
+    /// How often somebody does not shake hands, of 256.
+    pub garbles: u32,
+    /// Which versions of TLS are spoken.
+    pub versions: Versions,
 }
 
 impl Door {
     pub(super) fn draw(dice: &mut Dice, groups: usize) -> Self {
+        let secures = dice.chance(30);
+        let versions = [[true, true], [false, true], [true, false]];
+        let [tls12, tls13] = if secures { dice.pick(&versions) } else { versions[0] };
+        let secured = Self {
+            introduces: vec![None; groups],
+            secured: (0..groups)
+                .map(|_| [secures && dice.chance(200), secures && dice.chance(100)])
+                .collect(),
+            garbles: if secures { dice.pick(&[0, 20, 100]) } else { 0 },
+            versions: Versions { tls12, tls13 },
+            ..Self::default()
+        };
         if !dice.chance(70) {
-            return Self { introduces: vec![None; groups], ..Self::default() };
+            return secured;
         }
         let lists = dice.chance(120);
         let limits = dice.chance(100).then(|| LimitRules {
@@ -57,6 +76,7 @@ impl Door {
             limits,
             least_rate,
             introduces: (0..groups).map(|_| dice.pick(&versions)).collect(),
+            ..secured
         }
     }
 

@@ -131,7 +131,11 @@ pub(super) fn tunnels(
     }
     let ends = clients.iter().filter_map(Client::end);
     let ends = ends.chain(sessions.iter().flatten().filter_map(Session::end));
-    let outside = ends.map(|(me, peer)| (me, (peer.unread() + peer.unreceived()) as u64));
+    // Of what is secured nobody can tell how much of it is under way.
+    let outside = ends.map(|(me, peer)| {
+        let bytes = if peer.is_secured() { 0 } else { peer.unread() + peer.unreceived() };
+        (me, bytes as u64)
+    });
     let outside: BTreeMap<usize, u64> = outside.collect();
     let needs = |&(&me, &mine): &(&usize, &u64)| {
         let end = &stage.ends[me];

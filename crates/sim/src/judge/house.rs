@@ -11,10 +11,11 @@ use pool::PoolConfig;
 use proxies::security::{AccessList, Limits, Verdict as Judgement};
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Balancers, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, TlsPlan,
-    Worker, WorkerCounters, access_ring,
+    AccessReader, Balancers, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening,
+    ServerTls, TlsPlan, Worker, WorkerCounters, access_ring,
 };
 
+use super::channel::{self, Keys};
 use super::client::BALANCER;
 use super::door::{self, Denied};
 use super::duties::Before;
@@ -38,6 +39,8 @@ pub(super) struct House {
     pub(super) logs: Vec<AccessReader>,
     /// What met what in the workers that are over.
     met: Coverage,
+    /// There is TLS.
+    secured: bool,
     /// A worker's drain took so long that the rest was cut off.
     pub(super) cut_off: bool,
     /// Closed with the process.
@@ -45,11 +48,11 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(setting: &Setting, world: &World) -> Self {
+    pub(super) fn new(setting: &Setting, world: &World, tls: &Keys) -> Self {
         let groups = groups(setting);
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
         let limits = setting.door.limits.map(|rules| Arc::new(Limits::new(rules, 1)));
-        let plan = |worker| plan(setting, worker, &groups, spool.as_ref(), limits.as_ref());
+        let plan = |worker| plan(setting, worker, &groups, spool.as_ref(), limits.as_ref(), tls);
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
         let wakers = drivers.iter().map(Driver::waker).collect();
@@ -72,6 +75,7 @@ impl House {
         });
         let workers = workers.collect();
         let met = Coverage::default();
+        let secured = setting.door.secured.iter().flatten().any(|&it| it);
         Self {
             workers,
             counters,
@@ -80,6 +84,7 @@ impl House {
             limits,
             logs,
             met,
+            secured,
             cut_off: false,
             office: Some(office),
         }
@@ -106,7 +111,8 @@ impl House {
             // There its next turn would wait.
             world.set_deadline(number, worker.wakes_at());
         }
-        if info.count_total > 0 && life == Life::Serving {
+        // A session of TLS takes memory of its own when it begins.
+        if info.count_total > 0 && life == Life::Serving && !self.secured {
             let text = format!("worker {number} allocated {} bytes in a turn", info.bytes_total);
             return wrong("memory", text);
         }
@@ -222,6 +228,7 @@ fn plan(
     groups: &[GroupConfig],
     spool: Option<&Arc<spool::Shared>>,
     limits: Option<&Arc<Limits>>,
+    tls: &Keys,
 ) -> Plan {
     let listener = |(id, (&stream, &serves)): (u32, (&bool, &Serves))| ListenerPlan {
         id: ListenerId(id),
@@ -242,7 +249,10 @@ fn plan(
             list: setting.door.lists.then(|| Arc::new(door::list(Denied::default()))),
             balancers: setting.balanced.then(|| Arc::new(balancers())),
         },
-        tls: TlsPlan::default(),
+        tls: TlsPlan {
+            acceptor: setting.door.secured[id as usize][0].then(|| tls.acceptor.clone()),
+            ..TlsPlan::default()
+        },
     };
     Plan {
         worker: WorkerId(worker),
@@ -257,7 +267,14 @@ fn plan(
         listeners: (0..).zip(setting.stream.iter().zip(&setting.serves)).map(listener).collect(),
         groups: groups.to_vec(),
         introduces: setting.door.introduces.clone(),
-        secured_servers: Vec::new(),
+        secured_servers: setting
+            .servers()
+            .map(|(group, _)| {
+                let name = channel::NAME.into();
+                let server = || ServerTls { connector: tls.connector.clone(), name };
+                setting.door.secured[group][1].then(server)
+            })
+            .collect(),
         bans: setting.door.lists.then(|| Arc::new(door::list(Denied::default()))),
         limits: limits.cloned(),
         least_rate: setting.door.least_rate,

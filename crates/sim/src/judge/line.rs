@@ -6,22 +6,22 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Excuse, Fate, Record, What};
+use super::channel::Channel;
 use super::door::{Visit, may_hear};
 use super::expecting::{Expecting, Sight};
 use super::malformed;
-use super::oracle::{Standing, may_cut};
+use super::oracle::{Standing, TICK, may_cut};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::reading::Reading;
 use super::reply::micros;
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::Speech;
 use crate::dice::Dice;
-use crate::peer::Peer;
 
 /// Its connection.
 #[derive(Debug)]
 pub(super) struct Line {
-    pub(super) peer: Peer,
+    pub(super) peer: Channel,
     pub(super) outbox: Outbox,
     expecting: Expecting,
     /// Where each request begins and ends in what it says.
@@ -56,7 +56,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(peer: Peer, visit: Visit) -> Self {
+    pub(super) fn new(peer: Channel, visit: Visit) -> Self {
         let now = visit.since;
         Self {
             peer,
@@ -89,9 +89,10 @@ impl Line {
         let number = stage.book.enter(record);
         self.outbox.bytes();
         let start = self.outbox.end();
+        let secured = self.peer.is_secured();
         match &stage.book.get(number).what {
             What::Asked(ask, _) => {
-                let body = ask.write(number, &mut self.outbox);
+                let body = ask.write(number, secured, &mut self.outbox);
                 if ask.expects {
                     let wait = dice.length(stage.setting.pause);
                     self.outbox.pause(body, micros(wait));
@@ -126,7 +127,7 @@ impl Line {
     pub(super) fn write(&mut self, stage: &mut Stage, pace: Pace) -> Wrote {
         let now = stage.now();
         let before = self.outbox.written();
-        let wrote = self.outbox.write(&self.peer, pace, now);
+        let wrote = self.outbox.write(&mut self.peer, pace, now);
         let written = self.outbox.written();
         self.has_written(stage);
         if written > before {
@@ -261,6 +262,7 @@ impl Line {
             since: self.since,
             ended: self.ended,
             unwelcome: self.may_be_turned_away(stage),
+            unsecured: self.may_be_unsecured(stage),
         }
     }
 
@@ -268,6 +270,32 @@ impl Line {
     fn may_be_turned_away(&self, stage: &Stage) -> bool {
         let (setting, visit) = (&stage.setting, self.visit);
         stage.door.may_turn_away(&setting.door, visit, setting.takes_up())
+    }
+
+    /// Whether its handshake may have failed: it was none, or it took too long.
+    fn may_be_unsecured(&self, stage: &Stage) -> bool {
+        if !self.peer.is_shaking() {
+            return false;
+        }
+        let came = self.peer.accepted().unwrap_or_else(|| stage.now());
+        let late = stage.now().since(came) + TICK + stage.setting.asleep();
+        self.peer.spoils().is_some() || self.ended || late >= stage.setting.timeouts.handshake
+    }
+
+    /// A handshake that is none ends: at once, or within its deadline.
+    pub(super) fn shakes_in_time(&self, stage: &Stage) -> Verdict {
+        let (Some(spoils), Some(came)) = (self.peer.spoils(), self.peer.accepted()) else {
+            return Ok(());
+        };
+        let over = self.peer.is_ended() || self.peer.is_closed() || self.peer.is_reset();
+        let t = &stage.setting.timeouts;
+        let most = t.handshake + stage.setting.takes_up();
+        let most = if stage.setting.balanced { most + t.head } else { most };
+        if over || !self.peer.is_shaking() || stage.now().since(came) <= most {
+            return Ok(());
+        }
+        let number = self.peer.number();
+        wrong("handshake", format!("connection {number}: {spoils:?}, and nothing ends it"))
     }
 
     /// It is over.
@@ -294,7 +322,7 @@ impl Line {
             Cut::Reset => self.peer.reset(),
             Cut::Vanish => self.peer.vanish(),
             // Dropping it closes it.
-            Cut::End | Cut::Close => {}
+            Cut::End | Cut::Close => self.peer.says_goodbye(),
         }
         self.was_busy = self.is_busy();
         self.breaks_off(stage, cut);
@@ -308,14 +336,17 @@ impl Line {
         if self.speech.is_some() {
             return self.is_parted(stage);
         }
-        let reset = self.peer.is_reset();
+        let reset = self.peer.is_reset() || self.peer.has_failed();
         if !reset && (self.stalls.is_some() || !self.peer.has_ended()) {
             return Ok(false);
         }
         stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
         self.is_turned_away(stage, reset);
         let standing = self.standing(stage);
-        if !reset && self.reading.ends(&mut self.awaits, stage, standing)? {
+        if !reset
+            && !self.peer.is_truncated()
+            && self.reading.ends(&mut self.awaits, stage, standing)?
+        {
             self.is_told(stage)?;
         }
         if self.awaits.is_empty() && !self.told && !self.ended {
@@ -395,7 +426,12 @@ impl Line {
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
         let causes = &stage.book.causes;
         let ends = causes.drained.is_some() || causes.stopped;
-        if at.may_be_parted(stage) || ends || at.unwelcome || causes.short.explains(at.since) {
+        if at.may_be_parted(stage)
+            || ends
+            || at.unwelcome
+            || at.unsecured
+            || causes.short.explains(at.since)
+        {
             return Ok(());
         }
         wrong("cut", format!("connection {} was parked and closed: {at:?}", self.peer.number()))
@@ -411,6 +447,7 @@ impl Line {
     /// It behaves from now on.
     pub(super) fn calm_down(&mut self, now: Instant) {
         self.outbox.calm_down();
+        self.peer.calm_down();
         (self.leaves, self.stall_at) = (None, None);
         if let Some(until) = self.stalls.filter(|&until| now < until) {
             self.stalled = self.stalled.saturating_sub(until.since(now));

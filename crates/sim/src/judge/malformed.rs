@@ -48,6 +48,9 @@ const fn is(name: &'static str, status: u16, text: &'static str) -> Malformed {
     Malformed { name, text: Text::Is(text), status }
 }
 
+/// What is right where connections are secured.
+pub(super) const SCHEME: &str = "another scheme";
+
 /// All of them, the simplest first. None of their heads ends in a body that would be read.
 pub(super) const ALL: [Malformed; 34] = [
     is("no request line", 400, "what is this\r\n\r\n"),
@@ -103,7 +106,7 @@ pub(super) const ALL: [Malformed; 34] = [
     is("version 2", 505, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
     is("version 0.9", 505, "GET / HTTP/0.9\r\nHost: h\r\n\r\n"),
     is("no version", 400, "GET /\r\nHost: h\r\n\r\n"),
-    is("another scheme", 421, "GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n"),
+    is(SCHEME, 421, "GET https://h/ HTTP/1.1\r\nHost: h\r\n\r\n"),
     Malformed {
         name: "long target",
         text: Text::Repeats("GET /", "t", " HTTP/1.1\r\nHost: h\r\n\r\n"),

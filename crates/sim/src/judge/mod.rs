@@ -8,6 +8,7 @@
 //! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
+//! - `channel`: a connection, secured or not;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
 //! - `door`: who may come in, and how often;
@@ -21,6 +22,7 @@ mod answering;
 mod ask;
 mod book;
 mod calm;
+mod channel;
 mod checks;
 mod client;
 mod door;

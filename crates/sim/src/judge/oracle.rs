@@ -33,10 +33,11 @@ pub(super) fn request_head(
     let connection = if offers { "upgrade" } else { "close" };
     let host = if ask.homeless && !ask.absolute { "front" } else { "world" };
     let told = (host == "world").then_some(host);
+    let proto = if setting.door.secured[record.group][0] { "https" } else { "http" };
     let peer = record.peer.to_string();
     let forwarded = match told {
-        Some(host) => format!("for={peer};host=\"{host}\";proto=http"),
-        None => format!("for={peer};proto=http"),
+        Some(host) => format!("for={peer};host=\"{host}\";proto={proto}"),
+        None => format!("for={peer};proto={proto}"),
     };
     let mut seen = 0_u32;
     let mut framing = Framing::Length(0);
@@ -48,7 +49,7 @@ pub(super) fn request_head(
             b"X-Number" => (1, decimal(value) == Some(u64::from(number))),
             b"X-Filler" => (2, value.len() == ask.filler as usize && all(value, b'f')),
             b"X-Forwarded-For" => (3, text == peer),
-            b"X-Forwarded-Proto" => (4, text == "http"),
+            b"X-Forwarded-Proto" => (4, text == proto),
             b"X-Forwarded-Host" => (5, Some(text) == told),
             b"Forwarded" => (6, text == forwarded),
             b"Via" => (7, text.strip_suffix(" anteroom") == Some(ask.version())),
@@ -235,6 +236,8 @@ pub(super) struct Standing {
     pub(super) latency: Duration,
     /// It may have been turned away at the door, or expelled.
     pub(super) unwelcome: bool,
+    /// Its handshake may have failed.
+    pub(super) unsecured: bool,
 }
 
 /// How late a worker may notice what happened, beside what it must: it sleeps, and completions
@@ -377,6 +380,9 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if at.unwelcome {
         return Some(Excuse::Door);
     }
+    if at.unsecured {
+        return Some(Excuse::Handshake);
+    }
     if at.is_unknown(record, setting) {
         return Some(Excuse::Slow);
     }
@@ -440,7 +446,13 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     let left = causes.connects.explains(began)
         || dropped.is_some_and(|moment| moment + stage.setting.aftermath() >= began);
     let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);
-    if left || unknown || at.unwelcome || at.may_be_parted(stage) || for_that.into_iter().any(may) {
+    if left
+        || unknown
+        || at.unwelcome
+        || at.unsecured
+        || at.may_be_parted(stage)
+        || for_that.into_iter().any(may)
+    {
         return Ok(());
     }
     Err("there was a server for it".to_owned())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::time::Instant;
 
-use crate::peer::Peer;
+use super::channel::Channel;
 
 /// How an actor breaks off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Outbox {
     }
 
     /// Writes what it may now.
-    pub(super) fn write(&mut self, peer: &Peer, pace: Pace, now: Instant) -> Wrote {
+    pub(super) fn write(&mut self, peer: &mut Channel, pace: Pace, now: Instant) -> Wrote {
         if let Some(until) = self.until.filter(|&until| now < until) {
             return Wrote::Until(until);
         }
@@ -145,7 +145,7 @@ impl Outbox {
             let stop = stops.into_iter().flatten().min().unwrap_or(u64::MAX) - place;
             let most = usize::try_from(stop).unwrap_or(usize::MAX).min(piece);
             let end = self.bytes.len().min(self.at.saturating_add(most));
-            let count = peer.write(&self.bytes[self.at..end]);
+            let count = peer.write(&self.bytes[self.at..end], now);
             self.at += count;
             piece -= count.min(piece);
             if count == 0 {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::id::ServerId;
 use base::time::Instant;
 
+use super::channel::Keys;
 use super::checks::Checks;
 use super::client::{Client, earlier};
 use super::door::Porter;
@@ -76,7 +77,8 @@ impl Run {
             println!("{setting:#?}");
             world.trace();
         }
-        let house = House::new(&setting, &world);
+        let keys = Keys::new(setting.door.versions);
+        let house = House::new(&setting, &world, &keys);
         let mut events = operator::events(&mut dice(OPERATOR), &setting).into_iter();
         let groups = setting.groups.len();
         let mut stage = Stage {
@@ -86,6 +88,7 @@ impl Run {
             tally: Tally::of_one(),
             dropped: vec![None; groups],
             door: Porter::new(groups),
+            keys,
             unsafe_pieces: 0,
             ends: Vec::new(),
             pins: Vec::new(),
@@ -293,7 +296,8 @@ impl Run {
             self.vacant.push(place);
             return Ok(None);
         }
-        Ok(again)
+        let flushed = session.peer.flush(self.stage.now());
+        Ok(earlier(again, flushed))
     }
 
     fn due_of(&mut self, player: u32) -> &mut Option<Instant> {

@@ -8,6 +8,7 @@ use base::time::Instant;
 use wire::proxy_protocol::Version;
 
 use super::book::{Fate, What};
+use super::channel::{Channel, Manner};
 use super::client::earlier;
 use super::door::{introduction, may_reach};
 use super::duties;
@@ -15,7 +16,7 @@ use super::message::{Body, Content, Head};
 use super::oracle::{is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::pattern::Key;
-use super::reply::{Trouble, micros};
+use super::reply::{Reply, Trouble, micros};
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::{Speech, Talk};
 use crate::dice::Dice;
@@ -35,7 +36,7 @@ pub(super) struct Server {
 pub(super) struct Session {
     pub(super) server: ServerId,
     pub(super) group: usize,
-    pub(super) peer: Peer,
+    pub(super) peer: Channel,
     latency: Duration,
     pub(super) pace: Pace,
     pub(super) reads: usize,
@@ -96,6 +97,12 @@ impl Server {
         let setting = &stage.setting;
         let dice = &mut self.dice;
         let slow = dice.chance(setting.habits.slow);
+        let peer = if setting.door.secured[self.group][1] {
+            let manner = Manner::draw(dice, 0);
+            Channel::answers(peer, &stage.keys.acceptor, manner, stage.now())
+        } else {
+            Channel::plain(peer)
+        };
         peer.play(player);
         stage.world.note(|| format!("server {}: takes {}", self.id.0, peer.number()));
         let mut session = Session {
@@ -147,7 +154,7 @@ impl Session {
     }
 
     /// The end of a tunnel that it is, if it is one, and its connection.
-    pub(super) fn end(&self) -> Option<(usize, &Peer)> {
+    pub(super) fn end(&self) -> Option<(usize, &Channel)> {
         self.speech.as_ref().map(|speech| (speech.me, &self.peer))
     }
 
@@ -211,7 +218,7 @@ impl Session {
         }
         let pace = if calm { Pace::FREE } else { self.pace };
         let before = self.outbox.written();
-        let wrote = self.outbox.write(&self.peer, pace, now);
+        let wrote = self.outbox.write(&mut self.peer, pace, now);
         if self.outbox.written() > before {
             self.touches(stage);
         }
@@ -287,8 +294,11 @@ impl Session {
             }
             self.lets_go(stage);
             if self.closes {
-                // What is unread now will be lost with a reset, and the response perhaps, too.
-                if !matches!(self.reading, Reading::Head(_)) {
+                // What is unread now will be lost with a reset, and the response perhaps, too. And
+                // who does not say that it was all may have been cut off.
+                let reply = stage.book.get(number).reply();
+                let truncated = !self.peer.is_polite() && reply.is_some_and(Reply::is_until_end);
+                if truncated || !matches!(self.reading, Reading::Head(_)) {
                     stage.book.get_mut(number).failed = true;
                 }
                 self.leave(stage, Cut::Close);
@@ -329,7 +339,7 @@ impl Session {
             Cut::Vanish => self.peer.vanish(),
             Cut::End => self.peer.end(),
             // Dropping it closes it.
-            Cut::Close => {}
+            Cut::Close => self.peer.says_goodbye(),
         }
         stage.dropped[self.group] = Some(stage.now());
         if let Some(speech) = &self.speech {

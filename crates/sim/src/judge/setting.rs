@@ -382,9 +382,15 @@ impl Setting {
     /// Whether the door asks anything, and what.
     fn draw_door(&mut self, dice: &mut Dice) {
         self.door = Door::draw(dice, self.groups.len());
-        for (version, serves) in self.door.introduces.iter_mut().zip(&self.serves) {
-            // One header names the client of a whole connection.
-            *version = version.filter(|_| serves.passes() || !self.persistent);
+        let secured = &self.door.secured;
+        for ((version, serves), secured) in
+            self.door.introduces.iter_mut().zip(&self.serves).zip(secured)
+        {
+            // One header names the client of a whole connection, and TLS begins it.
+            *version = version.filter(|_| (serves.passes() || !self.persistent) && !secured[1]);
+        }
+        if short_handshakes(dice, self.timeouts.head) {
+            self.timeouts.handshake = self.timeouts.head;
         }
     }
 
@@ -431,6 +437,11 @@ impl Setting {
         let spooled = self.spool.map_or(0, Limits::longest_body);
         self.max_body.min(spooled.max(u64::from(self.exchange_memory)))
     }
+}
+
+/// Whether a handshake has as long as a head, where that is short.
+fn short_handshakes(dice: &mut Dice, head: Duration) -> bool {
+    head < Timeouts::default().head && dice.chance(128)
 }
 
 /// Where deadlines are short, sleeping workers would miss them all.

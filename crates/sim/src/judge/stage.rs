@@ -5,6 +5,7 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Book, Fate};
+use super::channel::Keys;
 use super::door::Porter;
 use super::reply::micros;
 use super::setting::Setting;
@@ -42,6 +43,8 @@ pub(super) struct Stage {
     /// For each group, how many connections ended with what may be the beginning of a request
     /// that must not be sent twice.
     pub(super) unsafe_pieces: u32,
+    /// What makes sessions of TLS.
+    pub(super) keys: Keys,
     /// What the door did.
     pub(super) door: Porter,
     /// The ends of tunnels, and of connections that are passed through.

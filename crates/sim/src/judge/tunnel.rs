@@ -8,6 +8,7 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Excuse, Fate};
+use super::channel::Channel;
 use super::outbox::{Cut, Outbox};
 use super::parting::{Parted, may_break, may_end};
 use super::pattern::{Key, stretch};
@@ -15,7 +16,6 @@ use super::reply::micros;
 use super::setting::Setting;
 use super::stage::{Stage, Verdict, wrong};
 use crate::dice::Dice;
-use crate::peer::Peer;
 
 /// What one end of a tunnel says, and how it leaves.
 #[derive(Clone, Debug)]
@@ -209,7 +209,7 @@ impl Speech {
     }
 
     /// Its actor has written so much.
-    pub(super) fn has_written(&self, written: u64, peer: &Peer, stage: &mut Stage) {
+    pub(super) fn has_written(&self, written: u64, peer: &Channel, stage: &mut Stage) {
         let now = stage.now();
         let end = &mut stage.ends[self.me];
         let said = written.saturating_sub(self.base);
@@ -312,7 +312,7 @@ impl Speech {
     }
 
     /// Looks how the other one left, if it has. What that is to this one.
-    pub(super) fn looks(&self, peer: &Peer, stage: &mut Stage) -> Verdict<Option<Parted>> {
+    pub(super) fn looks(&self, peer: &Channel, stage: &mut Stage) -> Verdict<Option<Parted>> {
         let parted = if peer.is_reset() {
             may_break(self.me, stage)?
         } else if self.stalls.is_none() && !stage.ends[self.me].knows && peer.has_ended() {

@@ -1,0 +1,446 @@
+//! A connection as an actor sees it, whether it is secured (TLS) or not: bytes that come and go. What
+//! is beneath is a real session of rustls, whose records the network cuts anywhere.
+//!
+//! Keys are of Ed25519, whose signatures are all of one length, so that a run that is played again
+//! moves as many bytes: which bytes they are differs.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use base::limits::{TLS_OVERHEAD, TLS_PLAIN_MAX, TLS_RECORD_MAX};
+use base::time::Instant;
+use tls::{
+    Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Identity, Output, Record,
+    Session, Tickets, Trust, Versions, next_record,
+};
+
+use super::outbox::Cut;
+use crate::dice::Dice;
+use crate::peer::Peer;
+
+/// Whose name the certificate has.
+pub(super) const NAME: &str = "world";
+
+static PEM: &str = include_str!("../../keys/world.pem");
+
+static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| {
+    let key = include_bytes!("../../keys/world.key");
+    Arc::new(Identity::from_pem(PEM.as_bytes(), key).expect("it is well made"))
+});
+
+/// What makes the sessions of one run, at both ends: what it remembers of earlier ones is of this run.
+pub(super) struct Keys {
+    pub(super) acceptor: Acceptor,
+    pub(super) connector: Connector,
+}
+
+impl Keys {
+    pub(super) fn new(versions: Versions) -> Self {
+        let acceptor = AcceptorConfig {
+            identities: vec![Arc::clone(&IDENTITY)],
+            versions,
+            tickets: Some(Tickets::new().expect("there is randomness")),
+            ..AcceptorConfig::default()
+        };
+        let authorities = Authorities::from_pem(PEM.as_bytes()).expect("it is well made");
+        let connector = ConnectorConfig {
+            trust: Trust::Authorities(authorities),
+            identity: None,
+            versions: Versions::default(),
+            sni: true,
+            alpn: Vec::new(),
+        };
+        Self {
+            acceptor: Acceptor::new(acceptor).expect("it is well made"),
+            connector: Connector::new(connector).expect("it is well made"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
+    }
+}
+
+/// What somebody does instead of shaking hands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoils {
+    /// It sends this, which is no hello.
+    Garbage(usize),
+    /// It stops before that byte of its first words until everybody behaves.
+    Dawdles(usize),
+    /// It breaks off there.
+    Breaks(usize, Cut),
+}
+
+/// What is no hello, the last of them in plain HTTP.
+const GARBAGE: [&[u8]; 6] = [
+    b"\0\0\0\0",
+    b"\x16\x03\x01\xff\xff\x01",
+    b"\x16\x03\x01\x00\x04\x01\x00\x00\x00",
+    b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10",
+    b"\x17\x03\x03\x00\x05hello",
+    b"GET / HTTP/1.1\r\nHost: world\r\n\r\n",
+];
+
+/// How a secured connection behaves.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manner {
+    /// Most bytes that reach the network at one time.
+    piece: usize,
+    /// Most bytes in one record.
+    record: usize,
+    /// It says so before its direction ends.
+    pub(super) polite: bool,
+    pub(super) spoils: Option<Spoils>,
+}
+
+impl Manner {
+    /// Everything at once, and well.
+    pub(super) const PLAIN: Self =
+        Self { piece: usize::MAX, record: TLS_PLAIN_MAX, polite: true, spoils: None };
+
+    /// `wild`: how often one does not shake hands, of 256.
+    pub(super) fn draw(dice: &mut Dice, wild: u32) -> Self {
+        let cut = |dice: &mut Dice| dice.pick(&[Cut::End, Cut::Reset, Cut::Close, Cut::Vanish]);
+        let spoils = dice.chance(wild).then(|| {
+            let place = dice.length(1500) as usize;
+            match dice.weighted(&[2, 2, 1]) {
+                0 => {
+                    let which = dice.below(u32::try_from(GARBAGE.len()).unwrap_or(1));
+                    Spoils::Garbage(which as usize)
+                }
+                1 => Spoils::Dawdles(place),
+                _ => Spoils::Breaks(place, cut(dice)),
+            }
+        });
+        Self {
+            piece: dice.pick(&[usize::MAX, usize::MAX, 2000, 100, 7]),
+            record: dice.pick(&[TLS_PLAIN_MAX, TLS_PLAIN_MAX, 1000, 60]),
+            polite: !dice.chance(40),
+            spoils,
+        }
+    }
+}
+
+/// Between two pieces of what is sent.
+const PIECE: Duration = Duration::from_micros(1);
+
+/// Bytes that one record takes beside its own at most, with a few to spare.
+const BESIDE: usize = TLS_OVERHEAD + 16;
+
+/// Memory for one record, or one flight of a handshake.
+const FLIGHT: usize = TLS_RECORD_MAX + (8 << 10);
+
+#[derive(Debug)]
+struct Secured {
+    session: Session,
+    manner: Manner,
+    /// What is still to reach the network: a record, a flight of the handshake.
+    pending: Vec<u8>,
+    /// Bytes of it that ever did.
+    sent: usize,
+    /// When the next piece may.
+    next: Instant,
+    /// What came and is not a whole record yet.
+    part: Vec<u8>,
+    /// Decrypted, and not asked for yet.
+    heard: Vec<u8>,
+    /// The other side said that it sends nothing more; or broke a rule, or told that we did.
+    closed: bool,
+    failed: bool,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub(super) struct Channel {
+    peer: Peer,
+    secured: Option<Box<Secured>>,
+}
+
+impl Channel {
+    pub(super) const fn plain(peer: Peer) -> Self {
+        Self { peer, secured: None }
+    }
+
+    /// One that begins with a handshake. `before`: what goes before it, in the clear.
+    pub(super) fn calls(
+        peer: Peer,
+        connector: &Connector,
+        manner: Manner,
+        before: &[u8],
+        now: Instant,
+    ) -> Self {
+        let session = connector.connect(NAME).expect("there is randomness");
+        let mut channel = Self::secured(peer, session, manner, now);
+        if let Some(secured) = channel.secured.as_deref_mut() {
+            secured.pending.extend_from_slice(before);
+            match secured.manner.spoils {
+                Some(Spoils::Garbage(which)) => secured.pending.extend_from_slice(GARBAGE[which]),
+                _ => secured.answers(|session, output| session.begin(output)),
+            }
+        }
+        channel
+    }
+
+    /// One that answers a handshake.
+    pub(super) fn answers(peer: Peer, acceptor: &Acceptor, manner: Manner, now: Instant) -> Self {
+        let session = acceptor.accept().expect("there is randomness");
+        Self::secured(peer, session, manner, now)
+    }
+
+    fn secured(peer: Peer, session: Session, manner: Manner, now: Instant) -> Self {
+        // A kernel holds at least one record, and a flight of a handshake.
+        peer.hold(FLIGHT);
+        let secured = Secured {
+            session,
+            manner,
+            pending: Vec::new(),
+            sent: 0,
+            next: now,
+            part: Vec::new(),
+            heard: Vec::new(),
+            closed: false,
+            failed: false,
+        };
+        Self { peer, secured: Some(Box::new(secured)) }
+    }
+
+    pub(super) const fn is_secured(&self) -> bool {
+        self.secured.is_some()
+    }
+
+    /// Whether hands are still being shaken.
+    pub(super) fn is_shaking(&self) -> bool {
+        self.secured.as_ref().is_some_and(|it| it.session.is_handshaking())
+    }
+
+    /// Whether it says so before its direction ends.
+    pub(super) fn is_polite(&self) -> bool {
+        self.secured.as_ref().is_none_or(|it| it.manner.polite)
+    }
+
+    /// What it does instead of shaking hands, if it does.
+    pub(super) fn spoils(&self) -> Option<Spoils> {
+        self.secured.as_ref().and_then(|it| it.manner.spoils)
+    }
+
+    /// Whether there is no session, and will be none.
+    pub(super) fn has_failed(&self) -> bool {
+        self.secured.as_ref().is_some_and(|it| it.failed)
+    }
+
+    /// It behaves from now on, unless it is too late.
+    pub(super) fn calm_down(&mut self) {
+        if let Some(secured) = &mut self.secured {
+            secured.manner.piece = usize::MAX;
+            if matches!(secured.manner.spoils, Some(Spoils::Dawdles(_) | Spoils::Breaks(..))) {
+                secured.manner.spoils = None;
+            }
+        }
+    }
+
+    /// How it breaks off in the middle of the handshake, if it does so now.
+    pub(super) fn breaks_off(&self) -> Option<Cut> {
+        let secured = self.secured.as_ref()?;
+        match secured.manner.spoils? {
+            Spoils::Breaks(at, cut) => (secured.sent >= at && self.is_shaking()).then_some(cut),
+            _ => None,
+        }
+    }
+
+    /// Sends what is pending, as far as it may. Returns when it may send on.
+    pub(super) fn flush(&mut self, now: Instant) -> Option<Instant> {
+        let secured = self.secured.as_deref_mut()?;
+        if secured.pending.is_empty() {
+            return None;
+        }
+        if now < secured.next {
+            return Some(secured.next);
+        }
+        let piece = secured.piece();
+        let count = self.peer.write(&secured.pending[..piece]);
+        secured.pending.drain(..count);
+        secured.sent += count;
+        secured.next = now + PIECE;
+        (count > 0 && !secured.pending.is_empty()).then_some(secured.next)
+    }
+
+    /// Writes as many bytes as the network holds; how many.
+    pub(super) fn write(&mut self, bytes: &[u8], now: Instant) -> usize {
+        if self.secured.is_none() {
+            return self.peer.write(bytes);
+        }
+        self.flush(now);
+        let room = self.peer.room_for(BESIDE);
+        let Some(secured) = self.secured.as_deref_mut() else { return 0 };
+        let blocked = secured.session.is_handshaking() || !secured.pending.is_empty();
+        if blocked || secured.failed || room == 0 {
+            return 0;
+        }
+        let count = bytes.len().min(room).min(secured.manner.record).min(TLS_PLAIN_MAX);
+        secured.answers(|session, output| session.write(&bytes[..count], output));
+        self.flush(now);
+        count
+    }
+
+    /// Reads at most `most` bytes behind those in `space`; how many.
+    pub(super) fn read_into(&mut self, space: &mut Vec<u8>, most: usize) -> usize {
+        let Some(secured) = self.secured.as_deref_mut() else {
+            return self.peer.read_into(space, most);
+        };
+        while secured.heard.len() < most {
+            let came = self.peer.read_into(&mut secured.part, most - secured.heard.len());
+            secured.understand();
+            if came == 0 {
+                break;
+            }
+        }
+        let count = most.min(secured.heard.len());
+        space.extend(secured.heard.drain(..count));
+        count
+    }
+
+    /// Ends its direction; it still reads.
+    pub(super) fn end(&mut self) {
+        self.says_goodbye();
+        self.peer.end();
+    }
+
+    /// It is about to be closed in order.
+    pub(super) fn says_goodbye(&mut self) {
+        let Some(secured) = self.secured.as_deref_mut() else { return };
+        let open = !secured.session.is_handshaking() && !secured.failed;
+        if open && secured.manner.polite {
+            secured.answers(Session::close);
+        }
+        let stops = matches!(secured.manner.spoils, Some(Spoils::Dawdles(_) | Spoils::Breaks(..)));
+        if !stops {
+            self.peer.write(&secured.pending);
+        }
+        secured.pending.clear();
+    }
+
+    pub(super) fn reset(&self) {
+        self.peer.reset();
+    }
+
+    pub(super) fn vanish(&self) {
+        self.peer.vanish();
+    }
+
+    /// Whether the other side ended its direction and all it sent was read. One that is secured must
+    /// have said so: otherwise nobody knows whether that was all (RFC 8446 §6.1).
+    pub(super) fn has_ended(&self) -> bool {
+        match &self.secured {
+            Some(it) => it.heard.is_empty() && (it.closed || self.peer.has_ended()),
+            None => self.peer.has_ended(),
+        }
+    }
+
+    /// Whether it ended without a word.
+    pub(super) fn is_truncated(&self) -> bool {
+        self.secured.as_ref().is_some_and(|it| !it.closed)
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.peer.is_ended() || self.secured.as_ref().is_some_and(|it| it.closed)
+    }
+
+    pub(super) fn is_reset(&self) -> bool {
+        self.peer.is_reset()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.peer.is_closed()
+    }
+
+    pub(super) fn is_accepted(&self) -> bool {
+        self.peer.is_accepted()
+    }
+
+    /// When it was accepted.
+    pub(super) fn accepted(&self) -> Option<Instant> {
+        self.peer.accepted()
+    }
+
+    pub(super) fn play(&self, player: u32) {
+        self.peer.play(player);
+    }
+
+    pub(super) const fn number(&self) -> usize {
+        self.peer.number()
+    }
+
+    /// Bytes that have come and were not read; of one that is secured they are not its plaintext
+    /// alone.
+    pub(super) fn unread(&self) -> usize {
+        self.peer.unread() + self.secured.as_ref().map_or(0, |it| it.heard.len())
+    }
+
+    /// Bytes it wrote that were not received yet.
+    pub(super) fn unreceived(&self) -> usize {
+        self.peer.unreceived() + self.secured.as_ref().map_or(0, |it| it.pending.len())
+    }
+}
+
+/// Closing over what was not read is a reset.
+impl Drop for Channel {
+    fn drop(&mut self) {
+        if self.secured.as_ref().is_some_and(|it| !it.heard.is_empty()) {
+            self.peer.reset();
+        }
+    }
+}
+
+impl Secured {
+    /// Bytes of what is pending that may be sent at once.
+    fn piece(&self) -> usize {
+        let most = match self.manner.spoils {
+            Some(Spoils::Dawdles(at) | Spoils::Breaks(at, _)) => at.saturating_sub(self.sent),
+            _ => usize::MAX,
+        };
+        self.pending.len().min(self.manner.piece).min(most)
+    }
+
+    /// Puts behind what is pending what the session has to say.
+    fn answers(
+        &mut self,
+        acts: impl FnOnce(&mut Session, &mut Output<'_>) -> Result<(), tls::Failure>,
+    ) {
+        let mut memory = vec![0; FLIGHT];
+        let mut output = Output::new(&mut memory);
+        self.failed |= acts(&mut self.session, &mut output).is_err();
+        self.pending.extend_from_slice(output.bytes());
+    }
+
+    /// Decrypts the records that are whole.
+    fn understand(&mut self) {
+        if matches!(self.manner.spoils, Some(Spoils::Garbage(_))) {
+            // Whatever it is told, it does not care.
+            self.part.clear();
+            return;
+        }
+        while !self.failed && !self.closed {
+            let whole = match next_record(&self.part) {
+                Record::Whole(whole) => whole,
+                Record::Part => return,
+                Record::Bad => {
+                    self.failed = true;
+                    return;
+                }
+            };
+            let mut record: Vec<u8> = self.part.drain(..whole).collect();
+            let (mut heard, mut closed) = (Vec::new(), false);
+            self.answers(|session, output| {
+                let found =
+                    session.read(&mut record, output, |bytes| heard.extend_from_slice(bytes))?;
+                closed = found.closed;
+                Ok(())
+            });
+            self.heard.append(&mut heard);
+            self.closed |= closed;
+        }
+    }
+}
