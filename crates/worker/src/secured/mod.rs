@@ -488,6 +488,7 @@ impl<D: Driver> Secured<D> {
         {
             // Whoever discards waits for the transport's own end.
             slot.end_told |= slot.has_ended();
+            self.ahead -= u32::from(slot.ahead.take().is_some());
         }
         self.driver.discard(socket)
     }

@@ -161,12 +161,16 @@ impl<D: Driver> Secured<D> {
 
     /// Says that nothing more will come from us, if that can still be said. False if that has to wait
     /// until what is unsent was taken: our direction then ends behind it.
-    pub(super) fn say_goodbye(&mut self, socket: Socket) -> bool {
+    pub(crate) fn say_goodbye(&mut self, socket: Socket) -> bool {
         let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
         else {
             return true;
         };
-        if matches!(slot.stage, Stage::Open | Stage::PeerClosed)
+        if slot.socket != socket {
+            return true;
+        }
+        if !core::mem::replace(&mut slot.said_goodbye, true)
+            && matches!(slot.stage, Stage::Open | Stage::PeerClosed)
             && let Some(session) = slot.session.as_deref_mut()
         {
             let mut output = Output::new(&mut self.scratch.outgoing);

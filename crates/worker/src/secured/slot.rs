@@ -47,6 +47,8 @@ pub(super) struct Slot {
     pub(super) stands_for: u32,
     /// Whether the worker awaits room.
     pub(super) awaits_room: bool,
+    /// We said that nothing more will come.
+    pub(super) said_goodbye: bool,
     /// Our direction ends behind what is unsent.
     pub(super) ends: bool,
     /// Plaintext for which there was no buffer, and how much of it was taken.
@@ -70,6 +72,7 @@ impl Slot {
             unsent: Unsent { chain: Chain::new(), aside: Vec::new() },
             stands_for: 0,
             awaits_room: false,
+            said_goodbye: false,
             ends: false,
             ahead: None,
             told_ready: false,
