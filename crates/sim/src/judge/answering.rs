@@ -119,6 +119,8 @@ impl Session {
         let Some(speech) = &self.speech else { return };
         if stage.ends[speech.me].ended.is_none() {
             speech.leaves(Cut::End, false, stage);
+            // Whoever does not say that it was all may have been cut off.
+            stage.ends[speech.me].broke |= !self.peer.is_polite();
             self.peer.end();
         }
     }

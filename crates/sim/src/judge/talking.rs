@@ -110,6 +110,9 @@ impl Line {
         if self.stalls.is_some() && !self.peer.is_reset() {
             return Ok(false);
         }
+        if self.peer.is_shaking() {
+            return self.is_left_unsecured(stage);
+        }
         let Some(speech) = &self.speech else { return Ok(false) };
         let Some(parted) = speech.looks(&self.peer, stage)? else { return Ok(false) };
         stage.world.note(|| format!("end {} is parted: {parted:?}", speech.me));
@@ -123,6 +126,16 @@ impl Line {
             self.has_said_all(stage);
         }
         Ok(over)
+    }
+
+    /// Whether its handshake is over, and in vain; if so, whether it might.
+    fn is_left_unsecured(&mut self, stage: &mut Stage) -> Verdict<bool> {
+        if !self.peer.is_reset() && !self.peer.has_ended() && !self.peer.has_failed() {
+            return Ok(false);
+        }
+        self.may_be_unheard(stage)?;
+        self.settles(Some(Parted::Unheard), stage);
+        Ok(true)
     }
 
     /// Whether nobody may have been found for it.
