@@ -352,7 +352,13 @@ impl<D: Driver> Secured<D> {
         socket: Socket,
         pool: &mut Pool,
     ) -> Option<Carried<D::Detached>> {
-        let slot = self.remove(socket, pool);
+        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
+        // What a handshake still has to say goes along.
+        let unsent = slot.filter(|it| it.socket == socket).map(|it| it.unsent.take(pool));
+        let mut slot = self.remove(socket, pool);
+        if let Some((slot, unsent)) = slot.as_mut().zip(unsent) {
+            slot.unsent.keep_aside(&unsent);
+        }
         let connection = self.driver.detach(socket)?;
         Some(Carried { connection, slot })
     }
@@ -367,8 +373,21 @@ impl<D: Driver> Secured<D> {
         if let Some(slot) = slot {
             self.insert(Slot { socket, ..*slot });
             self.own(socket, owner);
+            self.send_aside(socket);
         }
         Ok(socket)
+    }
+
+    /// What is aside goes on its way, and is told of when there is room. A transport that broke is
+    /// told of anyway.
+    fn send_aside(&mut self, socket: Socket) {
+        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
+        let Some(slot) = slot else { return };
+        while !slot.unsent.is_empty()
+            && let Sent::Now(n) = self.driver.send_bytes(socket, slot.unsent.aside(), false)
+        {
+            slot.unsent.sent_aside(n as usize);
+        }
     }
 
     /// What is sent of a handshake or an alert: what the transport does not take is kept.

@@ -150,6 +150,16 @@ impl Unsent {
         }
     }
 
+    /// Takes all of it out of buffers.
+    pub(super) fn take(&mut self, pool: &mut Pool) -> Vec<u8> {
+        let held = pool.cursor(&self.chain);
+        let mut bytes = vec![0; held.left() as usize];
+        pool.copy_from(&held, &mut bytes);
+        pool.clear(&mut self.chain);
+        bytes.append(&mut self.aside);
+        bytes
+    }
+
     pub(super) fn clear(&mut self, pool: &mut Pool) {
         pool.clear(&mut self.chain);
         self.aside = Vec::new();
