@@ -119,8 +119,11 @@ impl Session {
         let Some(speech) = &self.speech else { return };
         if stage.ends[speech.me].ended.is_none() {
             speech.leaves(Cut::End, false, stage);
-            // Whoever does not say that it was all may have been cut off.
-            stage.ends[speech.me].broke |= !self.peer.is_polite();
+            if !self.peer.is_polite() {
+                // Whoever does not say that it was all may have been cut off.
+                stage.ends[speech.me].broke = true;
+                self.takes_back(Cut::Close, stage);
+            }
             self.peer.end();
         }
     }

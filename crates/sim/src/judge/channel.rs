@@ -10,8 +10,8 @@ use std::time::Duration;
 use base::limits::{TLS_OVERHEAD, TLS_PLAIN_MAX, TLS_RECORD_MAX};
 use base::time::Instant;
 use tls::{
-    Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Identity, Output, Record,
-    Session, Tickets, Trust, Versions, next_record,
+    Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Failure, Identity, Output,
+    Record, Session, Tickets, Trust, Versions, next_record,
 };
 
 use super::outbox::Cut;
@@ -149,7 +149,7 @@ struct Secured {
     heard: Vec<u8>,
     /// The other side said that it sends nothing more; or broke a rule, or told that we did.
     closed: bool,
-    failed: bool,
+    failed: Option<Failure>,
 }
 
 /// A connection.
@@ -202,7 +202,7 @@ impl Channel {
             part: Vec::new(),
             heard: Vec::new(),
             closed: false,
-            failed: false,
+            failed: None,
         };
         Self { peer, secured: Some(Box::new(secured)) }
     }
@@ -228,13 +228,18 @@ impl Channel {
 
     /// Whether there is no session, and will be none.
     pub(super) fn has_failed(&self) -> bool {
-        self.secured.as_ref().is_some_and(|it| it.failed)
+        self.failure().is_some()
+    }
+
+    /// Why, if so.
+    pub(super) fn failure(&self) -> Option<Failure> {
+        self.secured.as_ref().and_then(|it| it.failed)
     }
 
     /// It behaves from now on, unless it is too late.
     pub(super) fn calm_down(&mut self) {
         if let Some(secured) = &mut self.secured {
-            secured.manner.piece = usize::MAX;
+            (secured.manner.piece, secured.manner.polite) = (usize::MAX, true);
             if matches!(secured.manner.spoils, Some(Spoils::Dawdles(_) | Spoils::Breaks(..))) {
                 secured.manner.spoils = None;
             }
@@ -276,7 +281,7 @@ impl Channel {
         let room = self.peer.room_for(BESIDE);
         let Some(secured) = self.secured.as_deref_mut() else { return 0 };
         let blocked = secured.session.is_handshaking() || !secured.pending.is_empty();
-        if blocked || secured.failed || room == 0 {
+        if blocked || secured.failed.is_some() || room == 0 {
             return 0;
         }
         let count = bytes.len().min(room).min(secured.manner.record).min(TLS_PLAIN_MAX);
@@ -311,7 +316,7 @@ impl Channel {
     /// It is about to be closed in order.
     pub(super) fn says_goodbye(&mut self) {
         let Some(secured) = self.secured.as_deref_mut() else { return };
-        let open = !secured.session.is_handshaking() && !secured.failed;
+        let open = !secured.session.is_handshaking() && secured.failed.is_none();
         if open && secured.manner.polite {
             secured.answers(Session::close);
         }
@@ -379,6 +384,11 @@ impl Channel {
         self.peer.unread() + self.secured.as_ref().map_or(0, |it| it.heard.len())
     }
 
+    /// Whether a part of a record came, of which nothing can be read yet.
+    pub(super) fn has_part(&self) -> bool {
+        self.secured.as_ref().is_some_and(|it| !it.part.is_empty())
+    }
+
     /// Bytes it wrote that were not received yet.
     pub(super) fn unreceived(&self) -> usize {
         self.peer.unreceived() + self.secured.as_ref().map_or(0, |it| it.pending.len())
@@ -405,13 +415,12 @@ impl Secured {
     }
 
     /// Puts behind what is pending what the session has to say.
-    fn answers(
-        &mut self,
-        acts: impl FnOnce(&mut Session, &mut Output<'_>) -> Result<(), tls::Failure>,
-    ) {
+    fn answers(&mut self, acts: impl FnOnce(&mut Session, &mut Output<'_>) -> Result<(), Failure>) {
         let mut memory = vec![0; FLIGHT];
         let mut output = Output::new(&mut memory);
-        self.failed |= acts(&mut self.session, &mut output).is_err();
+        if let Err(failure) = acts(&mut self.session, &mut output) {
+            self.failed.get_or_insert(failure);
+        }
         self.pending.extend_from_slice(output.bytes());
     }
 
@@ -422,12 +431,12 @@ impl Secured {
             self.part.clear();
             return;
         }
-        while !self.failed && !self.closed {
+        while self.failed.is_none() && !self.closed {
             let whole = match next_record(&self.part) {
                 Record::Whole(whole) => whole,
                 Record::Part => return,
                 Record::Bad => {
-                    self.failed = true;
+                    self.failed = Some(Failure::Other);
                     return;
                 }
             };

@@ -46,7 +46,10 @@ impl Expecting {
         let Some((number, place)) = self.body else { return Ok(()) };
         let (group, causes) = (stage.book.get(number).group, &stage.book.causes);
         // A streamed body is asked for when a lease begins, which may take long.
-        let excused = stage.setting.stream[group]
+        // Where there is no room for the whole word behind what is said already, none is said.
+        let (door, setting) = (&stage.setting.door, &stage.setting);
+        let excused = setting.stream[group]
+            || (door.secured[group][0] && setting.has_small_pipes())
             || causes.short.explains(stage.book.get(number).since(stage.now()))
             || causes.drained.is_some()
             || causes.stopped;

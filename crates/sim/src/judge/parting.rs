@@ -68,7 +68,7 @@ pub(super) fn may_break(me: usize, stage: &Stage) -> Verdict<Parted> {
     let t = &stage.setting.timeouts;
     let patience = t.write_progress.min(t.response).min(t.tunnel);
     let stalled = mine.stalled.max(other.stalled) + slack(stage) >= patience;
-    let excuse = if other.broke {
+    let excuse = if other.broke || mine.broke {
         Some(Excuse::Server)
     } else if stalled {
         Some(Excuse::Slow)

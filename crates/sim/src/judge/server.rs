@@ -98,7 +98,8 @@ impl Server {
         let dice = &mut self.dice;
         let slow = dice.chance(setting.habits.slow);
         let peer = if setting.door.secured[self.group][1] {
-            let manner = Manner::draw(dice, 0);
+            let calm = stage.is_calm();
+            let manner = if calm { Manner::PLAIN } else { Manner::draw(dice, 0) };
             Channel::answers(peer, &stage.keys.acceptor, manner, stage.now())
         } else {
             Channel::plain(peer)
@@ -183,6 +184,7 @@ impl Session {
             && matches!(self.reading, Reading::Head(_))
             && self.peer.unreceived() == 0
             && self.peer.unread() == 0
+            && !self.peer.has_part()
     }
 
     /// Does what it can. Returns when it wants to act again, whatever happens.
@@ -191,6 +193,7 @@ impl Session {
         let calm = stage.is_calm();
         if calm {
             self.outbox.calm_down();
+            self.peer.calm_down();
         }
         let reads = if self.speech.is_some() || self.sulks(stage) { 0 } else { self.reads };
         let count = self.peer.read_into(&mut self.inbox, reads);
@@ -209,6 +212,10 @@ impl Session {
         let mut again = (self.peer.unread() > 0 && reads > 0).then(|| now + READS_ON);
         if count > 0 {
             self.drops = None;
+        }
+        if let Some(failure) = self.peer.failure() {
+            let number = self.peer.number();
+            return wrong("handshake", format!("session {number}: {failure:?}"));
         }
         self.is_awaited(stage)?;
         let stays = self.stays && !calm && !self.peer.is_closed();
@@ -268,7 +275,9 @@ impl Session {
         let ends = causes.drained.is_some() || causes.stopped;
         // Of a request that is lost on the disk nothing may have been sent.
         let lost = causes.disk.explains(stage.now()) && stage.setting.spool.is_some();
-        let plain = stage.setting.workers == 1 && !ends && !too_much && !lost;
+        // Over TLS a response may be read before it is told that all of the request was taken.
+        let secured = self.peer.is_secured();
+        let plain = stage.setting.workers == 1 && !ends && !too_much && !lost && !secured;
         if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
             return Ok(());
         }

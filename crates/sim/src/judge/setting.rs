@@ -389,6 +389,12 @@ impl Setting {
             // One header names the client of a whole connection, and TLS begins it.
             *version = version.filter(|_| (serves.passes() || !self.persistent) && !secured[1]);
         }
+        if secured.iter().any(|it| it[1]) {
+            // Hands are shaken within this time, through whatever a connection holds.
+            let least = Duration::from_millis(500);
+            self.timeouts.connect = self.timeouts.connect.max(least);
+            self.timeouts.queue = self.timeouts.queue.max(least);
+        }
         if short_handshakes(dice, self.timeouts.head) {
             self.timeouts.handshake = self.timeouts.head;
         }
