@@ -19,7 +19,10 @@ pub(super) fn is_streamed(
 ) -> bool {
     let goes_on = match framing {
         RequestFraming::None => false,
-        RequestFraming::Length(length) => length > u64::from(behind),
+        // Of a record of TLS more may come at once than a request may keep.
+        RequestFraming::Length(length) => {
+            length > u64::from(behind) || length > room.rules.max_body
+        }
         RequestFraming::Chunked => true,
     };
     goes_on && room.rules.stream.is_some() && !facts.final_recipient

@@ -360,6 +360,24 @@ fn what_is_ahead_keeps_nobody_busy_who_lingers() {
     house.assert_quiet();
 }
 
+/// A record may bring more than a request may keep in the pool: where bodies are streamed it goes on
+/// all the same. Found by the judge.
+#[test]
+fn a_body_that_is_streamed_may_be_there_at_once() {
+    let exchange_memory = 6 << 10;
+    let mut house = House::new(&Setting { exchange_memory, stream: true, ..setting() });
+    let mut client = End::client(&mut house);
+    let body = "b".repeat(9000);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n";
+    client.say(&mut house, &format!("{head}{body}"));
+    let server = house.server();
+    assert!(text(&server).ends_with(&body));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    house.assert_quiet();
+}
+
 #[test]
 fn pipelined_requests_in_one_record_are_answered_in_order() {
     let mut house = House::new(&setting());
