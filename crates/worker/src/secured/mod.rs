@@ -143,6 +143,11 @@ impl<D: Driver> Secured<D> {
         self.makers.acceptors.get(listener.index()).is_some_and(Option::is_some)
     }
 
+    /// Whether a client's handshake is not over.
+    pub(crate) fn is_shaking(&self, socket: Socket) -> bool {
+        self.slot(socket).is_some_and(|slot| slot.is_client() && slot.stage == Stage::Handshake)
+    }
+
     /// How a connection is secured, if it is.
     pub(crate) fn tls_facts(&self, socket: Socket) -> Option<TlsFacts<'_>> {
         self.slot(socket).map(Slot::facts)

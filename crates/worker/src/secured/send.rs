@@ -32,6 +32,10 @@ impl<D: Driver> Secured<D> {
             Flushed::Waits => return self.await_room(socket, 0),
             Flushed::Failed(fault) => return Sent::Failed(fault),
         }
+        let encrypted = self.take_over(socket);
+        if encrypted > 0 {
+            return Sent::Now(encrypted);
+        }
         let take = share(unsent.left() as usize, pool);
         let plain = &mut self.scratch.plain[..take];
         let gathered = pool.copy_from(unsent, plain);
@@ -70,7 +74,7 @@ impl<D: Driver> Secured<D> {
     fn await_room(&mut self, socket: Socket, take: usize) -> Sent {
         if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
         {
-            slot.stands_for = u32::try_from(take).unwrap_or(u32::MAX);
+            slot.stands_for += u32::try_from(take).unwrap_or(u32::MAX);
             slot.awaits_room = true;
         }
         Sent::Later
@@ -114,9 +118,14 @@ impl<D: Driver> Secured<D> {
             return Event::Handled;
         };
         let (owner, socket, awaits) = (slot.owner, slot.socket, slot.awaits_room);
+        let before = slot.unsent.len();
         match self.flush(socket, pool) {
             Flushed::Failed(fault) if awaits => {
                 return Event::Driver(Completion::Failed { owner, fault });
+            }
+            // Whoever takes a little is slow, and not stalled.
+            Flushed::Waits if awaits && self.unsent(index) < before => {
+                return Event::Driver(Completion::Sent { owner, bytes: 0 });
             }
             // Who waits to receive is told in receiving.
             Flushed::Waits | Flushed::Failed(_) => return Event::Handled,
@@ -134,6 +143,11 @@ impl<D: Driver> Secured<D> {
         } else {
             Event::Handled
         }
+    }
+
+    fn unsent(&self, index: u32) -> usize {
+        let slot = self.slots.get(index as usize).and_then(Option::as_deref);
+        slot.map_or(0, |slot| slot.unsent.len())
     }
 
     /// As [`Driver::send_text`].

@@ -118,6 +118,10 @@ impl Unsent {
         self.chain.is_empty() && self.aside.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.chain.len() as usize + self.aside.len()
+    }
+
     pub(super) const fn chain(&self) -> &Chain {
         &self.chain
     }
