@@ -22,6 +22,7 @@ const PARTS: [Part; 3] = [
         "clients",
         &[
             State::ProxyHeader,
+            State::Shaking,
             State::Parked,
             ARRIVING,
             COLLECTING,

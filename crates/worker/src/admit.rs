@@ -9,6 +9,7 @@ use exchange::Proxy;
 
 use crate::client::{Client, ClientState, Party, Patience};
 use crate::counters::{AcceptPause, CloseReason};
+use crate::coverage::Event;
 use crate::office::Letter;
 use crate::orders::Life;
 use crate::plan::AtLimit;
@@ -87,6 +88,7 @@ impl<D: Driver> Worker<D> {
         if let Party::Client(id) = Party::of(owner)
             && self.clients.get(id).is_some_and(|client| client.state == ClientState::Parked)
         {
+            self.witness_client(Event::Secured, id);
             self.clients.arm(id, Patience::New, self.now);
             self.pass_at_once(id);
         }
@@ -95,6 +97,7 @@ impl<D: Driver> Worker<D> {
     /// A client's handshake failed; what it was told must not be lost to a reset.
     pub(crate) fn refused_by_tls(&mut self, owner: Owner) {
         if let Party::Client(id) = Party::of(owner) {
+            self.witness_client(Event::Unsecured, id);
             self.linger(id, CloseReason::Tls);
         }
     }

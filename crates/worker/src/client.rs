@@ -142,7 +142,8 @@ impl Drop for Clients {
 
 /// The classes of deadlines on the client's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Patience {
     Idle,
     /// Idle, and without a word so far.
     New,

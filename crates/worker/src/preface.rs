@@ -12,6 +12,7 @@ use wire::proxy_protocol::{HEADER_MAX, Header, read_header, write_header};
 
 use crate::client::Patience;
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::turn::Worker;
 
 impl<D: Driver> Worker<D> {
@@ -72,6 +73,7 @@ impl<D: Driver> Worker<D> {
         let (listener, peer) = (client.listener(), client.peer());
         let unwelcome = self.is_unwelcome(listener, peer);
         if let Some(reason) = unwelcome.or_else(|| self.count_in(listener, peer)) {
+            self.witness_client(Event::Dismissed, id);
             return self.dismiss(id, reason);
         }
         self.welcome(id);

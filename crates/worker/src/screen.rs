@@ -10,6 +10,7 @@ use proxies::security::{AccessList, Verdict};
 
 use crate::client::{ClientState, Party};
 use crate::counters::CloseReason;
+use crate::coverage::Event;
 use crate::turn::Worker;
 
 /// What a listener asks of those who come.
@@ -122,7 +123,11 @@ impl<D: Driver> Worker<D> {
 
     /// Ends whatever a client does.
     fn expel(&mut self, id: ClientId, reason: CloseReason) {
-        match self.clients.get(id).map(|client| client.state) {
+        let state = self.clients.get(id).map(|client| client.state);
+        if let Some(ClientState::Parked | ClientState::Active(_) | ClientState::Tunnel(_)) = state {
+            self.witness_client(Event::Expelled, id);
+        }
+        match state {
             Some(ClientState::Parked) => self.reset_client(id, reason),
             Some(ClientState::Active(exchange)) => self.abandon(exchange, reason),
             Some(ClientState::Tunnel(tunnel)) => self.end_tunnel(tunnel, reason, true),

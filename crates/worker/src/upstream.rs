@@ -73,7 +73,8 @@ impl Ending {
 
 /// The classes of deadlines on the server's side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Progress {
     Connect,
     FirstByte,
     Response,

@@ -102,6 +102,7 @@ impl Run {
         let dropped = self.stage.dropped[group];
         let causes = &self.stage.book.causes;
         causes.connects.explains(now)
+            || self.stage.may_be_on_probation(group)
             || dropped.is_some_and(|moment| moment + self.stage.setting.aftermath() >= now)
     }
 
@@ -120,6 +121,8 @@ impl Run {
         while !self.house.is_over() && self.step(end)? {}
         self.checks.read_logs(&mut self.house);
         self.house.close();
+        // What became of those who are here still is told now.
+        self.clients.iter_mut().for_each(|client| client.part(&mut self.stage));
         self.checks.at_the_end(&mut self.stage, &self.house)
     }
 }

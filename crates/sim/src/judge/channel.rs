@@ -320,19 +320,27 @@ impl Channel {
         if open && secured.manner.polite {
             secured.answers(Session::close);
         }
+        self.sends_all();
+    }
+
+    pub(super) fn reset(&mut self) {
+        self.sends_all();
+        self.peer.reset();
+    }
+
+    pub(super) fn vanish(&mut self) {
+        self.sends_all();
+        self.peer.vanish();
+    }
+
+    /// What counts as written is on its way: it is received before whatever comes now.
+    fn sends_all(&mut self) {
+        let Some(secured) = self.secured.as_deref_mut() else { return };
         let stops = matches!(secured.manner.spoils, Some(Spoils::Dawdles(_) | Spoils::Breaks(..)));
         if !stops {
             self.peer.write(&secured.pending);
         }
         secured.pending.clear();
-    }
-
-    pub(super) fn reset(&self) {
-        self.peer.reset();
-    }
-
-    pub(super) fn vanish(&self) {
-        self.peer.vanish();
     }
 
     /// Whether the other side ended its direction and all it sent was read. One that is secured must

@@ -248,6 +248,7 @@ fn plan(
         screening: Screening {
             list: setting.door.lists.then(|| Arc::new(door::list(Denied::default()))),
             balancers: setting.balanced.then(|| Arc::new(balancers())),
+            trusted: None,
         },
         tls: TlsPlan {
             acceptor: setting.door.secured[id as usize][0].then(|| tls.acceptor.clone()),

@@ -308,6 +308,7 @@ pub(super) fn may_refuse(
     let dropped = stage.dropped[record.group].is_some_and(|moment| moment + LATE >= began);
     // Who waits for the disk in vain is told that there is no room.
     let spools = setting.spool.is_some() && length > 0;
+    let unreachable = causes.connects.explains(began) || stage.may_be_on_probation(record.group);
     let (right, cause) = match refusal {
         Refusal::Malformed
         | Refusal::Version
@@ -324,9 +325,7 @@ pub(super) fn may_refuse(
         }
         Refusal::Slow => (at.is_slow(record, setting) || short, "its client was not slow"),
         Refusal::Pressure => (short, "no buffer was waited for"),
-        Refusal::Unreachable => {
-            (causes.connects.explains(began) || dropped, "every connect succeeded")
-        }
+        Refusal::Unreachable => (unreachable || dropped, "every connect succeeded"),
         Refusal::BadResponse => {
             // What was said too early may have found no buffer: then nothing is switched.
             let too_early = short && record.said_101;
@@ -444,6 +443,7 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     let began = record.since(at.now).min(at.since);
     let dropped = stage.dropped[record.group];
     let left = causes.connects.explains(began)
+        || stage.may_be_on_probation(record.group)
         || dropped.is_some_and(|moment| moment + stage.setting.aftermath() >= began);
     let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);
     if left

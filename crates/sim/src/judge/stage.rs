@@ -7,6 +7,7 @@ use base::time::Instant;
 use super::book::{Book, Fate};
 use super::channel::Keys;
 use super::door::Porter;
+use super::oracle::LATE;
 use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
@@ -93,6 +94,13 @@ impl Stage {
         let each =
             self.longest + slow + stays + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
         each * setting.clients * 2 >= length
+    }
+
+    /// Whether a server of a group may have failed long ago, and not been asked since: whoever asks next
+    /// waits for its connection no longer than the grace, which may be none.
+    pub(super) fn may_be_on_probation(&self, group: usize) -> bool {
+        let failed = self.book.causes.connects.ever() || self.dropped[group].is_some();
+        failed && self.setting.policy.health.grace < LATE
     }
 
     /// Whether there may have been no room for one more pinned connection to a group's servers.

@@ -11,10 +11,12 @@ use base::id::{ClientId, ConnectionId, ExchangeId};
 use driver::{Completion, Driver, Owner, SpoolDone, Ticket};
 use exchange::{Exchange, Mishap, Phase};
 
-use crate::client::{ClientState, Party, Patience};
+use crate::client::{ClientState, Party};
 use crate::turn::Worker;
-use crate::upstream::{Ending, Progress, User};
+use crate::upstream::{Ending, User};
 
+pub use crate::client::Patience;
+pub use crate::upstream::Progress;
 pub use table::{Cell, cell};
 
 /// In what state an event found whom it concerned: an exchange, or a client or an upstream
@@ -23,6 +25,8 @@ pub use table::{Cell, cell};
 pub enum State {
     /// A client whose PROXY header is awaited.
     ProxyHeader,
+    /// A client whose TLS handshake is not over.
+    Shaking,
     /// A client without an exchange.
     Parked,
     /// An exchange.
@@ -47,8 +51,9 @@ pub enum State {
 
 impl State {
     /// Every state: clients, exchanges in the order of their life, upstream connections.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ProxyHeader,
+        Self::Shaking,
         Self::Parked,
         Self::Exchange(Phase::Arriving),
         Self::Exchange(Phase::Collecting),
@@ -72,6 +77,7 @@ impl State {
     pub const fn label(self) -> &'static str {
         match self {
             Self::ProxyHeader => "header",
+            Self::Shaking => "shaking",
             Self::Parked => "parked",
             Self::Exchange(phase) => phase.label(),
             Self::Lingering => "lingering",
@@ -101,7 +107,14 @@ pub enum Event {
     ClientFailed,
     ClientClosed,
     /// A deadline of the client's side ran out.
-    Late(Lateness),
+    Late(Patience),
+    /// Its TLS handshake came to its end, or failed.
+    Secured,
+    Unsecured,
+    /// Its address may not be here.
+    Dismissed,
+    /// Its address may not be here any more.
+    Expelled,
     Drain,
     Stop,
     ServerConnected,
@@ -111,7 +124,7 @@ pub enum Event {
     ServerFailed,
     ServerClosed,
     /// A deadline of the server's side ran out.
-    ServerLate(ServerLateness),
+    ServerLate(Progress),
     HandedOver,
     PipelinedTurn,
     BufferGranted,
@@ -126,33 +139,7 @@ pub enum Event {
     Mishap(Mishap),
 }
 
-/// The deadlines of the client's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum Lateness {
-    Idle,
-    New,
-    Head,
-    Body,
-    Queue,
-    Write,
-    Linger,
-    Stream,
-}
-
-/// The deadlines of the server's side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum ServerLateness {
-    Connect,
-    FirstByte,
-    Response,
-    Event,
-    Tunnel,
-    Parting,
-}
-
-const EVENTS: usize = 36 + Mishap::ALL.len();
+const EVENTS: usize = 41 + Mishap::ALL.len();
 
 impl Event {
     /// Every event.
@@ -164,14 +151,19 @@ impl Event {
             Self::ClientSent,
             Self::ClientFailed,
             Self::ClientClosed,
-            Self::Late(Lateness::Idle),
-            Self::Late(Lateness::New),
-            Self::Late(Lateness::Head),
-            Self::Late(Lateness::Body),
-            Self::Late(Lateness::Queue),
-            Self::Late(Lateness::Write),
-            Self::Late(Lateness::Linger),
-            Self::Late(Lateness::Stream),
+            Self::Late(Patience::Idle),
+            Self::Late(Patience::New),
+            Self::Late(Patience::Handshake),
+            Self::Late(Patience::Head),
+            Self::Late(Patience::Body),
+            Self::Late(Patience::Queue),
+            Self::Late(Patience::Write),
+            Self::Late(Patience::Linger),
+            Self::Late(Patience::Stream),
+            Self::Secured,
+            Self::Unsecured,
+            Self::Dismissed,
+            Self::Expelled,
             Self::Drain,
             Self::Stop,
             Self::ServerConnected,
@@ -180,12 +172,12 @@ impl Event {
             Self::ServerSent,
             Self::ServerFailed,
             Self::ServerClosed,
-            Self::ServerLate(ServerLateness::Connect),
-            Self::ServerLate(ServerLateness::FirstByte),
-            Self::ServerLate(ServerLateness::Response),
-            Self::ServerLate(ServerLateness::Event),
-            Self::ServerLate(ServerLateness::Tunnel),
-            Self::ServerLate(ServerLateness::Parting),
+            Self::ServerLate(Progress::Connect),
+            Self::ServerLate(Progress::FirstByte),
+            Self::ServerLate(Progress::Response),
+            Self::ServerLate(Progress::Event),
+            Self::ServerLate(Progress::Tunnel),
+            Self::ServerLate(Progress::Parting),
             Self::HandedOver,
             Self::PipelinedTurn,
             Self::BufferGranted,
@@ -215,6 +207,10 @@ impl Event {
                 | Self::ClientFailed
                 | Self::ClientClosed
                 | Self::Late(_)
+                | Self::Secured
+                | Self::Unsecured
+                | Self::Dismissed
+                | Self::Expelled
                 | Self::Drain
                 | Self::Stop
         )
@@ -274,30 +270,13 @@ impl Event {
 
 impl From<Patience> for Event {
     fn from(patience: Patience) -> Self {
-        Self::Late(match patience {
-            Patience::Idle => Lateness::Idle,
-            // A handshake is no state of its own here: who does not end it has not spoken.
-            Patience::New | Patience::Handshake => Lateness::New,
-            Patience::Head => Lateness::Head,
-            Patience::Body => Lateness::Body,
-            Patience::Queue => Lateness::Queue,
-            Patience::Write => Lateness::Write,
-            Patience::Linger => Lateness::Linger,
-            Patience::Stream => Lateness::Stream,
-        })
+        Self::Late(patience)
     }
 }
 
 impl From<Progress> for Event {
     fn from(progress: Progress) -> Self {
-        Self::ServerLate(match progress {
-            Progress::Connect => ServerLateness::Connect,
-            Progress::FirstByte => ServerLateness::FirstByte,
-            Progress::Response => ServerLateness::Response,
-            Progress::Event => ServerLateness::Event,
-            Progress::Tunnel => ServerLateness::Tunnel,
-            Progress::Parting => ServerLateness::Parting,
-        })
+        Self::ServerLate(progress)
     }
 }
 
@@ -383,14 +362,15 @@ impl<D: Driver> Worker<D> {
     }
 
     fn state_of_client(&self, id: ClientId) -> State {
-        match self.clients.get(id).map(|client| client.state) {
-            Some(ClientState::ProxyHeader) => State::ProxyHeader,
-            Some(ClientState::Parked) => State::Parked,
-            Some(ClientState::Active(exchange)) => self.state_of_exchange(exchange),
-            Some(ClientState::Tunnel(_)) => State::Exchange(Phase::Tunnel),
-            Some(ClientState::Lingering { .. }) => State::Lingering,
-            Some(ClientState::Closing) => State::Closing,
-            None => State::Gone,
+        let Some(client) = self.clients.get(id) else { return State::Gone };
+        match client.state {
+            ClientState::ProxyHeader => State::ProxyHeader,
+            ClientState::Parked if self.driver.is_shaking(client.socket) => State::Shaking,
+            ClientState::Parked => State::Parked,
+            ClientState::Active(exchange) => self.state_of_exchange(exchange),
+            ClientState::Tunnel(_) => State::Exchange(Phase::Tunnel),
+            ClientState::Lingering { .. } => State::Lingering,
+            ClientState::Closing => State::Closing,
         }
     }
 

@@ -6,10 +6,10 @@ use Cell::{Happens, Never};
 use Phase as P;
 use State::{
     Closing, Connecting, Exchange, Gone, Idle, Leaving, Lingering, Parked, Parting, ProxyHeader,
-    Spent,
+    Shaking, Spent,
 };
 
-use super::{Event, Lateness, ServerLateness, State};
+use super::{Event, Patience, Progress, State};
 
 /// What is to be said of an event in a state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub const fn cell(event: Event, state: State) -> Cell {
         | Event::ClientFailed
         | Event::ClientClosed => client_tells(event, state),
         Event::Late(class) => client_late(class, state),
+        Event::Secured | Event::Unsecured | Event::Dismissed | Event::Expelled => {
+            at_the_door(event, state)
+        }
         Event::Drain | Event::Stop => ordered(state),
         Event::ServerConnected
         | Event::ServerConnectFailed
@@ -66,12 +69,13 @@ const fn client_tells(event: Event, state: State) -> Cell {
         (_, E::ClientClosed) => Never("only what we close is closed"),
         (Closing, _) => Never("nothing but the last word follows a close"),
 
+        (Shaking, E::ClientReadable) => Never("what comes is the handshake's, until that is over"),
         (ProxyHeader | Parked | Lingering, E::ClientReadable) => Happens,
         (Exchange(P::Arriving | P::Collecting), E::ClientReadable) => Happens,
         (Exchange(P::Ready | P::Leased | P::Tunnel), E::ClientReadable) => Happens,
         (Exchange(_), E::ClientReadable) => Never("nobody listens once the request is whole"),
 
-        (ProxyHeader | Parked | Lingering, E::ClientFailed) => {
+        (ProxyHeader | Shaking | Parked | Lingering, E::ClientFailed) => {
             Never("whoever listens is told in receiving")
         }
 
@@ -87,13 +91,15 @@ const fn client_tells(event: Event, state: State) -> Cell {
 }
 
 #[expect(clippy::match_same_arms, reason = "a table: one line per cause, in order")]
-const fn client_late(class: Lateness, state: State) -> Cell {
-    use Lateness as L;
+const fn client_late(class: Patience, state: State) -> Cell {
+    use Patience as L;
     match (class, state) {
         (_, Connecting | Idle | Spent | Parting | Leaving) => Never(OF_A_CLIENT),
         (_, Gone | Closing) => Never("what is closed awaits nothing"),
         (L::Idle | L::New, Parked) => Happens,
         (L::Idle | L::New, _) => Never("it is not idle"),
+        (L::Handshake, Shaking) => Happens,
+        (L::Handshake, _) => Never("its handshake is over, or there is none"),
         (L::Head, ProxyHeader | Exchange(P::Arriving)) => Happens,
         (L::Head, _) => Never("the head is there"),
         (L::Body, Exchange(P::Collecting | P::Leased)) => Happens,
@@ -110,6 +116,21 @@ const fn client_late(class: Lateness, state: State) -> Cell {
     }
 }
 
+#[expect(clippy::match_same_arms, reason = "a table: one line per cause, in order")]
+const fn at_the_door(event: Event, state: State) -> Cell {
+    use Event as E;
+    match (event, state) {
+        (_, Connecting | Idle | Spent | Parting | Leaving) => Never(OF_A_CLIENT),
+        (_, Gone | Closing | Lingering) => Never("it goes already"),
+        (E::Secured | E::Unsecured, Parked) => Happens,
+        (E::Secured | E::Unsecured, _) => Never("it has been told already, or is none of TLS"),
+        (E::Dismissed, ProxyHeader) => Happens,
+        (E::Dismissed, _) => Never("who it is was known when it came"),
+        (E::Expelled, ProxyHeader) => Never("who it is will be seen"),
+        (_, _) => Happens,
+    }
+}
+
 const fn ordered(state: State) -> Cell {
     match state {
         Connecting | Idle | Spent | Parting | Leaving => Never(OF_A_CLIENT),
@@ -122,7 +143,7 @@ const fn ordered(state: State) -> Cell {
 const fn server_tells(event: Event, state: State) -> Cell {
     use Event as E;
     match (state, event) {
-        (ProxyHeader | Parked | Lingering | Closing, _) => Never(OF_A_SERVER),
+        (ProxyHeader | Shaking | Parked | Lingering | Closing, _) => Never(OF_A_SERVER),
         (Exchange(P::Arriving | P::Collecting | P::Ready | P::Delivering), _) => {
             Never("it holds no connection")
         }
@@ -150,10 +171,10 @@ const fn server_tells(event: Event, state: State) -> Cell {
 }
 
 #[expect(clippy::match_same_arms, reason = "a table: one line per cause, in order")]
-const fn server_late(class: ServerLateness, state: State) -> Cell {
-    use ServerLateness as L;
+const fn server_late(class: Progress, state: State) -> Cell {
+    use Progress as L;
     match (class, state) {
-        (_, ProxyHeader | Parked | Lingering | Closing) => Never(OF_A_SERVER),
+        (_, ProxyHeader | Shaking | Parked | Lingering | Closing) => Never(OF_A_SERVER),
         (_, Exchange(P::Arriving | P::Collecting | P::Ready | P::Delivering)) => {
             Never("it holds no connection")
         }
@@ -176,7 +197,7 @@ const fn server_late(class: ServerLateness, state: State) -> Cell {
 const fn exchange_meets(event: Event, state: State) -> Cell {
     use Event as E;
     match (event, state) {
-        (_, ProxyHeader | Parked | Lingering | Closing) => Never(OF_AN_EXCHANGE),
+        (_, ProxyHeader | Shaking | Parked | Lingering | Closing) => Never(OF_AN_EXCHANGE),
         (_, Connecting | Idle | Spent | Parting | Leaving) => Never(OF_AN_EXCHANGE),
         (E::PipelinedTurn, Exchange(P::Arriving) | Gone) => Happens,
         // Its number may be another's by now: then it is gone itself.
