@@ -252,13 +252,15 @@ impl Porter {
     }
 
     /// A connection is over; its worker has noticed by then.
-    pub(super) fn leaves(&mut self, door: &Door, visit: Visit, until: Instant) {
+    /// `fresh`: it may not have been let in before it left.
+    pub(super) fn leaves(&mut self, door: &Door, visit: Visit, until: Instant, fresh: bool) {
         let stays = &mut self.visitors[door.key(visit.address)].stays;
         let own = stays.iter_mut().rev().find(|it| it.0 == visit.since && it.1.is_none());
         if let Some(stay) = own {
             stay.1 = Some(until);
         }
-        self.suspects += u64::from(self.may_deny(visit.group, visit.address, visit.since));
+        let denied = self.may_deny(visit.group, visit.address, visit.since);
+        self.suspects += u64::from(denied || fresh);
         self.unheard += u64::from(!visit.heard);
     }
 

@@ -302,7 +302,9 @@ impl Line {
     pub(super) fn hangs_up(self, stage: &mut Stage) {
         let setting = &stage.setting;
         let until = stage.now() + setting.notices(!self.awaits.is_empty() || self.was_busy);
-        stage.door.leaves(&setting.door, self.visit, until);
+        let came = self.peer.accepted();
+        let fresh = came.is_none_or(|came| came + setting.takes_up() >= stage.now());
+        stage.door.leaves(&setting.door, self.visit, until, fresh);
     }
 
     /// Whether it has read as much as it wanted, and is gone.

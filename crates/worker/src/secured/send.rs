@@ -33,6 +33,7 @@ impl<D: Driver> Secured<D> {
             Flushed::Failed(fault) => return Sent::Failed(fault),
         }
         let encrypted = self.take_over(socket);
+        self.awaits_no_room(socket);
         if encrypted > 0 {
             return Sent::Now(encrypted);
         }
@@ -78,6 +79,13 @@ impl<D: Driver> Secured<D> {
             slot.awaits_room = true;
         }
         Sent::Later
+    }
+
+    fn awaits_no_room(&mut self, socket: Socket) {
+        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+        {
+            slot.awaits_room = false;
+        }
     }
 
     /// Bytes of the worker's that were encrypted and wait for room: it is told now that they were
