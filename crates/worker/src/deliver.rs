@@ -21,7 +21,7 @@ impl<D: Driver> Worker<D> {
                 Next::Bytes(unsent) => unsent,
                 Next::Spooled => return self.read_back(id),
                 Next::Nothing if matches!(exchange.state, State::Delivering { .. }) => {
-                    return self.finish(id);
+                    return self.finish_when_taken(id);
                 }
                 Next::Nothing => return self.caught_up(id),
             };
@@ -66,6 +66,18 @@ impl<D: Driver> Worker<D> {
         self.ledger.sent(id, bytes);
         exchange.delivered(bytes, &mut self.pool);
         self.settle_front(id);
+    }
+
+    /// Of the response nothing is left here: it is over when the transport has it all.
+    fn finish_when_taken(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
+        let client = exchange.client;
+        let socket = self.clients.get(client).map(|client| client.socket);
+        if socket.is_some_and(|socket| self.driver.awaits_last(socket)) {
+            exchange.sending = true;
+            return self.clients.arm(client, Patience::Write, self.now);
+        }
+        self.finish(id);
     }
 
     /// The response's last byte is accepted: the exchange is over.

@@ -81,6 +81,15 @@ impl<D: Driver> Secured<D> {
         Sent::Later
     }
 
+    /// Whether something that counts as taken still waits for room; the worker is told when it does
+    /// not.
+    pub(crate) fn awaits_last(&mut self, socket: Socket) -> bool {
+        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
+        let Some(slot) = slot.filter(|slot| slot.socket == socket) else { return false };
+        slot.awaits_room = !slot.unsent.is_empty();
+        slot.awaits_room
+    }
+
     fn awaits_no_room(&mut self, socket: Socket) {
         if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
         {
