@@ -98,6 +98,8 @@ pub(crate) struct Connection {
     pub(crate) awaits_room: bool,
     /// When a driver accepted it.
     pub(crate) accepted: Option<Instant>,
+    /// Its peer is about to end it while nothing is under way on it.
+    pub(crate) retired: bool,
 }
 
 /// A listening address.
@@ -141,6 +143,8 @@ pub(crate) struct Net {
     pub(crate) stirred: Vec<usize>,
     /// How often bytes moved, or connections came and went.
     pub(crate) moved: u64,
+    /// How often something was sent to a peer that had ended an idle connection, as its driver knew.
+    pub(crate) stale_sends: u64,
     /// Whether what drivers do and tell is written down as it happens.
     pub(crate) traced: bool,
 }
@@ -165,6 +169,7 @@ impl Net {
             stirred: false,
             awaits_room: false,
             accepted: None,
+            retired: false,
         });
         self.connections.len() - 1
     }

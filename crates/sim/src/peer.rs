@@ -99,6 +99,11 @@ impl Peer {
         self.net.borrow().connections[self.connection].accepted
     }
 
+    /// It is about to be ended, though nothing is wrong: nothing is under way on it.
+    pub fn retire(&self) {
+        self.net.borrow_mut().connections[self.connection].retired = true;
+    }
+
     /// Ends its direction; it still reads.
     pub fn end(&self) {
         self.net.borrow_mut().peer_end(self.connection);

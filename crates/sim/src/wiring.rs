@@ -31,6 +31,7 @@ impl Net {
             entry.waiting = true;
             return Sent::Later;
         }
+        self.stale_sends += u64::from(entry.ended && self.connections[id].retired);
         let limit = if cut { self.segments.next_limit() } else { usize::MAX };
         let offered = slices.iter().map(|slice| slice.len()).sum();
         let sent = self.driver_send(id, slices.iter().copied(), limit);

@@ -68,6 +68,7 @@ impl World {
             weather: None,
             stirred: Vec::new(),
             moved: 0,
+            stale_sends: 0,
             traced: false,
         })))
     }
@@ -220,6 +221,12 @@ impl World {
     /// How often bytes moved, or connections came and went: whether anything happens at all.
     pub fn moved(&self) -> u64 {
         self.0.borrow().moved
+    }
+
+    /// How often a driver's owner sent something to a peer that had ended an idle connection, though
+    /// the driver had told so, or would have if asked.
+    pub fn stale_sends(&self) -> u64 {
+        self.0.borrow().stale_sends
     }
 
     /// Connections to `server` that nobody has accepted yet.

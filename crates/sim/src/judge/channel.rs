@@ -382,6 +382,13 @@ impl Channel {
         self.peer.play(player);
     }
 
+    /// It is about to be ended while nothing is under way on it.
+    pub(super) fn retires(&self) {
+        if self.secured.is_none() {
+            self.peer.retire();
+        }
+    }
+
     pub(super) const fn number(&self) -> usize {
         self.peer.number()
     }

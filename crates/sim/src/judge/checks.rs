@@ -74,6 +74,10 @@ impl Checks {
 
     /// Never more connections than are allowed.
     pub(super) fn after_round(&self, stage: &Stage, house: &House) -> Verdict {
+        // What is read back from the disk is sent long after its lease began.
+        if stage.world.stale_sends() > 0 && stage.setting.spool.is_none() {
+            return wrong("lease", "a request is sent on a connection that is known to have ended");
+        }
         for (id, server) in self.servers() {
             let open = stage.world.connections_to(id);
             let (leases, pinned) = (house.shared.taken(id), house.shared.pinned(id));

@@ -321,6 +321,9 @@ impl Session {
         if now < moment && !stage.is_calm() {
             return Some(moment);
         }
+        if self.has_nothing_under_way() {
+            self.peer.retires();
+        }
         self.leave(stage, Cut::Close);
         None
     }
