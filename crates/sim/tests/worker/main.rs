@@ -13,6 +13,7 @@ mod passing;
 mod rates;
 mod screen;
 mod secured;
+mod secured_judged;
 mod servers;
 mod spool;
 mod spool_faults;

@@ -1,0 +1,113 @@
+//! What the judge found of secured connections, each as a small case of its own.
+
+use std::time::Duration;
+
+use crate::house::{GET, House, OK, Setting, status, text};
+use crate::secured::{End, setting};
+
+/// Of what goes to the spool because a client is slow, a part is encrypted already, and waits for
+/// room: it is not sent a second time, nor missed.
+#[test]
+fn what_is_encrypted_already_does_not_go_to_the_spool() {
+    let spool = spool::Limits { size: 64 << 16, per_exchange: 64 << 16, per_address: 64 << 16 };
+    let mut house = House::new(&Setting {
+        buffers: 256,
+        exchange_memory: 32 << 10,
+        spool: Some(spool),
+        ..setting()
+    });
+    let mut client = End::client(&mut house);
+    client.peer.set_window(100);
+    client.say(&mut house, GET);
+    let server = house.server();
+    text(&server);
+    let body = (0..60_000).map(|number| format!("{number:04},")).collect::<Vec<_>>().concat();
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let mut sent = 0;
+    while sent < answer.len() {
+        sent += server.write(&answer.as_bytes()[sent..]);
+        house.settle();
+    }
+    assert!(house.sum(|c| c.spooled.get()) > 0, "it was too much for the pool");
+    client.peer.set_window(64 << 10);
+    let mut got = String::new();
+    for _ in 0..400 {
+        got += &client.text(&mut house);
+    }
+    assert_eq!(got.len(), answer.len() + "Date: Sun, 01 Nov 2026 00:00:00 GMT\r\n".len());
+    assert!(got.ends_with(&body));
+    house.assert_quiet();
+}
+
+/// A response that only the end of its connection ends is whole when that end is said.
+#[test]
+fn the_last_word_comes_though_the_last_byte_left_no_room_for_it() {
+    for window in (40..400).step_by(3) {
+        let mut house = House::new(&setting());
+        let mut client = End::client(&mut house);
+        client.peer.set_window(window);
+        client.say(&mut house, "GET / HTTP/1.0\r\n\r\n");
+        let server = house.server();
+        text(&server);
+        server.write_all(OK);
+        let mut got = String::new();
+        for _ in 0..40 {
+            got += &client.text(&mut house);
+        }
+        assert!(got.ends_with("\r\n\r\nok"), "{window}: {got}");
+        assert!(client.closed, "{window}: it is not told that this was all");
+    }
+}
+
+/// What was decrypted and not asked for is of no interest when the connection lingers, and keeps
+/// nobody busy.
+#[test]
+fn what_is_ahead_keeps_nobody_busy_who_lingers() {
+    let mut house = House::new(&Setting { buffers: 8, exchange_memory: 4 << 10, ..setting() });
+    let mut client = End::client(&mut house);
+    let body = "b".repeat(40_000);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n";
+    client.say(&mut house, &format!("{head}{body}"));
+    assert_eq!(status(&client.text(&mut house)), 413);
+    house.assert_quiet();
+}
+
+/// A record may bring more than a request may keep in the pool: where bodies are streamed it goes on
+/// all the same.
+#[test]
+fn a_body_that_is_streamed_may_be_there_at_once() {
+    let exchange_memory = 6 << 10;
+    let mut house = House::new(&Setting { exchange_memory, stream: true, ..setting() });
+    let mut client = End::client(&mut house);
+    let body = "b".repeat(9000);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n";
+    client.say(&mut house, &format!("{head}{body}"));
+    let server = house.server();
+    assert!(text(&server).ends_with(&body));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(&mut house)), 200);
+    house.assert_quiet();
+}
+
+/// A client that takes a little all the time is slow, and not stalled: each piece that it takes
+/// counts, however much was encrypted at once.
+#[test]
+fn whoever_takes_a_little_all_the_time_is_not_cut_off() {
+    let mut house = House::new(&setting());
+    let mut client = End::client(&mut house);
+    client.peer.set_window(500);
+    client.say(&mut house, GET);
+    let server = house.server();
+    text(&server);
+    let body = "b".repeat(9000);
+    server.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n{body}").as_bytes());
+    house.settle();
+    for _ in 0..30 {
+        house.pass(Duration::from_secs(40));
+        client.part.extend(client.peer.read());
+        house.settle();
+    }
+    assert!(client.text(&mut house).ends_with(&body));
+    house.assert_quiet();
+}
