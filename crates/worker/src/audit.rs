@@ -51,9 +51,11 @@ impl<D: Driver> Worker<D> {
     fn audit_clients(&self) -> Result<(), String> {
         for (index, client) in self.clients.table.iter() {
             let right = match client.state {
-                ClientState::Parked | ClientState::ProxyHeader | ClientState::Lingering { .. } => {
-                    client.has_deadline()
+                // What is parked holds no buffer, over TLS neither (law 1).
+                ClientState::Parked => {
+                    client.has_deadline() && !self.driver.holds_buffers(client.socket)
                 }
+                ClientState::ProxyHeader | ClientState::Lingering { .. } => client.has_deadline(),
                 ClientState::Active(id) => {
                     self.exchanges.get(id.0).is_some_and(|exchange| exchange.client.0 == index)
                 }

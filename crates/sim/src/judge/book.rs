@@ -29,6 +29,8 @@ pub(super) struct Record {
     pub(super) taken: u32,
     /// A server broke off, or said what it must not.
     pub(super) failed: bool,
+    /// Its response ended with a server's connection which did not say that it was all.
+    pub(super) truncated: bool,
     /// When it reached a server.
     pub(super) reached: Option<Instant>,
     /// When a server last did something for it, and the longest time for which it did not.
@@ -172,6 +174,7 @@ impl Record {
             arrivals: 0,
             taken: 0,
             failed: false,
+            truncated: false,
             reached: None,
             served: None,
             silence: Duration::ZERO,

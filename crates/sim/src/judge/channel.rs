@@ -178,7 +178,7 @@ impl Channel {
             secured.pending.extend_from_slice(before);
             match secured.manner.spoils {
                 Some(Spoils::Garbage(which)) => secured.pending.extend_from_slice(GARBAGE[which]),
-                _ => secured.answers(|session, output| session.begin(output)),
+                _ => secured.answers(Session::begin),
             }
         }
         channel

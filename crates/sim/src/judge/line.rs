@@ -19,6 +19,7 @@ use super::tunnel::Speech;
 use crate::dice::Dice;
 
 /// Its connection.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) peer: Channel,

@@ -277,6 +277,10 @@ fn is_all(body: &Body, number: u32, stage: &Stage) -> Verdict {
     let (Some(ask), Some(reply)) = (record.ask(), record.reply()) else {
         return wrong("response", "a response to what is no request");
     };
+    if record.truncated {
+        let text = format!("the response to {number} is whole, and nobody said that it was");
+        return wrong("response", text);
+    }
     let length = if reply.has_body(ask) { reply.length as usize } else { 0 };
     // Of a body that ends with the connection nobody can tell whether that came too early.
     let shorter = reply.is_until_end() && record.failed && body.came < length;

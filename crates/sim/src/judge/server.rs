@@ -16,7 +16,7 @@ use super::message::{Body, Content, Head};
 use super::oracle::{is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::pattern::Key;
-use super::reply::{Reply, Trouble, micros};
+use super::reply::{Trouble, micros};
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::{Speech, Talk};
 use crate::dice::Dice;
@@ -305,11 +305,11 @@ impl Session {
             if self.closes {
                 // What is unread now will be lost with a reset, and the response perhaps, too. And
                 // who does not say that it was all may have been cut off.
-                let reply = stage.book.get(number).reply();
-                let truncated = !self.peer.is_polite() && reply.is_some_and(Reply::is_until_end);
-                if truncated || !matches!(self.reading, Reading::Head(_)) {
-                    stage.book.get_mut(number).failed = true;
-                }
+                let record = stage.book.get_mut(number);
+                let ends = record.ask().zip(record.reply());
+                let ends = ends.is_some_and(|(ask, it)| it.is_until_end() && it.has_body(ask));
+                record.truncated = ends && !self.peer.is_polite();
+                record.failed |= record.truncated || !matches!(self.reading, Reading::Head(_));
                 self.leave(stage, Cut::Close);
                 return None;
             }

@@ -203,6 +203,11 @@ impl<D: Driver> Secured<D> {
         }
     }
 
+    /// Whether something of a connection is kept in buffers.
+    pub(crate) fn holds_buffers(&self, socket: Socket) -> bool {
+        self.slot(socket).is_some_and(|slot| !slot.unsent.chain().is_empty())
+    }
+
     /// Shows every chain that is held here.
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) -> Result<(), Flaw> {
         self.slots.iter().flatten().try_for_each(|slot| audit.chain(slot.unsent.chain()))
@@ -325,6 +330,8 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn shutdown(&mut self, socket: Socket) {
+        // Whoever ends our direction waits for no more room.
+        self.awaits_no_room(socket);
         if !self.is_plain(socket) && !self.say_goodbye(socket) {
             // Behind what is still to be sent.
             return;

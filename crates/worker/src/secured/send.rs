@@ -90,8 +90,9 @@ impl<D: Driver> Secured<D> {
         slot.awaits_room
     }
 
-    fn awaits_no_room(&mut self, socket: Socket) {
+    pub(super) fn awaits_no_room(&mut self, socket: Socket) {
         if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
+            && slot.socket == socket
         {
             slot.awaits_room = false;
         }
