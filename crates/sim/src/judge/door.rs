@@ -11,6 +11,7 @@ use wire::proxy_protocol::Version;
 use worker::LeastRate;
 
 use super::book::Record;
+use super::checks::is_answer;
 use super::client::ADDRESSES;
 use super::message::Wrong;
 use super::oracle::LATE;
@@ -392,7 +393,9 @@ pub(super) fn may_ask_too_often(record: &Record, stage: &Stage) -> bool {
     let window = rate.period + stage.setting.takes_up();
     let from = Instant(record.since(now).0.saturating_sub(nanos(window)));
     let counts = |it: &&Record| {
-        let over = it.settled.is_some_and(|settled| settled < from);
+        // What a client that left had asked may be read later.
+        let heard = it.fate.is_some_and(is_answer);
+        let over = heard && it.settled.is_some_and(|settled| settled < from);
         it.began.is_some() && door.key(it.peer) == key && !over
     };
     // Itself among them.
