@@ -14,7 +14,7 @@ use super::book::Record;
 use super::checks::is_answer;
 use super::client::ADDRESSES;
 use super::message::Wrong;
-use super::oracle::LATE;
+use super::oracle::{LATE, TICK};
 use super::reply::micros;
 use super::setting::Setting;
 use super::stage::{Stage, Verdict, wrong};
@@ -294,7 +294,8 @@ fn nanos(length: Duration) -> u64 {
 impl Setting {
     /// From when all workers have their letters until all go by them.
     pub(super) fn takes_up(&self) -> Duration {
-        LATE + self.asleep()
+        let late = if self.late > 0 { LATE } else { TICK };
+        late + self.asleep()
     }
 
     /// How long a worker may take to notice that a client left, which was in the middle of something
@@ -312,8 +313,7 @@ pub(super) fn may_reach(number: u32, stage: &mut Stage) -> Verdict {
     let now = stage.now();
     let setting = &stage.setting;
     let record = stage.book.get(number);
-    let slow = LATE
-        + setting.asleep()
+    let slow = setting.takes_up()
         + 2 * micros(setting.latency)
         + super::server::reading(setting.pipe_bytes);
     let since = Instant(now.0.saturating_sub(nanos(slow)));
