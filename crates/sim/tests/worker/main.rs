@@ -14,6 +14,7 @@ mod rates;
 mod screen;
 mod secured;
 mod secured_judged;
+mod secured_servers;
 mod servers;
 mod spool;
 mod spool_faults;

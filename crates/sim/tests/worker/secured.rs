@@ -9,7 +9,7 @@ use tls::{
     Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Failure, Identity, Output,
     Record, Session, Tickets, Trust, Versions, next_record,
 };
-use worker::{CloseReason, ServerTls, TlsPlan};
+use worker::{CloseReason, TlsPlan};
 
 use crate::house::{GET, House, OK, Setting, status, text};
 
@@ -28,7 +28,7 @@ fn identity() -> Arc<Identity> {
     Arc::new(Identity::from_pem(PEMS.0.as_bytes(), PEMS.1.as_bytes()).expect("it is well made"))
 }
 
-fn acceptor(versions: Versions) -> Acceptor {
+pub(crate) fn acceptor(versions: Versions) -> Acceptor {
     let config = AcceptorConfig {
         identities: vec![identity()],
         versions,
@@ -38,7 +38,7 @@ fn acceptor(versions: Versions) -> Acceptor {
     Acceptor::new(config).expect("it is well made")
 }
 
-fn connector() -> Connector {
+pub(crate) fn connector() -> Connector {
     Connector::new(ConnectorConfig {
         trust: Trust::Authorities(
             Authorities::from_pem(PEMS.0.as_bytes()).expect("it is well made"),
@@ -63,14 +63,14 @@ pub(crate) struct End {
     /// Received and not a whole record yet.
     pub(crate) part: Vec<u8>,
     /// Decrypted and not asked for yet.
-    heard: Vec<u8>,
+    pub(crate) heard: Vec<u8>,
     /// The other end said that it sends nothing more.
     pub(crate) closed: bool,
-    failed: Option<Failure>,
+    pub(crate) failed: Option<Failure>,
 }
 
 impl End {
-    fn new(peer: Peer, session: Session) -> Self {
+    pub(crate) fn new(peer: Peer, session: Session) -> Self {
         Self { peer, session, part: Vec::new(), heard: Vec::new(), closed: false, failed: None }
     }
 
@@ -87,7 +87,7 @@ impl End {
     }
 
     /// The server's end of the next new connection, hands shaken.
-    fn server(house: &mut House) -> Self {
+    pub(crate) fn server(house: &mut House) -> Self {
         let peer = house.server();
         let mut end =
             Self::new(peer, acceptor(Versions::default()).accept().expect("it is well made"));
@@ -104,7 +104,7 @@ impl End {
     }
 
     /// Hears and answers until the other end has nothing more to say.
-    fn hear(&mut self, house: &mut House) {
+    pub(crate) fn hear(&mut self, house: &mut House) {
         loop {
             self.part.extend(self.peer.read());
             let mut memory = vec![0; 64 << 10];
@@ -133,7 +133,7 @@ impl End {
         }
     }
 
-    fn sealed(&mut self, text: &[u8]) -> Vec<u8> {
+    pub(crate) fn sealed(&mut self, text: &[u8]) -> Vec<u8> {
         let mut memory = vec![0; text.len() + (8 << 10)];
         let mut output = Output::new(&mut memory);
         for record in text.chunks(16 << 10) {
@@ -161,7 +161,7 @@ impl End {
         output.bytes().to_vec()
     }
 
-    fn goodbye(&mut self, house: &mut House) {
+    pub(crate) fn goodbye(&mut self, house: &mut House) {
         let farewell = self.farewell();
         self.peer.write_all(&farewell);
         house.settle();
@@ -435,31 +435,6 @@ fn a_target_whose_scheme_is_not_the_connections_is_misdirected() {
     assert!(text(&server).is_empty());
 }
 
-/// RFC 9112 §9.8, to both sides.
-#[test]
-fn who_ends_a_connection_says_so_first() {
-    let mut house = House::new(&setting());
-    let mut client = End::client(&mut house);
-    client.say(&mut house, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
-    house.server().write_all(OK);
-    house.settle();
-    assert_eq!(status(&client.text(&mut house)), 200);
-    assert!(client.closed && client.peer.has_ended());
-
-    let mut house = House::new(&Setting { persistent: false, ..to_servers() });
-    let client = house.client();
-    house.exchange(&client, GET);
-    let mut server = End::server(&mut house);
-    server.text(&mut house);
-    let answer = server.sealed(OK);
-    server.peer.write_all(&answer);
-    house.settle();
-    assert_eq!(status(&text(&client)), 200);
-    house.pass(Duration::from_secs(5));
-    server.hear(&mut house);
-    assert!(server.closed && server.peer.has_ended());
-}
-
 /// The client has asked and says that it will ask nothing more: it is answered all the same.
 #[test]
 fn a_client_that_has_said_its_last_is_answered() {
@@ -619,102 +594,4 @@ fn however_it_is_cut_the_bytes_are_the_same() {
         assert!(response.ends_with(&body), "{} bytes came", response.len());
         house.assert_quiet();
     }
-}
-
-fn to_servers() -> Setting {
-    let server = ServerTls { connector: connector(), name: "a.example".into() };
-    Setting { secured_servers: vec![Some(server)], connections: 1, ..Setting::default() }
-}
-
-#[test]
-fn a_server_is_asked_over_tls() {
-    let mut house = House::new(&to_servers());
-    let client = house.client();
-    house.exchange(&client, GET);
-    let mut server = End::server(&mut house);
-    for turn in 0..3 {
-        let request = server.text(&mut house);
-        assert!(request.starts_with("GET /a HTTP/1.1\r\n"), "{request}");
-        let answer = server.sealed(OK);
-        server.peer.write_all(&answer);
-        house.settle();
-        assert_eq!(status(&text(&client)), 200);
-        house.assert_quiet();
-        if turn < 2 {
-            house.exchange(&client, GET);
-        }
-    }
-    assert_eq!(house.world.most_connections_to(ServerId(0)), 1, "tickets are no unasked words");
-}
-
-#[test]
-fn a_server_whose_certificate_is_not_believed_is_not_asked() {
-    let mut setting = to_servers();
-    let other = rcgen::CertificateParams::new(vec!["a.example".to_owned()]);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let other = other.unwrap().self_signed(&key).unwrap().pem();
-    let config = ConnectorConfig {
-        trust: Trust::Authorities(Authorities::from_pem(other.as_bytes()).unwrap()),
-        identity: None,
-        versions: Versions::default(),
-        sni: true,
-        alpn: Vec::new(),
-    };
-    let connector = Connector::new(config).unwrap();
-    setting.secured_servers = vec![Some(ServerTls { connector, name: "a.example".into() })];
-    let mut house = House::new(&setting);
-    let client = house.client();
-    house.exchange(&client, GET);
-    let mut server = End::new(house.server(), acceptor(Versions::default()).accept().unwrap());
-    server.hear(&mut house);
-    assert_eq!(server.failed, Some(Failure::Alert));
-    assert!(server.heard.is_empty(), "not a byte of the request");
-    house.pass(Duration::from_secs(40));
-    assert_eq!(status(&text(&client)), 502);
-    let failed = house.sum(|c| c.tls_server_failures[Failure::Certificate as usize].get());
-    assert!(failed > 0);
-    house.assert_quiet();
-}
-
-/// A response that ends where the connection ends is whole only if the server says so (RFC 9112 §8).
-#[test]
-fn a_response_that_is_cut_is_not_passed_off_as_whole() {
-    for says_goodbye in [false, true] {
-        let mut house = House::new(&to_servers());
-        let client = house.client();
-        house.exchange(&client, GET);
-        let mut server = End::server(&mut house);
-        server.text(&mut house);
-        server.say(&mut house, "HTTP/1.1 200 OK\r\n\r\nuntil the end");
-        if says_goodbye {
-            server.goodbye(&mut house);
-        }
-        server.peer.end();
-        house.settle();
-        let response = text(&client);
-        assert_eq!(response.ends_with("0\r\n\r\n"), says_goodbye, "{response}");
-        house.pass(Duration::from_secs(5));
-        house.assert_quiet();
-    }
-}
-
-/// A server that answers early and closes over what it did not read resets: its answer came first.
-#[test]
-fn an_early_answer_before_a_reset_is_passed_on() {
-    let mut house = House::new(&Setting { stream: true, ..to_servers() });
-    let client = house.client();
-    let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n";
-    client.write_all(head.as_bytes());
-    client.write_all(&[b'x'; 1000]);
-    house.settle();
-    let mut server = End::server(&mut house);
-    assert!(server.text(&mut house).starts_with("POST / "));
-    let answer = server.sealed(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
-    server.peer.write_all(&answer);
-    server.peer.close();
-    house.settle();
-    assert_eq!(status(&text(&client)), 401);
-    client.reset();
-    house.pass(Duration::from_secs(5));
-    house.assert_quiet();
 }
