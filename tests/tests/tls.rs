@@ -589,7 +589,8 @@ fn testssl_finds_nothing() {
     for one in found {
         let (id, severity) = (told(one, "id"), told(one, "severity"));
         let name = id.split(' ').next().unwrap_or_default();
-        let fine = ["OK", "INFO"].contains(&&*severity) || OUR_OWN.contains(&name);
+        // With WARN it says that itself could not try.
+        let fine = ["OK", "INFO", "WARN"].contains(&&*severity) || OUR_OWN.contains(&name);
         assert!(fine, "{id}: {severity}: {}", told(one, "finding"));
     }
     proxy.quiet();

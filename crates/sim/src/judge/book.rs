@@ -13,6 +13,7 @@ use super::tunnel::Talk;
 
 /// A request and all that is known of it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(super) struct Record {
     pub(super) what: What,
     /// The group whose servers it is for.
