@@ -279,7 +279,9 @@ pub(super) fn kind_of(name: &[u8]) -> FieldKind {
         3 => &[("via", Kind::Via)],
         4 => &[("host", Kind::Host), ("date", Kind::Date)],
         // No field of ours, but CGI would make it a variable that programs obey.
-        5 => &[("proxy", Kind::HopByHop)],
+        // `Close` is a name that no field may have, because the option would name it away
+        // (RFC 9110 §7.6.1).
+        5 => &[("proxy", Kind::HopByHop), ("close", Kind::HopByHop)],
         6 => &[("expect", Kind::Expect)],
         7 => &[("upgrade", Kind::Upgrade), ("trailer", Kind::Trailer)],
         // The variables of CGI: gunicorn lets a proxy it trusts set them by their own names.
@@ -450,6 +452,7 @@ mod tests {
             ("Proxy-Authenticate", Kind::HopByHop),
             ("Proxy-Authorization", Kind::HopByHop),
             ("Proxy-Authentication-Info", Kind::HopByHop),
+            ("Close", Kind::HopByHop),
             ("Forwarded", Kind::Forwarding),
             ("X-Forwarded-For", Kind::Forwarding),
             ("X_Forwarded_For", Kind::Forwarding),
