@@ -221,6 +221,12 @@ impl Channel {
         self.secured.as_ref().is_none_or(|it| it.manner.polite)
     }
 
+    /// Whether TLS 1.2 was agreed on.
+    pub(super) fn speaks_tls12(&self) -> bool {
+        let agreed = self.secured.as_ref().and_then(|it| it.session.agreed());
+        agreed.is_some_and(|agreed| agreed.version() == "TLSv1.2")
+    }
+
     /// What it does instead of shaking hands, if it does.
     pub(super) fn spoils(&self) -> Option<Spoils> {
         self.secured.as_ref().and_then(|it| it.manner.spoils)
@@ -321,6 +327,12 @@ impl Channel {
             secured.answers(Session::close);
         }
         self.sends_all();
+    }
+
+    /// Whether closing now, with something unread, is a reset and nothing else: over TLS, whoever is
+    /// polite said first that this was all.
+    pub(super) fn resets_by_closing(&self) -> bool {
+        self.unread() > 0 && !(self.is_polite() && self.secured.is_some())
     }
 
     pub(super) fn reset(&mut self) {

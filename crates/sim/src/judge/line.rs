@@ -273,8 +273,12 @@ impl Line {
         stage.door.may_turn_away(&setting.door, visit, setting.takes_up())
     }
 
-    /// Whether its handshake may have failed: it was none, or it took too long.
+    /// Whether its handshake may have failed: it was none, or it took too long. And whoever says in
+    /// TLS 1.2 that this was all may be told nothing more (RFC 5246 §7.2.1).
     fn may_be_unsecured(&self, stage: &Stage) -> bool {
+        if self.ended && self.peer.speaks_tls12() {
+            return true;
+        }
         if !self.peer.is_shaking() {
             return false;
         }

@@ -169,7 +169,7 @@ impl Line {
     /// It breaks off.
     pub(super) fn breaks_off(&mut self, stage: &mut Stage, cut: Cut) {
         let Some(speech) = self.speech.take() else { return };
-        speech.leaves(cut, self.peer.unread() > 0, stage);
+        speech.leaves(cut, self.peer.resets_by_closing(), stage);
         self.has_written(stage);
         let fate = if stage.ends[speech.me].other.is_some() { Fate::Passed } else { Fate::Left };
         for number in std::mem::take(&mut self.awaits) {
