@@ -46,6 +46,7 @@ fn kind(name: &[u8], nominated: bool) -> FieldKind {
         b"max-forwards" => FieldKind::MaxForwards,
         b"x-accel-buffering" => FieldKind::AccelBuffering,
         b"te"
+        | b"close"
         | b"keep-alive"
         | b"proxy"
         | b"proxy-connection"
