@@ -205,10 +205,6 @@ impl<D: Driver> Secured<D> {
     /// The connection ended without the peer having said so. Of a client's requests none is whole
     /// that was not before (RFC 9112 §9.8).
     fn truncated(&mut self, socket: Socket) -> Received {
-        // Behind what it had sent last, the connection may have broken.
-        if let Peeked::Failed(fault) = self.driver.peek(socket, &mut []) {
-            return Received::Failed(fault);
-        }
         let client = self.slot(socket).is_none_or(Slot::is_client);
         if client { Received::Ended } else { Received::Failed(PeerFault::Reset) }
     }
