@@ -12,7 +12,6 @@ use tls::Agreed;
 use wire::http1::Fault;
 
 use crate::access::{AccessRecord, AccessWriter, detail};
-use crate::client::Client;
 use crate::counters::CloseReason;
 use crate::turn::Worker;
 
@@ -105,6 +104,8 @@ struct Account {
     tunnel: u16,
     /// Of a tunnel, by what name logs know its request.
     request_id: RequestId,
+    /// Of a tunnel, whom it is from, if a trusted proxy said so.
+    client: Option<IpAddr>,
 }
 
 impl Account {
@@ -249,14 +250,13 @@ impl<D: Driver> Worker<D> {
         if !was_heard && (!account.passes || exchange.counted == Some(Phase::Arriving)) {
             return;
         }
-        let client = || self.clients.get(exchange.client).and_then(Client::peer);
         let socket = self.clients.get(exchange.client).map(|client| client.socket);
         let end = End {
             wall: self.date.wall(),
             now: self.now,
             began: exchange.began,
             listener: exchange.listener,
-            peer: exchange.facts.client.or_else(client),
+            peer: self.clients.whom(exchange),
             tls: socket.and_then(|socket| self.driver.agreed(socket)),
             status: exchange.facts.status,
             request_id: exchange.request_id,
@@ -300,6 +300,7 @@ impl<D: Driver> Worker<D> {
         account.since = exchange.began;
         account.request_id = exchange.request_id;
         account.tunnel = exchange.facts.status;
+        account.client = exchange.facts.client;
         tunnels.open(tunnel.index(), *account);
         let note = exchanges.note(id.index());
         if let Some((space, _)) = tunnels.space(tunnel.index())
@@ -329,7 +330,7 @@ impl<D: Driver> Worker<D> {
             now: self.now,
             began: account.since,
             listener: client.listener(),
-            peer: client.peer(),
+            peer: account.client.or_else(|| client.peer()),
             tls: self.driver.agreed(client.socket),
             status: account.tunnel,
             request_id: account.request_id,

@@ -8,6 +8,7 @@ use base::id::{ClientId, ExchangeId, ListenerId, TunnelId};
 use base::slab::{HasLinks, Slab};
 use base::time::Instant;
 use driver::{Owner, Socket};
+use exchange::Exchange;
 
 use crate::deadline::{ClassMark, Deadlines, Timed, Timer};
 use crate::limit::Counted;
@@ -132,6 +133,13 @@ pub(crate) struct Clients {
 }
 
 /// A worker that fails takes its clients with it.
+impl Clients {
+    /// Whom a request is from: whom a trusted proxy names, else its client. `None` on a Unix socket.
+    pub(crate) fn whom(&self, exchange: &Exchange) -> Option<IpAddr> {
+        exchange.facts.client.or_else(|| self.get(exchange.client)?.peer())
+    }
+}
+
 impl Drop for Clients {
     fn drop(&mut self) {
         for (_, client) in self.table.iter() {

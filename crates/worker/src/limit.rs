@@ -90,14 +90,8 @@ impl<D: Driver> Worker<D> {
         if named.is_some() && self.is_unwelcome(exchange.listener, named).is_some() {
             return Some(Refusal::Unwelcome);
         }
-        let (limits, from) = self.plan.limits.as_ref().zip(self.whom_it_is_from(exchange))?;
+        let (limits, from) = self.plan.limits.as_ref().zip(self.clients.whom(exchange))?;
         (!limits.request(from, self.now)).then_some(Refusal::Rate)
-    }
-
-    /// Whom a request is from: whom a trusted proxy names, else the client. `None` on a Unix socket.
-    pub(crate) fn whom_it_is_from(&self, exchange: &Exchange) -> Option<IpAddr> {
-        let client = || self.clients.get(exchange.client).and_then(Client::peer);
-        exchange.facts.client.or_else(client)
     }
 
     /// Bytes of a request came. Whether it is slower than it may be. `waited`: nobody received for a

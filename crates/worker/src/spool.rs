@@ -12,7 +12,7 @@ use exchange::{Exchange, Mishap, Phase, Reading, RequestBody, Spooled, State};
 use pool::{Pool, Promise, Rank};
 use spool::Store;
 
-use crate::client::{Client, Patience};
+use crate::client::Patience;
 use crate::counters::CloseReason;
 use crate::turn::Worker;
 
@@ -208,8 +208,7 @@ impl<D: Driver> Worker<D> {
         let Some(spool) = &mut self.spool else { return false };
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return false };
         if exchange.spooled.is_none() {
-            let client = || self.clients.get(exchange.client).and_then(Client::peer);
-            let peer = exchange.facts.client.or_else(client);
+            let peer = self.clients.whom(exchange);
             spool.generation = spool.generation.wrapping_add(1);
             exchange.spooled = Some(Spooled::new(spool.store.begin(peer), spool.generation));
             self.counters.spooled.increment();

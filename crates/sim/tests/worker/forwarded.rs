@@ -83,6 +83,29 @@ fn requests_count_for_those_whom_a_trusted_proxy_names() {
     house.assert_quiet();
 }
 
+/// A tunnel is told of when it ends, long after the head that named its client.
+#[test]
+fn a_tunnel_is_whose_a_trusted_proxy_says() {
+    let mut house = House::new(&setting());
+    let client = house.client_from(FRONT);
+    let upgrade = "Connection: upgrade\r\nUpgrade: x\r\n\r\n";
+    let ask = format!("GET / HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 192.0.2.7\r\n{upgrade}");
+    house.exchange(&client, &ask);
+    let server = house.server();
+    server.write_all(format!("HTTP/1.1 101 S\r\n{upgrade}").as_bytes());
+    house.settle();
+    assert_eq!(status(&text(&client)), 101);
+    client.end();
+    server.end();
+    house.settle();
+    let mut named = Vec::new();
+    house.logs[0].drain(|record| {
+        named.push((record.status, record.peer));
+        true
+    });
+    assert_eq!(named, [(101, Some([192, 0, 2, 7].into()))]);
+}
+
 #[test]
 fn what_others_say_counts_for_nothing() {
     let mut house = House::new(&setting());
