@@ -63,8 +63,9 @@ listen app
 "
         );
     }
-    // It reckons with a server's connection for each client, and more than 20,000 cannot be had.
-    let files = if setup.secured { "  ulimit-n 20000\n" } else { "" };
+    // It reckons with a server's connection for each client, and more than 20,000 descriptors
+    // cannot be had: it is told to go on with those.
+    let files = if setup.secured { "  ulimit-n 20000\n  no strict-limits\n" } else { "" };
     format!(
         "global
   nbthread 1
