@@ -62,6 +62,35 @@ pub const PREFIXES: [u8; 2] = [32, 64];
 /// Over how long it is looked at whether a request arrives fast enough (`limits.least_rate_over`).
 pub const LEAST_RATE_OVER: Duration = Duration::from_secs(5);
 
+/// Bytes of what is known of a client that is let in: who it is, and field lines from whoever was
+/// asked.
+pub const GRANT_MAX: usize = 1024;
+/// Longest question whether a client may: its credentials, or the head for an authorization server.
+pub const QUESTION_MAX: usize = 16 << 10;
+/// Longest credentials that are looked at.
+pub const CREDENTIALS_MAX: usize = 8 << 10;
+/// Questions that are under way at one time, over all workers (`authorize.queue`).
+pub const QUESTIONS: u32 = 256;
+/// Fewest and most that can be configured.
+pub const QUESTIONS_RANGE: [u32; 2] = [1, 4096];
+/// Clients that a worker remembers as let in.
+pub const REMEMBERED: usize = 1024;
+/// How long it does (`authorize.cache`), and the longest that can be configured.
+pub const REMEMBER: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(1)];
+/// Threads that check passwords: each takes the memory that a hash asks for.
+pub const HASHING_THREADS: usize = 2;
+/// Longest file of passwords or keys, and most entries of it.
+pub const AUTHORIZE_FILE_BYTES: u64 = 4 << 20;
+/// See [`AUTHORIZE_FILE_BYTES`].
+pub const PASSWORDS_MAX: usize = 65_536;
+/// Most keys of tokens at one time.
+pub const TOKEN_KEYS_MAX: usize = 64;
+/// Longest answer to a question for keys, or of an authorization server.
+pub const AUTHORIZE_ANSWER_MAX: usize = 256 << 10;
+/// How often keys are fetched (`jwt.refresh`), and how soon at the earliest after the last time if a
+/// token names one that is not known.
+pub const KEYS_REFRESH: [Duration; 2] = [Duration::from_mins(10), Duration::from_secs(30)];
+
 /// Addresses and networks banned at one time by the admin endpoints.
 pub const BANS_MAX: usize = 4096;
 
@@ -271,6 +300,11 @@ const _: () = {
     assert!(LOG_BUFFER_RANGE[0] >= 2 * LOG_LINE_RANGE[1], "a ring holds the longest record");
     assert!(LOG_BUFFER_RANGE[0] <= LOG_BUFFER && LOG_BUFFER <= LOG_BUFFER_RANGE[1]);
     assert!(LOG_LINE_RANGE[0] <= LOG_LINE && LOG_LINE <= LOG_LINE_RANGE[1]);
+    assert!(CREDENTIALS_MAX <= QUESTION_MAX && QUESTION_MAX <= MAX_HEAD_LIMIT as usize);
+    assert!(GRANT_MAX <= u16::MAX as usize);
+    assert!(REMEMBERED.is_power_of_two());
+    assert!(REMEMBER[0].as_millis() <= REMEMBER[1].as_millis());
+    assert!(QUESTIONS_RANGE[0] <= QUESTIONS && QUESTIONS <= QUESTIONS_RANGE[1]);
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());
     assert!(SET_ASIDE.as_millis() <= FAIL_TIMEOUT.as_millis());
     assert!(TTL[0].as_millis() <= TTL[1].as_millis());

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! Arriving → Collecting → Ready → Leased → Pending → Draining → Delivering → Over
-//!     └──────────────────────┘      └─ goes_again ─→ Ready   (answers_itself → Delivering)
-//!                                               └─ switches ─→ a tunnel
+//!  ↕  └──────────────────────┘      └─ goes_again ─→ Ready   (answers_itself → Delivering)
+//! Authorizing                                   └─ switches ─→ a tunnel
 //! ```
 
 use core::mem;
@@ -47,6 +47,27 @@ impl Exchange {
             spooled: None,
             counted: None,
         }
+    }
+
+    /// The head is complete, and it is asked whether the client may. `bodiless`: the request is whole
+    /// with it.
+    pub fn awaits_verdict(&mut self, bodiless: bool) {
+        self.state = match mem::replace(&mut self.state, State::Over) {
+            State::Arriving { input, scanner, end: Some(end) } => {
+                State::Authorizing { input, scanner, end, bodiless, question: 0 }
+            }
+            other => other,
+        };
+    }
+
+    /// It may: the head is gone on with.
+    pub fn is_let_in(&mut self) {
+        self.state = match mem::replace(&mut self.state, State::Over) {
+            State::Authorizing { input, scanner, end, .. } => {
+                State::Arriving { input, scanner, end: Some(end) }
+            }
+            other => other,
+        };
     }
 
     /// The head is complete and the body is awaited.
@@ -260,7 +281,7 @@ impl Exchange {
         self.stop_upload(pool);
         let mut release = |chains: [Chain; 2]| chains.into_iter().for_each(|c| pool.release(c));
         let mut lease = match mem::replace(&mut self.state, State::Over) {
-            State::Arriving { input, .. } => {
+            State::Arriving { input, .. } | State::Authorizing { input, .. } => {
                 release([input, Chain::new()]);
                 None
             }

@@ -70,6 +70,6 @@ impl Facts {
 impl Phase {
     /// Whether the request's last byte has been read in this phase.
     pub const fn request_is_complete(self) -> bool {
-        !matches!(self, Self::Arriving | Self::Collecting)
+        !matches!(self, Self::Arriving | Self::Authorizing | Self::Collecting)
     }
 }

@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 mod arrows;
+mod authorization;
 mod challenges;
 mod facts;
 mod fill;
@@ -30,6 +31,7 @@ mod trust;
 mod tunnel;
 mod upload;
 
+pub use authorization::{Admission, Asks, Authorization, Grant};
 pub use challenges::Challenges;
 pub use facts::{Facts, Then};
 pub use fill::fresh_for;

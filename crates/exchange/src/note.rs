@@ -16,12 +16,14 @@ pub enum Piece {
     UserAgent,
     /// `Referer` (RFC 9110 §10.1.3).
     Referer,
+    /// Who the client is, as far as it had to show that.
+    User,
 }
 
 impl Piece {
     /// Every piece, in the order in which they stand one behind the other.
-    pub const ALL: [Self; 5] =
-        [Self::Method, Self::Target, Self::Host, Self::UserAgent, Self::Referer];
+    pub const ALL: [Self; 6] =
+        [Self::Method, Self::Target, Self::Host, Self::UserAgent, Self::Referer, Self::User];
     const COUNT: usize = Self::ALL.len();
 
     /// What it may take of `space` while the others have need of theirs. The target gets what
@@ -30,8 +32,8 @@ impl Piece {
         match self {
             Self::Method => space / 16,
             Self::Target => 0,
-            Self::Host => space / 8,
-            Self::UserAgent | Self::Referer => space / 4,
+            Self::Host | Self::User => space / 8,
+            Self::UserAgent | Self::Referer => space * 3 / 16,
         }
     }
 }
@@ -157,7 +159,9 @@ fn fit(wanted: [usize; Piece::COUNT], space: usize) -> [usize; Piece::COUNT] {
     }
     let mut lengths = Piece::ALL.map(|piece| wanted[piece as usize].min(piece.share(space)));
     let mut left = space - lengths.iter().sum::<usize>();
-    for piece in [Piece::Target, Piece::Host, Piece::UserAgent, Piece::Referer, Piece::Method] {
+    for piece in
+        [Piece::Target, Piece::Host, Piece::User, Piece::UserAgent, Piece::Referer, Piece::Method]
+    {
         let more = (wanted[piece as usize] - lengths[piece as usize]).min(left);
         lengths[piece as usize] += more;
         left -= more;
@@ -169,7 +173,7 @@ fn fit(wanted: [usize; Piece::COUNT], space: usize) -> [usize; Piece::COUNT] {
 mod tests {
     use super::*;
 
-    fn noted<'s>(space: &'s mut [u8], pieces: [&str; 5]) -> ([&'s [u8]; 5], Pieces) {
+    fn noted<'s>(space: &'s mut [u8], pieces: [&str; 6]) -> ([&'s [u8]; 6], Pieces) {
         let mut kept = Pieces::default();
         let parts = pieces.map(|piece| {
             let (first, second) = piece.as_bytes().split_at(piece.len() / 2);
@@ -183,7 +187,7 @@ mod tests {
     #[test]
     fn what_fits_is_kept_as_it_is() {
         let mut space = [0; 64];
-        let all = ["GET", "/a?b", "example.org:80", "curl/8", ""];
+        let all = ["GET", "/a?b", "example.org:80", "curl/8", "", "me"];
         let (pieces, kept) = noted(&mut space, all);
         assert_eq!(pieces, all.map(str::as_bytes));
         assert!(Piece::ALL.iter().all(|piece| !kept.is_cut(*piece)));
@@ -196,10 +200,10 @@ mod tests {
     fn long_pieces_leave_the_others_their_share() {
         let mut space = [0; 256];
         let long = "x".repeat(1000);
-        let (pieces, kept) = noted(&mut space, ["GET", &long, "h", &long, &long]);
-        assert_eq!(pieces.map(<[u8]>::len), [3, 256 - 3 - 1 - 64 - 64, 1, 64, 64]);
+        let (pieces, kept) = noted(&mut space, ["GET", &long, "h", &long, &long, "me"]);
+        assert_eq!(pieces.map(<[u8]>::len), [3, 256 - 3 - 1 - 48 - 48 - 2, 1, 48, 48, 2]);
         let cut = Piece::ALL.map(|piece| kept.is_cut(piece));
-        assert_eq!(cut, [false, true, false, true, true]);
+        assert_eq!(cut, [false, true, false, true, true, false]);
         assert_eq!(Pieces::from_bytes(kept.to_bytes()), kept);
     }
 
@@ -207,12 +211,12 @@ mod tests {
     fn what_the_others_do_not_need_goes_to_who_does() {
         let mut space = [0; 256];
         let long = "x".repeat(300);
-        let (pieces, _) = noted(&mut space, ["GET", "/", "h", &long, ""]);
-        assert_eq!(pieces.map(<[u8]>::len), [3, 1, 1, 251, 0]);
-        let (pieces, kept) = noted(&mut space, [&long, &long, &long, &long, &long]);
-        assert_eq!(pieces.map(<[u8]>::len), [16, 80, 32, 64, 64]);
+        let (pieces, _) = noted(&mut space, ["GET", "/", "h", &long, "", ""]);
+        assert_eq!(pieces.map(<[u8]>::len), [3, 1, 1, 251, 0, 0]);
+        let (pieces, kept) = noted(&mut space, [&long, &long, &long, &long, &long, &long]);
+        assert_eq!(pieces.map(<[u8]>::len), [16, 80, 32, 48, 48, 32]);
         assert_eq!(kept.len(), 256);
-        let (pieces, kept) = noted(&mut [], ["GET", "/", "", "", ""]);
+        let (pieces, kept) = noted(&mut [], ["GET", "/", "", "", "", ""]);
         assert!(pieces.iter().all(|piece| piece.is_empty()) && kept.is_cut(Piece::Target));
     }
 }

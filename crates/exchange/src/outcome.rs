@@ -17,6 +17,8 @@ pub enum Mishap {
     ClientBroke,
     /// The deadline of the client's side ran out: `head`, `body_progress`, `write_progress`.
     ClientSlow,
+    /// `authorize` ran out.
+    VerdictLate,
     /// `queue` ran out.
     QueueOver,
     /// No server of the group can be reached.
@@ -41,12 +43,13 @@ pub enum Mishap {
 
 impl Mishap {
     /// Every mishap.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientEnded,
         Self::ClientLeft,
         Self::UploadSlow,
         Self::ClientBroke,
         Self::ClientSlow,
+        Self::VerdictLate,
         Self::QueueOver,
         Self::NoServer,
         Self::ServerLeft,
@@ -102,7 +105,10 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         // While the server is awaited, it can be behind with interim responses only.
         (P::Leased | P::Pending | P::Draining | P::Delivering | P::Tunnel, M::ClientSlow) => Close,
         // It waits for us, not we for it; its deadline is not set.
-        (P::Ready, M::ClientSlow) => Impossible,
+        (P::Authorizing | P::Ready, M::ClientSlow) => Impossible,
+
+        (P::Authorizing, M::VerdictLate) => Answer(Refusal::AuthorizerFailed),
+        (_, M::VerdictLate) => Impossible,
 
         (P::Ready, M::QueueOver) => Answer(Refusal::QueueTimeout),
         (P::Ready, M::NoServer) => Answer(Refusal::Unreachable),
@@ -117,7 +123,7 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         (P::Draining | P::Tunnel, M::ServerLeft) => Impossible,
         // Without a lease no server can fail us.
         (
-            P::Arriving | P::Collecting | P::Ready | P::Delivering,
+            P::Arriving | P::Authorizing | P::Collecting | P::Ready | P::Delivering,
             M::ServerLeft | M::ServerBroke | M::ServerSilent,
         ) => Impossible,
 
@@ -126,18 +132,23 @@ pub const fn outcome(phase: Phase, mishap: Mishap) -> Outcome {
         // the server.
         (P::Draining | P::Delivering | P::Tunnel, M::PoolShort) => Close,
         // What waits for a lease will free its buffers; what awaits a response is served first.
-        (P::Ready | P::Leased | P::Pending, M::PoolShort) => Impossible,
+        // What awaits a verdict has it soon.
+        (P::Authorizing | P::Ready | P::Leased | P::Pending, M::PoolShort) => Impossible,
 
         // What is not yet answered is answered; a response that has begun waits in the pool.
         (P::Collecting, M::SpoolFull) => Answer(Refusal::Storage),
         (P::Draining | P::Delivering, M::SpoolFull) => GoOn,
-        (P::Arriving | P::Ready | P::Leased | P::Pending, M::SpoolFull) => Impossible,
+        (P::Arriving | P::Authorizing | P::Ready | P::Leased | P::Pending, M::SpoolFull) => {
+            Impossible
+        }
         (P::Collecting | P::Ready | P::Leased | P::Pending, M::SpoolBroke) => {
             Answer(Refusal::Storage)
         }
         (P::Draining | P::Delivering, M::SpoolBroke) => Close,
         // A head is never in the spool; what a tunnel carries neither.
-        (P::Arriving | P::Tunnel, M::SpoolBroke) | (P::Tunnel, M::SpoolFull) => Impossible,
+        (P::Arriving | P::Authorizing | P::Tunnel, M::SpoolBroke) | (P::Tunnel, M::SpoolFull) => {
+            Impossible
+        }
 
         (P::Ready, M::StopNow) => Answer(Refusal::Stopping),
         (_, M::StopNow) => Close,
@@ -169,7 +180,7 @@ mod tests {
 
     #[test]
     fn what_awaits_a_response_never_yields_to_a_short_pool() {
-        for phase in [Phase::Ready, Phase::Leased, Phase::Pending] {
+        for phase in [Phase::Authorizing, Phase::Ready, Phase::Leased, Phase::Pending] {
             assert_eq!(outcome(phase, Mishap::PoolShort), Outcome::Impossible);
         }
     }

@@ -5,6 +5,8 @@
 pub enum Phase {
     /// The end of the request's head.
     Arriving,
+    /// The verdict on whether the client may.
+    Authorizing,
     /// The end of the request's body.
     Collecting,
     /// A lease: the request is complete and queued.
@@ -24,8 +26,9 @@ pub enum Phase {
 
 impl Phase {
     /// Every phase, in the order of their counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Arriving,
+        Self::Authorizing,
         Self::Collecting,
         Self::Ready,
         Self::Leased,
@@ -39,6 +42,7 @@ impl Phase {
     pub const fn label(self) -> &'static str {
         match self {
             Self::Arriving => "arriving",
+            Self::Authorizing => "authorizing",
             Self::Collecting => "collecting",
             Self::Ready => "ready",
             Self::Leased => "leased",

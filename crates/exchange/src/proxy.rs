@@ -51,6 +51,11 @@ pub enum Collected {
     },
     /// A buffer is needed to go on.
     Starved,
+    /// It must be asked whether the client may: the exchange is `Authorizing`, and so many bytes of a
+    /// question stand in [`Scratch::written`](crate::Scratch::written). The verdict is known to
+    /// [`Room::admission`] when the exchange was [let in](Exchange::is_let_in) and the call is made
+    /// again, with `fresh` 0.
+    Asks(u32),
     /// The body has ended, and part of the request is in the spool: the rest of the body must go
     /// there too. Then the call is made again, with `fresh` 0.
     Spool,

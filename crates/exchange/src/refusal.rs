@@ -46,11 +46,23 @@ pub enum Refusal {
     Rate,
     /// 403: a trusted proxy names a client that may not connect.
     Unwelcome,
+    /// 401: the request has no credentials where some are asked for.
+    NoCredentials,
+    /// 401: its credentials are not right, or were once.
+    BadCredentials,
+    /// 403: the client showed no certificate, or not the right one, or whoever is asked says no.
+    Forbidden,
+    /// 302: whoever is asked sends the client elsewhere.
+    Redirected,
+    /// 503: as many questions as may be are under way.
+    AuthorizerFull,
+    /// 503: whoever is asked cannot be asked, does not answer in time, or says what makes no sense.
+    AuthorizerFailed,
 }
 
 impl Refusal {
     /// Every refusal, in the order of their counters.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::Malformed,
         Self::Version,
         Self::Unsupported,
@@ -71,13 +83,21 @@ impl Refusal {
         Self::PinnedFull,
         Self::Rate,
         Self::Unwelcome,
+        Self::NoCredentials,
+        Self::BadCredentials,
+        Self::Forbidden,
+        Self::Redirected,
+        Self::AuthorizerFull,
+        Self::AuthorizerFailed,
     ];
 
     /// The status code (RFC 9110 §15).
     pub const fn status(self) -> u16 {
         match self {
+            Self::Redirected => 302,
             Self::Malformed => 400,
-            Self::Unwelcome => 403,
+            Self::NoCredentials | Self::BadCredentials => 401,
+            Self::Unwelcome | Self::Forbidden => 403,
             Self::Slow | Self::Pressure => 408,
             Self::BodyTooLarge => 413,
             Self::TargetTooLong => 414,
@@ -90,7 +110,9 @@ impl Refusal {
             | Self::QueueTimeout
             | Self::Crowded
             | Self::Stopping
-            | Self::PinnedFull => 503,
+            | Self::PinnedFull
+            | Self::AuthorizerFull
+            | Self::AuthorizerFailed => 503,
             Self::Silent => 504,
             Self::Version => 505,
             Self::Storage => 507,
@@ -120,6 +142,12 @@ impl Refusal {
             Self::PinnedFull => "pinned_full",
             Self::Rate => "rate",
             Self::Unwelcome => "unwelcome",
+            Self::NoCredentials => "no_credentials",
+            Self::BadCredentials => "bad_credentials",
+            Self::Forbidden => "forbidden",
+            Self::Redirected => "redirected",
+            Self::AuthorizerFull => "authorizer_full",
+            Self::AuthorizerFailed => "authorizer_failed",
         }
     }
 
@@ -145,6 +173,12 @@ impl Refusal {
             Self::Storage => "there is no room to store the request",
             Self::Rate => "too many requests come from this address",
             Self::Unwelcome => "this address may not connect",
+            Self::NoCredentials => "this needs credentials",
+            Self::BadCredentials => "the credentials are not accepted",
+            Self::Forbidden => "this is not for you",
+            Self::Redirected => "see the place that Location names",
+            Self::AuthorizerFull => "too many requests wait to be let in",
+            Self::AuthorizerFailed => "it cannot be found out whether you may",
             Self::PinnedFull => "too many event streams and tunnels are running",
         }
     }
@@ -170,6 +204,19 @@ impl Refusal {
                 | Self::PinnedFull
                 | Self::Rate
                 | Self::Unwelcome
+        ) || self.is_of_authorization()
+    }
+
+    /// Whether the request was not let in, or could not be.
+    pub const fn is_of_authorization(self) -> bool {
+        matches!(
+            self,
+            Self::NoCredentials
+                | Self::BadCredentials
+                | Self::Forbidden
+                | Self::Redirected
+                | Self::AuthorizerFull
+                | Self::AuthorizerFailed
         )
     }
 }

@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use base::limits;
 use pool::{Pool, Rank};
 
+use crate::authorization::{Admission, Authorization};
 use crate::challenges::Challenges;
 use crate::note::Note;
 use crate::pages::ErrorPages;
@@ -48,6 +49,8 @@ pub struct Rules {
     pub trusted: Option<Arc<dyn Trusts>>,
     /// The bodies of our refusals.
     pub error_pages: ErrorPages,
+    /// What is asked of requests before they are served, if anything.
+    pub authorization: Option<Arc<Authorization>>,
     /// What certificate authorities are answered; `None` while none is expected.
     pub challenges: Option<Arc<Challenges>>,
 }
@@ -108,6 +111,8 @@ pub struct Room<'r> {
     pub draining: bool,
     /// Where new request IDs come from.
     pub request_ids: &'r mut RequestIds,
+    /// What is known of clients that were let in.
+    pub admission: Option<&'r dyn Admission>,
     /// Where the head of a request is noted for the access log, if there is one.
     pub note: Option<Note<'r>>,
 }

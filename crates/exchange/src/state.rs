@@ -71,6 +71,19 @@ pub enum State {
         /// Length of the head, once its end was seen.
         end: Option<u32>,
     },
+    /// The verdict on whether the client may, before anything else of the request.
+    Authorizing {
+        /// The head as it came, and what came behind it.
+        input: Chain,
+        /// How far it was scanned.
+        scanner: HeadScanner,
+        /// Length of the head.
+        end: u32,
+        /// Whether the request is whole with its head.
+        bodiless: bool,
+        /// Which question it is: what answers another one is not for this exchange.
+        question: u32,
+    },
     /// The end of the body.
     Collecting {
         /// The canonical head, its length field not yet written; empty if the length was known
@@ -256,6 +269,7 @@ impl Exchange {
     pub const fn phase(&self) -> Option<Phase> {
         match self.state {
             State::Arriving { .. } => Some(Phase::Arriving),
+            State::Authorizing { .. } => Some(Phase::Authorizing),
             State::Collecting { .. } => Some(Phase::Collecting),
             State::Ready { .. } => Some(Phase::Ready),
             State::Leased { .. } => Some(Phase::Leased),
@@ -360,7 +374,7 @@ impl Exchange {
     /// Whether it holds a buffer.
     pub fn holds_buffers(&self) -> bool {
         let held = match &self.state {
-            State::Arriving { input, .. } => !input.is_empty(),
+            State::Arriving { input, .. } | State::Authorizing { input, .. } => !input.is_empty(),
             State::Collecting { head, body, .. } => !head.is_empty() || !body.is_empty(),
             State::Ready { request } => !request.is_empty(),
             State::Leased { request, reply, .. } | State::Pending { request, reply, .. } => {

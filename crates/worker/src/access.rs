@@ -355,7 +355,7 @@ mod tests {
         let (mut writer, mut reader) = access_ring(500, Arc::new(Woken::default()));
         let mut space = [0; 64];
         let mut pieces = Pieces::default();
-        Note::new(&mut space, &mut pieces).write(None, [[b"GET", b"/ab"]; 5]);
+        Note::new(&mut space, &mut pieces).write(None, [[b"GET", b"/ab"]; 6]);
         let text = &space[..pieces.len()];
         for number in 0..1000 {
             // Lengths differ, so that the ring's end comes at every place of a record.

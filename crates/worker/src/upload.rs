@@ -53,6 +53,7 @@ impl<D: Driver> Worker<D> {
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            admission: None,
             note: None,
         };
         match self.proxy.collect(exchange, fresh, &mut room) {
@@ -70,7 +71,10 @@ impl<D: Driver> Worker<D> {
                 self.abandon(id, CloseReason::Refused);
             }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
-            Collected::Starved | Collected::Answered | Collected::Spool => {
+            Collected::Starved
+            | Collected::Asks(_)
+            | Collected::Answered
+            | Collected::Spool => {
                 debug_assert!(false, "a streamed body goes on, or is refused");
             }
         }

@@ -108,6 +108,7 @@ impl Desk {
                 subject_field: None,
                 trusted: None,
                 error_pages: ErrorPages::default(),
+                authorization: None,
                 challenges: None,
             },
             request_ids: RequestIds::new(7),
@@ -168,6 +169,7 @@ impl Desk {
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             draining: self.circumstances.draining,
             request_ids: &mut self.request_ids,
+            admission: None,
             note: Some(Note::new(&mut self.noted.0, &mut self.noted.1)),
         }
     }
@@ -197,6 +199,7 @@ impl Desk {
                 Collected::Refused(refusal, fault) => return Came::Refused(refusal, fault),
                 Collected::Starved => return Came::NoRoom,
                 Collected::Spool => panic!("nothing is in the spool"),
+                Collected::Asks(_) => panic!("nobody decides"),
             }
         }
     }

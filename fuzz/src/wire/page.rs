@@ -21,6 +21,7 @@ pub fn check(bytes: &[u8]) {
         date: b"Sun, 06 Nov 1994 08:49:37 GMT",
         to_head_request: kind & 1 == 1,
         request_id: (kind & 2 == 2).then_some(b"id"),
+        fields: b"",
         page: (kind & 4 == 4).then_some(page),
     };
     let mut room = vec![0; 512 + body.len()];

@@ -12,6 +12,9 @@ use crate::reference::{self, Head};
 
 /// What goes into canonical heads.
 const FORWARDING: Forwarding<'_> = Forwarding {
+    granted: b"",
+    subject: None,
+    passes_credentials: true,
     peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
     proto: "http",
     believed: Believed::NOTHING,

@@ -58,8 +58,10 @@ impl Scribe {
             member(key, text, cut, out);
         }
         member("protocol", protocol(record).as_bytes(), false, out);
-        let (host, cut) = record.piece(Piece::Host);
-        member("host", host, cut, out);
+        for (key, piece) in [("host", Piece::Host), ("user", Piece::User)] {
+            let (text, cut) = record.piece(piece);
+            member(key, text, cut, out);
+        }
         if let Some(agreed) = record.tls {
             member("tls_version", agreed.version().as_bytes(), false, out);
             member("tls_cipher", agreed.cipher().as_bytes(), false, out);
@@ -104,10 +106,15 @@ impl Scribe {
         out.push(b'}');
     }
 
-    /// `client - - [time] "method target protocol" status bytes "referer" "user agent"`.
+    /// `client - user [time] "method target protocol" status bytes "referer" "user agent"`.
     fn common(&mut self, record: &AccessRecord<'_>, out: &mut Vec<u8>) {
         client(record.peer, out);
-        out.extend_from_slice(b" - - [");
+        out.extend_from_slice(b" - ");
+        match record.piece(Piece::User) {
+            ([], _) => out.push(b'-'),
+            (user, _) => word(user, out),
+        }
+        out.extend_from_slice(b" [");
         self.stamp.push(record.time, out);
         out.extend_from_slice(b"] \"");
         let (method, _) = record.piece(Piece::Method);
@@ -224,7 +231,7 @@ fn seconds(name: &str, length: Duration, out: &mut Vec<u8>) {
 
 /// Which values are only the beginnings of what was sent.
 fn cut_members(record: &AccessRecord<'_>, out: &mut Vec<u8>) {
-    let names = ["method", "target", "host", "user_agent", "referer"];
+    let names = ["method", "target", "host", "user_agent", "referer", "user"];
     let mut first = true;
     for (name, piece) in names.into_iter().zip(Piece::ALL) {
         if record.pieces.is_cut(piece) {
@@ -308,6 +315,16 @@ fn escape(text: &[u8], out: &mut Vec<u8>) {
         } else {
             let _ = write!(out, "\\x{byte:02X}");
         }
+    }
+}
+
+/// The same for a text without quotes around it, in which a space would end it.
+fn word(text: &[u8], out: &mut Vec<u8>) {
+    let mut parts = text.split(|byte| *byte == b' ');
+    escape(parts.next().unwrap_or_default(), out);
+    for part in parts {
+        out.extend_from_slice(b"\\x20");
+        escape(part, out);
     }
 }
 

@@ -13,6 +13,7 @@ use wire::http1::{
     finish_request, parse_request, write_request,
 };
 
+use super::admission::{Admitted, Caller, admit};
 use super::body::decode;
 use super::head::{find_end, raw_head, replace_head, take_head};
 use super::note::note_head;
@@ -83,6 +84,14 @@ struct Plan {
     canonical: usize,
 }
 
+/// What comes of a head that is read.
+enum Read {
+    /// It is gone on with.
+    Plan(Plan),
+    /// Its client is not let in, or not yet.
+    NotLetIn(Plan, Collected),
+}
+
 /// The head's end is in the chain: parse, rewrite, and go on with the body.
 fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Collected {
     let State::Arriving { input, scanner, .. } = &mut exchange.state else {
@@ -91,6 +100,15 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
     let plan = match read_head(input, scanner.skipped(), end, room) {
         Ok(plan) => plan,
         Err(fault) => return refused(fault),
+    };
+    let plan = match plan {
+        Read::Plan(plan) => plan,
+        Read::NotLetIn(plan, what) => {
+            (exchange.facts, exchange.request_id) = (plan.facts, plan.request_id);
+            let bodiless = matches!(plan.framing, RequestFraming::None | RequestFraming::Length(0));
+            exchange.awaits_verdict(bodiless);
+            return what;
+        }
     };
     exchange.facts = plan.facts;
     exchange.request_id = plan.request_id;
@@ -148,21 +166,43 @@ fn head_is_there(exchange: &mut Exchange, end: u32, room: &mut Room<'_>) -> Coll
 
 /// Parses the head and writes it in canonical form into the scratch space; a chunked request's
 /// length is still missing there.
-fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Result<Plan, Fault> {
+fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Result<Read, Fault> {
     let raw = raw_head(input, end, room.pool, &mut room.scratch.joined)?;
     let mut space = FieldSpace::new();
     let limits = limits(room.rules.max_target);
     let head = parse_request(&raw[skipped as usize..], &limits, &mut space)?;
-    if let Some(note) = &mut room.note {
-        note_head(&head, note);
-    }
     let believed = believed(&head, room.rules, room.peer);
     let proto = believed.proto.unwrap_or(if room.tls.is_some() { "https" } else { "http" });
-    passable(&head, proto == "https")?;
-    let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
     let mut facts = facts(&head, room.rules.upgrade);
     facts.challenge = challenge(&head, room.rules);
     facts.client = believed.client;
+    // A certificate authority has no credentials.
+    let admitted = if facts.challenge.is_some() {
+        Admitted::FREELY
+    } else {
+        let peer = believed.client.or(room.peer);
+        let caller = Caller { peer, proto, tls: room.tls, admission: room.admission };
+        admit(&head, caller, room.rules, &mut room.scratch.written)
+    };
+    let (subject, granted) = match admitted {
+        Admitted::As { subject, fields } => (subject, fields),
+        Admitted::Asks(_) | Admitted::Denied(_) => (&b""[..], &b""[..]),
+    };
+    if let Some(note) = &mut room.note {
+        note_head(&head, subject, note);
+    }
+    passable(&head, proto == "https")?;
+    let request_id = request_id(&head, room.rules.request_ids, room.request_ids);
+    let plan = |canonical| Plan { facts, request_id, framing: head.framing, canonical };
+    match admitted {
+        Admitted::As { .. } => {}
+        Admitted::Asks(question) => return Ok(Read::NotLetIn(plan(0), Collected::Asks(question))),
+        Admitted::Denied(refusal) => {
+            return Ok(Read::NotLetIn(plan(0), Collected::Refused(refusal, None)));
+        }
+    }
+    let authorization = room.rules.authorization.as_deref();
+    let field = authorization.and_then(|it| it.subject_field.as_deref());
     let mut writer = Writer::new(&mut room.scratch.written);
     let forwarding = Forwarding {
         peer: room.peer,
@@ -175,10 +215,14 @@ fn read_head(input: &Chain, skipped: u32, end: u32, room: &mut Room<'_>) -> Resu
         upgrade: facts.upgrade.as_ref().map(Protocol::name),
         removed: &room.rules.own_fields,
         added: room.rules.subject_field.as_deref().zip(room.tls.and_then(|tls| tls.subject)),
+        granted,
+        subject: field.zip(Some(subject).filter(|subject| !subject.is_empty())),
+        passes_credentials: authorization.is_none_or(|it| it.passes_credentials),
     };
     write_canonical(&mut writer, &head, &forwarding, room.rules.stream.is_some())
         .map_err(|Full| Fault::HeadTooLarge)?;
-    Ok(Plan { facts, request_id, framing: head.framing, canonical: writer.len() })
+    let canonical = writer.len();
+    Ok(Read::Plan(plan(canonical)))
 }
 
 /// What counts of what the request says of its way: something if a trusted proxy sent it.

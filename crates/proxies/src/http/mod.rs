@@ -4,6 +4,7 @@
 //! response is read at the server's speed and rewritten for the client. Nothing ambiguous passes
 //! in either direction.
 
+mod admission;
 mod body;
 mod collect;
 mod drain;

@@ -4,8 +4,8 @@ use exchange::{Exchange, Note, State};
 use pool::Pool;
 use wire::http1::{RequestHead, Version};
 
-/// Notes a head that was read. Fields that carry secrets are none of the log's business.
-pub(super) fn note_head(head: &RequestHead<'_>, note: &mut Note<'_>) {
+/// Notes a head that was read, and who its client is, as far as that is known. Fields that carry secrets are none of the log's business.
+pub(super) fn note_head(head: &RequestHead<'_>, user: &[u8], note: &mut Note<'_>) {
     let [root, rest] = head.target.parts();
     let field = |name| head.fields.named(name).unwrap_or_default();
     note.write(
@@ -16,6 +16,7 @@ pub(super) fn note_head(head: &RequestHead<'_>, note: &mut Note<'_>) {
             [head.host.unwrap_or_default().as_bytes(), b""],
             [field("user-agent"), b""],
             [field("referer"), b""],
+            [user, b""],
         ],
     );
 }
@@ -40,6 +41,6 @@ pub(super) fn note_line(exchange: &Exchange, pool: &Pool, note: &mut Note<'_>) {
             Some(b"HTTP/1.1") => Some(Version::V11),
             _ => None,
         };
-        note.write(version, [[method, b""], [target, b""], [b""; 2], [b""; 2], [b""; 2]]);
+        note.write(version, [[method, b""], [target, b""], [b""; 2], [b""; 2], [b""; 2], [b""; 2]]);
     }
 }

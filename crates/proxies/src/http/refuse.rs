@@ -4,6 +4,7 @@ use exchange::{Collected, Exchange, Refusal, Room, State, Then};
 use pool::{Chain, Pool, Rank};
 use wire::http1::{Fault, Full, Page, RefusalText, Writer, write_empty, write_refusal};
 
+use super::admission::challenge;
 use super::note::note_line;
 use super::respond::connection_field;
 
@@ -28,13 +29,19 @@ pub(super) fn refuse(
     if let Some(note) = &mut room.note {
         note_line(exchange, room.pool, note);
     }
-    let arrives = matches!(exchange.state, State::Arriving { .. } | State::Collecting { .. });
+    let arrives = match exchange.state {
+        State::Authorizing { bodiless, .. } => !bodiless || !cut_rest(exchange, room.pool),
+        State::Arriving { .. } | State::Collecting { .. } => true,
+        _ => false,
+    };
     let read = refusal.keeps_framing() && !arrives && exchange.upload.is_none();
     let keep = read && keeps(exchange, room);
     let to_head_request = is_head(exchange, room.pool);
     exchange.give_up(room.pool);
     let request_id = exchange.request_id;
+    let mut space = [0; CHALLENGE_MAX];
     let mut text = RefusalText {
+        fields: challenge(refusal, room.rules, room.admission, &mut space),
         status: refusal.status(),
         detail: fault.map_or(refusal.detail(), Fault::reason),
         retry_after: refusal.retry_after(),
@@ -56,6 +63,20 @@ pub(super) fn refuse(
         (false, false) => Then::Linger,
     };
     deliver(exchange, refusal.status(), then, output, room);
+    true
+}
+
+/// Room for a field line that says what is asked for: a realm has at most a quarter of it.
+const CHALLENGE_MAX: usize = 1024;
+
+/// A request that is not let in is whole with its head: what stands behind it is another's. False if
+/// there was no buffer to part them with.
+fn cut_rest(exchange: &mut Exchange, pool: &mut Pool) -> bool {
+    let State::Authorizing { input, end, .. } = &mut exchange.state else { return false };
+    if input.len() > *end {
+        let Ok(rest) = pool.split(input, *end, Rank::Send) else { return false };
+        pool.join(&mut exchange.rest, rest);
+    }
     true
 }
 
@@ -99,6 +120,7 @@ pub(super) fn answer_challenge(
     let rules = room.rules;
     let body = rules.challenges.as_ref().and_then(|challenges| challenges.answer(place));
     let text = RefusalText {
+        fields: b"",
         status: 200,
         detail: "",
         retry_after: None,

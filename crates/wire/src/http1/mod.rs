@@ -47,7 +47,7 @@ pub use target::{Scheme, Target};
 pub use trailers::write_trailers;
 pub use upgrade::{PROTOCOL_MAX, Protocol};
 pub use write::{
-    ConnectionField, Delivery, Forwarding, Sent, finish_chunked_request, finish_request,
+    ConnectionField, Delivery, Forwarding, Sent, finish_chunked_request, finish_request, is_one_of,
     may_be_added, write_request, write_response,
 };
 pub use writer::{Full, Writer};

@@ -16,6 +16,9 @@ use super::*;
 const LIMITS: Limits = Limits { target: 200, fields: 64 };
 
 const FORWARDING: Forwarding<'_> = Forwarding {
+    granted: b"",
+    subject: None,
+    passes_credentials: true,
     peer: Some(IpAddr::V6(Ipv6Addr::LOCALHOST)),
     proto: "http",
     believed: Believed::NOTHING,

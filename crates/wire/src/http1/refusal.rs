@@ -15,10 +15,10 @@ pub struct Page<'a> {
     pub body: &'a [u8],
 }
 
-/// A short error response of our own.
+/// A short error response of our own, or one that sends the client elsewhere.
 #[derive(Clone, Copy, Debug)]
 pub struct RefusalText<'a> {
-    /// 400 to 599.
+    /// 300 to 599.
     pub status: u16,
     /// What is wrong, in one line: [`super::Fault::reason`] or words of the caller's.
     pub detail: &'a str,
@@ -32,6 +32,8 @@ pub struct RefusalText<'a> {
     pub to_head_request: bool,
     /// What `X-Request-ID` says, if anything.
     pub request_id: Option<&'a [u8]>,
+    /// Field lines of the caller's, each with its end.
+    pub fields: &'a [u8],
     /// The body instead of our two lines.
     pub page: Option<Page<'a>>,
 }
@@ -39,7 +41,7 @@ pub struct RefusalText<'a> {
 /// Writes a whole response: status line, fields, and a body: the page's, or two lines.
 ///
 /// # Errors
-/// [`Full`] when the room does not suffice; beside a page, 512 bytes do for details up to 128.
+/// [`Full`] when the room does not suffice; beside a page and the caller's fields, 512 bytes do for details up to 128.
 pub fn write_refusal(w: &mut Writer<'_>, refusal: &RefusalText<'_>) -> Result<(), Full> {
     let reason = reason_phrase(refusal.status);
     let own = Page { content_type: "text/plain; charset=utf-8", body: b"" };
@@ -62,6 +64,7 @@ pub fn write_refusal(w: &mut Writer<'_>, refusal: &RefusalText<'_>) -> Result<()
     if let Some(id) = refusal.request_id {
         w.field(REQUEST_ID, id)?;
     }
+    w.push(refusal.fields)?;
     write_connection(w, refusal.connection)?;
     w.push(b"\r\n")?;
     if refusal.to_head_request {
@@ -181,6 +184,7 @@ mod tests {
             date: DATE,
             to_head_request: false,
             request_id: None,
+            fields: b"",
             page: None,
         };
         let head = "HTTP/1.1 503 Service Unavailable\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
@@ -203,6 +207,7 @@ mod tests {
                 date: DATE,
                 to_head_request: false,
                 request_id: None,
+                fields: b"",
                 page: None,
             };
             let text = written(&refusal);
@@ -226,6 +231,7 @@ mod tests {
             date: DATE,
             to_head_request: false,
             request_id: Some(b"abc"),
+            fields: b"",
             page: Some(Page { content_type: "text/html", body: b"<p>\xff</p>" }),
         };
         let head = "HTTP/1.1 502 Bad Gateway\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\

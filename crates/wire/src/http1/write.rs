@@ -37,6 +37,12 @@ pub struct Forwarding<'a> {
     pub removed: &'a str,
     /// One of them, and what it says.
     pub added: Option<(&'a str, &'a str)>,
+    /// Field lines to go with them, each with its end, from whoever let the client in.
+    pub granted: &'a [u8],
+    /// Another of them, and who the client is found to be.
+    pub subject: Option<(&'a str, &'a [u8])>,
+    /// Whether `Authorization` is passed on: it was for us.
+    pub passes_credentials: bool,
 }
 
 /// Writes a request's head, but neither `Content-Length` nor the empty line: those are
@@ -47,7 +53,7 @@ pub struct Forwarding<'a> {
 /// `X-Request-ID`, and `Connection` with `Upgrade` where a protocol is asked for. An empty `Host` becomes the default one (RFC 9112 §3.3).
 /// It is longer than the received head by one byte a field at most and by what ours need: by less
 /// than 1 KiB when `default_host` has up to [`super::HOST_MAX`] bytes, `via` up to 32 and
-/// `request_id` up to 64; the field that is added comes on top.
+/// `request_id` up to 64; the fields that are added come on top.
 ///
 /// # Errors
 /// [`Full`] when the room does not suffice.
@@ -64,6 +70,9 @@ pub fn write_request(
     w.field(b"Host", host.as_bytes())?;
     for field in head.fields.iter() {
         if !forwarding.removed.is_empty() && is_one_of(field.name, forwarding.removed) {
+            continue;
+        }
+        if !forwarding.passes_credentials && is_named(field.name, "authorization") {
             continue;
         }
         match (field.kind, head.max_forwards) {
@@ -98,6 +107,10 @@ pub fn write_request(
     if let Some((name, value)) = forwarding.added {
         w.field(name.as_bytes(), value.as_bytes())?;
     }
+    if let Some((name, value)) = forwarding.subject {
+        w.field(name.as_bytes(), value)?;
+    }
+    w.push(forwarding.granted)?;
     if let Some(id) = forwarding.request_id {
         w.field(REQUEST_ID, id)?;
     }
@@ -113,12 +126,13 @@ pub fn may_be_added(name: &str) -> bool {
     is_token(name.as_bytes()) && kind_of(name.as_bytes()) == FieldKind::EndToEnd
 }
 
-/// Whether a field has one of these names, between commas.
-fn is_one_of(field: &[u8], names: &str) -> bool {
+/// Whether a server may take a field for one of these, which have commas between them: many read `-`
+/// and `_` alike.
+pub fn is_one_of(field: &[u8], names: &str) -> bool {
     names.split(',').any(|name| is_named(field, name))
 }
 
-/// Whether a server may take a field for `name`: many read `-` and `_` alike.
+/// Whether a server may take a field for `name`.
 fn is_named(field: &[u8], name: &str) -> bool {
     let folded = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     field.len() == name.len()

@@ -7,8 +7,8 @@ use std::vec::Vec;
 use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::time::Instant;
 use exchange::{
-    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestIds,
-    Responded, Room, Rules, Scratch,
+    Admission, Collected, ErrorPages, Exchange, Grant, Lease, Next, Note, Pieces, Proxy, Refusal,
+    RequestIds, Responded, Room, Rules, Scratch, TlsFacts,
 };
 use pool::{Chain, FillError, Pool, PoolConfig, Promise, Rank};
 use wire::http1::Fault;
@@ -30,6 +30,10 @@ pub(super) struct Desk {
     pub(super) noted: ([u8; 512], Pieces),
     pub(super) rules: Rules,
     pub(super) draining: bool,
+    /// What those who decide have said.
+    pub(super) admission: Option<Known>,
+    /// How the client's connection is secured.
+    pub(super) tls: Option<TlsFacts<'static>>,
     /// The buffers that others hold while the pool is short.
     hoard: Vec<Chain>,
     /// At which steps the pool is run short, by bit; the pattern repeats.
@@ -41,10 +45,30 @@ pub(super) struct Desk {
     pub(super) advised: u32,
 }
 
+/// One question that was answered.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) question: Vec<u8>,
+    pub(super) grant: Grant,
+    pub(super) told: &'static [u8],
+}
+
+impl Admission for Known {
+    fn granted(&self, question: &[u8]) -> Option<&Grant> {
+        (self.question == question).then_some(&self.grant)
+    }
+
+    fn told(&self) -> &[u8] {
+        self.told
+    }
+}
+
 /// What became of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Came {
     Complete,
+    /// It is to be asked whether it may be served.
+    Asks(u32),
     /// We were its final recipient.
     Answered,
     Refused(Refusal, Option<Fault>),
@@ -80,11 +104,14 @@ impl Desk {
                 subject_field: None,
                 trusted: None,
                 error_pages: ErrorPages::default(),
+                authorization: None,
                 challenges: None,
             },
             request_ids: RequestIds::new(7),
             noted: ([0; 512], Pieces::default()),
             draining: false,
+            admission: None,
+            tls: None,
             hoard: Vec::new(),
             shortage: 0,
             step: 0,
@@ -194,6 +221,7 @@ impl Desk {
                 Some(Collected::Incomplete { advise }) => self.advised += u32::from(advise),
                 Some(Collected::Complete) => return Came::Complete,
                 Some(Collected::Answered) => return Came::Answered,
+                Some(Collected::Asks(length)) => return Came::Asks(length),
                 Some(Collected::Refused(refusal, fault)) => return Came::Refused(refusal, fault),
                 Some(Collected::Starved) => unreachable!("collect waits"),
                 Some(Collected::Spool) => unreachable!("nothing is in the spool"),
@@ -238,6 +266,11 @@ impl Desk {
         }
     }
 
+    /// The question that was put.
+    pub(super) fn question(&self, length: u32) -> &[u8] {
+        &self.scratch.written[..length as usize]
+    }
+
     pub(super) fn room(&mut self, rank: Rank) -> Room<'_> {
         Room {
             pool: &mut self.pool,
@@ -245,10 +278,11 @@ impl Desk {
             rules: &self.rules,
             rank,
             peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
-            tls: None,
+            tls: self.tls,
             date: DATE,
             draining: self.draining,
             request_ids: &mut self.request_ids,
+            admission: self.admission.as_ref().map(|known| known as &dyn Admission),
             note: Some(Note::new(&mut self.noted.0, &mut self.noted.1)),
         }
     }

@@ -1,5 +1,6 @@
 //! The HTTP proxy on a real pool, worked as the worker works it but without sockets.
 
+mod admission;
 mod again;
 mod challenges;
 mod desk;

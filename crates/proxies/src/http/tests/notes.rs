@@ -43,7 +43,7 @@ fn a_head_that_was_read_is_noted_without_its_secrets() {
           Authorization: Basic c2VjcmV0\r\nCookie: secret=1\r\nREFERER: http://a/b\r\n\r\n",
     );
     assert_eq!(version, Some(Version::V11));
-    assert_eq!(pieces, ["GET", "/?q=1", "example.org", "curl/8", "http://a/b"]);
+    assert_eq!(pieces, ["GET", "/?q=1", "example.org", "curl/8", "http://a/b", ""]);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn of_a_malformed_or_unfinished_head_the_first_line_is_noted() {
         (b"CONNECT h:443 HTTP/1.1\r\nHost: h\r\n\r\n", Some(Version::V11), "CONNECT", "h:443"),
         (b"GET / HTTP/2.0\r\n\r\n", None, "GET", "/"),
     ] {
-        let expected = [method, target, "", "", ""].map(String::from).to_vec();
+        let expected = [method, target, "", "", "", ""].map(String::from).to_vec();
         assert_eq!(note_of(sent), (version, expected), "{}", sent.escape_ascii());
     }
 }
@@ -82,7 +82,7 @@ fn what_is_no_request_line_is_not_noted() {
         b"GET\r\n\r\n",
     ];
     for sent in bodies {
-        assert_eq!(note_of(sent), (None, std::vec![String::new(); 5]), "{}", sent.escape_ascii());
+        assert_eq!(note_of(sent), (None, std::vec![String::new(); 6]), "{}", sent.escape_ascii());
     }
 }
 

@@ -9,6 +9,9 @@ use std::vec;
 const LIMITS: Limits = Limits { target: 8192, fields: 128 };
 const DATE: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
 const FORWARDING: Forwarding<'_> = Forwarding {
+    granted: b"",
+    subject: None,
+    passes_credentials: true,
     peer: Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))),
     proto: "http",
     believed: Believed::NOTHING,
@@ -77,6 +80,22 @@ fn a_field_of_ours_cannot_be_forged() {
 }
 
 #[test]
+fn what_is_known_of_a_client_is_told_and_what_was_for_us_is_not() {
+    let sent = "GET / HTTP/1.1\r\nHost: h\r\nauthorization: secret\r\n\r\n";
+    let written = request(sent, &FORWARDING, None);
+    assert!(written.contains("\r\nauthorization: secret\r\n"), "{written}");
+    let subject = Some(("X-User", &b"jos\xc3\xa9"[..]));
+    let granted = b"X-Role: a\r\nX-Team: b\r\n";
+    let forwarding = Forwarding { subject, granted, passes_credentials: false, ..FORWARDING };
+    let written = request(sent, &forwarding, None);
+    assert!(!written.contains("secret"), "{written}");
+    assert!(
+        written.contains("\r\nX-User: jos\u{e9}\r\nX-Role: a\r\nX-Team: b\r\n"),
+        "{written}"
+    );
+}
+
+#[test]
 fn addresses() {
     let table = [
         ("2001:db8::1", "2001:db8::1", "\"[2001:db8::1]\""),
@@ -119,6 +138,9 @@ fn growth_is_bounded() {
     let peer = Ipv6Addr::new(0x1111, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x7777, 0x8888);
     let via = "v".repeat(32);
     let forwarding = Forwarding {
+        granted: b"",
+        subject: None,
+        passes_credentials: true,
         peer: Some(IpAddr::V6(peer)),
         proto: "https",
         believed: Believed::NOTHING,
