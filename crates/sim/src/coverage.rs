@@ -6,6 +6,7 @@ use exchange::Phase;
 use worker::coverage::{Cell, Coverage, Event, State, cell};
 
 const ARRIVING: State = State::Exchange(Phase::Arriving);
+const AUTHORIZING: State = State::Exchange(Phase::Authorizing);
 const COLLECTING: State = State::Exchange(Phase::Collecting);
 const READY: State = State::Exchange(Phase::Ready);
 const LEASED: State = State::Exchange(Phase::Leased);
@@ -25,6 +26,7 @@ const PARTS: [Part; 3] = [
             State::Shaking,
             State::Parked,
             ARRIVING,
+            AUTHORIZING,
             COLLECTING,
             READY,
             LEASED,
@@ -54,7 +56,18 @@ const PARTS: [Part; 3] = [
     ),
     (
         "exchanges",
-        &[ARRIVING, COLLECTING, READY, LEASED, PENDING, DRAINING, DELIVERING, TUNNEL, State::Gone],
+        &[
+            ARRIVING,
+            AUTHORIZING,
+            COLLECTING,
+            READY,
+            LEASED,
+            PENDING,
+            DRAINING,
+            DELIVERING,
+            TUNNEL,
+            State::Gone,
+        ],
         |event| !event.is_of_client() && !event.is_of_server(),
     ),
 ];

@@ -208,7 +208,7 @@ fn show(audit: &mut Audit<'_>, exchange: &Exchange) -> Result<(), Flaw> {
         }
     }
     match &exchange.state {
-        State::Arriving { input, .. } => audit.chain(input),
+        State::Arriving { input, .. } | State::Authorizing { input, .. } => audit.chain(input),
         State::Collecting { head, body, .. } => audit.chain(head).and_then(|()| audit.chain(body)),
         State::Ready { request } => audit.chain(request),
         State::Leased { request, reply, .. } | State::Pending { request, reply, .. } => {

@@ -158,6 +158,8 @@ pub enum Patience {
     /// Until its TLS handshake is over.
     Handshake,
     Head,
+    /// For the verdict on whether it may.
+    Verdict,
     Body,
     /// In the ready queue, or waiting for a first buffer.
     Queue,
@@ -168,11 +170,12 @@ pub enum Patience {
 }
 
 impl Patience {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Idle,
         Self::New,
         Self::Handshake,
         Self::Head,
+        Self::Verdict,
         Self::Body,
         Self::Queue,
         Self::Write,
@@ -206,6 +209,7 @@ impl Clients {
             Patience::Idle | Patience::New | Patience::Stream => timeouts.idle,
             Patience::Handshake => timeouts.handshake,
             Patience::Head => timeouts.head,
+            Patience::Verdict => timeouts.authorize,
             Patience::Body => timeouts.body_progress,
             Patience::Queue => timeouts.queue,
             Patience::Write => timeouts.write_progress,

@@ -172,6 +172,10 @@ pub struct WorkerCounters {
     pub requests: [Counter; 5],
     /// Refusals by status, indexed like [`exchange::Refusal::ALL`].
     pub refusals: [Counter; exchange::Refusal::ALL.len()],
+    /// Questions put whether a client may.
+    pub authorizations_asked: Counter,
+    /// Requests of clients that were let in before, for which nobody was asked.
+    pub authorizations_remembered: Counter,
     /// Tunnels begun: by switched protocols, and by connections that are passed through.
     pub tunnels: [Counter; 2],
     /// Requests sent again on a fresh connection.

@@ -160,6 +160,7 @@ impl<D: Driver> Worker<D> {
         }
         self.pool.release(exchange.rest.take());
         self.favours_no_longer(id);
+        self.gate.forget(id);
         self.account_end(id, &exchange);
         if let Some(phase) = exchange.counted.take() {
             self.counters.exchanges[phase as usize].sub(1);
@@ -179,5 +180,6 @@ impl<D: Driver> Worker<D> {
             self.counters.exchanges[new as usize].increment();
         }
         self.account_phase(id, before, phase);
+        self.forget_answer(id);
     }
 }

@@ -59,16 +59,19 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
+        let rules = &self.rules[exchange.listener.index()];
+        let known = self.gate.known(id, rules, self.now, &self.counters);
         let mut room = Room {
             pool: &mut self.pool,
             scratch: &mut self.scratch,
-            rules: &self.rules[exchange.listener.index()],
+            rules,
             rank: pool::Rank::Send,
             peer: record.peer(),
             tls: None,
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            admission: known.as_ref().map(|known| known as &dyn exchange::Admission),
             note: self.ledger.note(id),
         };
         self.driver.disarm(socket);
@@ -188,6 +191,9 @@ impl<D: Driver> Worker<D> {
             }
             (Patience::Linger, _) => self.close_lingering(id),
             (Patience::Queue, Some(ClientState::Active(exchange))) => self.queue_over(exchange),
+            (Patience::Verdict, Some(ClientState::Active(exchange))) => {
+                self.mishap(exchange, Mishap::VerdictLate, CloseReason::Timeout);
+            }
             (Patience::Body, Some(ClientState::Active(exchange))) if self.uploads(exchange) => {
                 self.mishap(exchange, Mishap::UploadSlow, CloseReason::Timeout);
             }

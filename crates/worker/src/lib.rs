@@ -11,7 +11,8 @@
 //! `upload.rs` and `pinned.rs` for what is streamed, there and back, `tunnel.rs` for what is joined
 //! and not read, `spool.rs` for what goes to
 //! disk, `readdress.rs` for names that lead elsewhere, `screen.rs` for who may come in, `preface.rs` for whose
-//! connection it is, `limit.rs` for what one address may have, `pressure.rs` for a pool that runs short,
+//! connection it is, `limit.rs` for what one address may have, `authorize/` for
+//! who may have a request served, `pressure.rs` for a pool that runs short,
 //! `account.rs` for what the access log is told, `orders.rs` for drain and stop, `audit.rs` and
 //! `laws.rs` for what must hold between two turns, `coverage/` for which event can meet which state.
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ mod access;
 mod account;
 mod admit;
 mod audit;
+mod authorize;
 mod client;
 mod counters;
 pub mod coverage;
@@ -54,6 +56,7 @@ mod upstream;
 
 pub use access::{AccessReader, AccessRecord, AccessWriter, access_ring};
 pub use account::account_bytes;
+pub use authorize::{Inquiries, Inquiry, Verdict};
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use limit::LeastRate;
 pub use office::{Letter, Office};

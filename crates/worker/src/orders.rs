@@ -48,6 +48,7 @@ impl<D: Driver> Worker<D> {
                 Letter::Stop => self.stop(),
             }
         }
+        self.hear_verdicts();
         // Even if a letter was lost to a full mailbox, everything is looked at again.
         if self.office.missed(self.plan.worker) {
             self.bus.missed();

@@ -6,11 +6,12 @@ use std::time::Duration;
 use base::id::{ExchangeId, GroupId, ListenerId, WorkerId};
 use base::limits;
 use base::slab::Slab;
-use exchange::{Challenges, ErrorPages, Exchange, Passing, Tunnel};
+use exchange::{Authorization, Challenges, ErrorPages, Exchange, Passing, Tunnel};
 use pool::PoolConfig;
 use proxies::security::{AccessList, Limits};
 use wire::proxy_protocol::Version;
 
+use crate::authorize::Inquiries;
 use crate::client::Client;
 use crate::limit::LeastRate;
 use crate::screen::Screening;
@@ -53,6 +54,8 @@ pub struct Plan {
     pub at_limit: AtLimit,
     /// Whether the client parked longest is closed to let a new one in.
     pub reclaim_parked: bool,
+    /// Where questions go that others decide, if any are put; the process's.
+    pub inquiries: Option<Arc<Inquiries>>,
     /// What certificate authorities are answered at the start, if one is expected.
     pub challenges: Option<Arc<Challenges>>,
 }
@@ -110,6 +113,8 @@ pub struct ListenerPlan {
     pub stream: bool,
     /// How its clients' connections are secured.
     pub tls: TlsPlan,
+    /// What is asked of requests before they are served, if anything.
+    pub authorization: Option<Arc<Authorization>>,
 }
 
 /// How a listener's connections are secured; by default, not at all.
@@ -147,6 +152,8 @@ pub enum AtLimit {
 pub struct Timeouts {
     /// From a request's first byte to its head's last.
     pub head: Duration,
+    /// From a head to the verdict on whether its client may.
+    pub authorize: Duration,
     /// Between two receipts of a request's body.
     pub body_progress: Duration,
     /// From a client's coming to the end of its TLS handshake.
@@ -176,6 +183,7 @@ impl Default for Timeouts {
         Self {
             handshake: seconds(10),
             head: seconds(30),
+            authorize: seconds(10),
             body_progress: seconds(30),
             idle: Duration::from_hours(1),
             first_byte: seconds(60),

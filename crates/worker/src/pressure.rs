@@ -162,7 +162,8 @@ impl<D: Driver> Worker<D> {
 
     /// Whether no exchange is in a state that ends without another buffer for a request.
     fn is_stuck(&self) -> bool {
-        let moving = [Phase::Ready, Phase::Leased, Phase::Pending, Phase::Draining];
+        let moving =
+            [Phase::Authorizing, Phase::Ready, Phase::Leased, Phase::Pending, Phase::Draining];
         let moving = moving.iter().map(|&phase| self.counters.exchanges[phase as usize].get());
         // Event streams may be silent for as long as they like. A tunnel that holds buffers gives
         // them back within a moment, or is slow, and yields.

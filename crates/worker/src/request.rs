@@ -3,7 +3,9 @@
 use base::id::{ClientId, ExchangeId};
 use base::limits;
 use driver::{Driver, Received};
-use exchange::{Collected, Exchange, Mishap, Pace, Phase, Proxy, Refusal, Room, State, Way};
+use exchange::{
+    Admission, Collected, Exchange, Mishap, Pace, Phase, Proxy, Refusal, Room, State, Way,
+};
 use pool::{Chain, Rank};
 use wire::http1::CONTINUE;
 
@@ -196,16 +198,20 @@ impl<D: Driver> Worker<D> {
         let listener = exchange.listener;
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
+        let was_asked_about = self.gate.has_answered(id);
+        let rules = &self.rules[listener.index()];
+        let known = self.gate.known(id, rules, self.now, &self.counters);
         let mut room = Room {
             pool: &mut self.pool,
             scratch: &mut self.scratch,
-            rules: &self.rules[listener.index()],
+            rules,
             rank,
             peer: record.peer(),
             tls: self.driver.tls_facts(socket),
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            admission: known.as_ref().map(|known| known as &dyn Admission),
             note: self.ledger.note(id),
         };
         let collected = self.proxy.collect(exchange, fresh, &mut room);
@@ -215,9 +221,15 @@ impl<D: Driver> Worker<D> {
             // Whatever comes of the body, and though buffers run out behind the head.
             self.note_phase(id);
         }
-        let goes_on = !matches!(collected, Collected::Answered | Collected::Refused(..));
+        let counts = match collected {
+            Collected::Answered => false,
+            // Who tries again and again to be let in asks, too.
+            Collected::Refused(refusal, _) => refusal.is_of_authorization(),
+            // It counted when it was asked about.
+            _ => !was_asked_about,
+        };
         if arrived
-            && goes_on
+            && counts
             && !self.passes(listener)
             && let Some(exchange) = self.exchanges.get(id.0)
             && let Some(refusal) = self.screens_request(exchange)
@@ -236,6 +248,7 @@ impl<D: Driver> Worker<D> {
                     self.driver.arm(socket);
                 }
             }
+            Collected::Asks(question) => self.ask(id, question),
             Collected::Spool => self.spill_rest(id),
             Collected::Starved => {
                 // The head may have been read before the buffers ran out.

@@ -93,6 +93,7 @@ impl<D: Driver> Worker<D> {
             date: self.date.text(),
             draining,
             request_ids: &mut self.request_ids,
+            admission: None,
             note: None,
         };
         let responded = match fresh {

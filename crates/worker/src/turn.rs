@@ -15,6 +15,7 @@ use pool::{Pool, PoolConfig, PoolError};
 use proxies::Chosen;
 
 use crate::account::Ledger;
+use crate::authorize::Gate;
 use crate::client::{Clients, Party};
 use crate::counters::WorkerCounters;
 use crate::coverage::Coverage;
@@ -46,6 +47,7 @@ pub struct Worker<D: Driver> {
     pub(crate) request_ids: RequestIds,
     pub(crate) date: DateCache,
     pub(crate) ledger: Ledger,
+    pub(crate) gate: Gate,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) office: Arc<Office<Carried<D::Detached>>>,
     pub(crate) plan: Plan,
@@ -125,6 +127,7 @@ impl<D: Driver> Worker<D> {
             subject_field: listener.tls.subject_field.clone(),
             trusted: listener.screening.trusted.clone(),
             error_pages: listener.error_pages.clone(),
+            authorization: listener.authorization.clone(),
             challenges: plan.challenges.clone(),
         });
         counters.buffers.set(u64::from(pool.size()));
@@ -143,6 +146,7 @@ impl<D: Driver> Worker<D> {
             scratch: Scratch::new(),
             request_ids: RequestIds::new(plan.seed),
             ledger: Ledger::none(),
+            gate: Gate::new(plan.inquiries.clone(), records),
             date: DateCache::new(),
             life: Life::Serving,
             full: false,

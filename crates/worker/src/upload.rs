@@ -71,10 +71,7 @@ impl<D: Driver> Worker<D> {
                 self.abandon(id, CloseReason::Refused);
             }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
-            Collected::Starved
-            | Collected::Asks(_)
-            | Collected::Answered
-            | Collected::Spool => {
+            Collected::Starved | Collected::Asks(_) | Collected::Answered | Collected::Spool => {
                 debug_assert!(false, "a streamed body goes on, or is refused");
             }
         }

@@ -183,6 +183,7 @@ fn plan(
             upgrade: false,
             error_pages: ErrorPages::default(),
             stream: circumstances.stream,
+            authorization: None,
             tls: TlsPlan::default(),
         }],
         groups: groups.to_vec(),
@@ -194,6 +195,7 @@ fn plan(
         timeouts: Timeouts::default(),
         at_limit: AtLimit::Pause,
         reclaim_parked: circumstances.choice & 1 == 1,
+        inquiries: None,
         challenges: None,
     }
 }

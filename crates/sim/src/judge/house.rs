@@ -254,6 +254,7 @@ fn plan(
             acceptor: setting.door.secured[id as usize][0].then(|| tls.acceptor.clone()),
             ..TlsPlan::default()
         },
+        authorization: None,
     };
     Plan {
         worker: WorkerId(worker),
@@ -282,6 +283,7 @@ fn plan(
         timeouts: setting.timeouts,
         at_limit: setting.at_limit,
         reclaim_parked: setting.reclaim_parked,
+        inquiries: None,
         challenges: None,
     }
 }

@@ -356,6 +356,12 @@ pub(super) fn may_refuse(
         }
         Refusal::Rate => (may_ask_too_often(record, stage), "its address did not ask so often"),
         Refusal::Unwelcome => (false, "nobody is trusted to say whom a request is from"),
+        Refusal::NoCredentials
+        | Refusal::BadCredentials
+        | Refusal::Forbidden
+        | Refusal::Redirected
+        | Refusal::AuthorizerFull
+        | Refusal::AuthorizerFailed => (false, "nobody is asked whether it may"),
         Refusal::PinnedFull => {
             let keeps = |reply: &Reply| reply.is_stream() || reply.is_switch();
             let kept = record.reply().is_none_or(keeps);

@@ -515,6 +515,8 @@ fn policy(dice: &mut Dice) -> Policy {
 fn short_timeouts(dice: &mut Dice) -> Timeouts {
     let mut length = || Duration::from_millis(u64::from(dice.pick(&[2000_u32, 20, 100, 500])));
     Timeouts {
+        // Nobody is asked for a verdict.
+        authorize: Timeouts::default().authorize,
         handshake: Timeouts::default().handshake,
         head: length(),
         body_progress: length(),

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig, Shared};
-use driver::Driver;
-use exchange::{ErrorPages, Passing};
+use driver::{Driver, Wake};
+use exchange::{Authorization, ErrorPages, Passing};
 use pool::PoolConfig;
 use proxies::security::Limits;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use wire::proxy_protocol::Version;
 use worker::{
-    AccessReader, AccessRecord, AtLimit, CloseReason, LeastRate, Letter, Life, ListenerPlan,
-    Office, Plan, Screening, Timeouts, Worker, WorkerCounters, access_ring,
+    AccessReader, AccessRecord, AtLimit, CloseReason, Inquiries, LeastRate, Letter, Life,
+    ListenerPlan, Office, Plan, Screening, Timeouts, Worker, WorkerCounters, access_ring,
 };
 
 /// Bytes of the note of one request's head.
@@ -52,6 +52,16 @@ pub(crate) struct Setting {
     pub(crate) secured_servers: Vec<Option<worker::ServerTls>>,
     pub(crate) limits: Option<Arc<Limits>>,
     pub(crate) least_rate: Option<LeastRate>,
+    pub(crate) authorization: Option<Arc<Authorization>>,
+    /// Questions that may be under way at one time.
+    pub(crate) questions: u32,
+}
+
+/// The test looks by itself.
+struct Unheard;
+
+impl Wake for Unheard {
+    fn wake(&self) {}
 }
 
 impl Default for Setting {
@@ -84,6 +94,8 @@ impl Default for Setting {
             introduces: None,
             limits: None,
             least_rate: None,
+            authorization: None,
+            questions: 8,
         }
     }
 }
@@ -96,6 +108,8 @@ pub(crate) struct House {
     pub(crate) spool: Option<Arc<spool::Shared>>,
     /// What the workers write for the access log.
     pub(crate) logs: Vec<AccessReader>,
+    /// Where the test finds what it is to decide.
+    pub(crate) inquiries: Option<Arc<Inquiries>>,
     office: Arc<Office<worker::Carried<sim::Detached>>>,
     over: Vec<bool>,
 }
@@ -116,7 +130,7 @@ impl House {
             policy: Policy { passes: setting.passing.is_some(), ..setting.policy },
         }];
         let spool = setting.spool.map(|limits| spool::Shared::new(limits, 1));
-        let plan = |worker| Plan {
+        let plan = |worker, inquiries: Option<&Arc<Inquiries>>| Plan {
             worker: WorkerId(worker),
             seed: u64::from(worker),
             pool: PoolConfig::new(setting.buffers, 0),
@@ -138,6 +152,7 @@ impl House {
                     passing: setting.passing.clone(),
                     screening: setting.screening.clone(),
                     tls: setting.tls.clone(),
+                    authorization: setting.authorization.clone(),
                 })
                 .collect(),
             groups: groups.clone(),
@@ -149,11 +164,15 @@ impl House {
             timeouts: setting.timeouts,
             at_limit: setting.at_limit,
             reclaim_parked: setting.reclaim_parked,
+            inquiries: inquiries.cloned(),
             challenges: None,
         };
         let drivers: Vec<MemoryDriver> =
-            (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
-        let wakers = drivers.iter().map(Driver::waker).collect();
+            (0..setting.workers).map(|worker| world.driver(plan(worker, None).sockets())).collect();
+        let wakers: Vec<_> = drivers.iter().map(Driver::waker).collect();
+        let inquiries = setting.authorization.is_some().then(|| {
+            Inquiries::new(setting.questions, wakers.clone(), 1, Arc::new(Unheard), [1, 2])
+        });
         let office = Office::new(wakers, 64, setting.max_clients, setting.pinned_free);
         let shared = Shared::new(setting.workers, &groups);
         let counters: Vec<_> =
@@ -165,9 +184,14 @@ impl House {
             .map(|((worker, driver), counters)| {
                 let (shared, office) = (Arc::clone(&shared), Arc::clone(&office));
                 let waker = driver.waker();
-                let mut worker =
-                    Worker::new(plan(worker), driver, shared, office, Arc::clone(counters))
-                        .expect("a small pool can be had");
+                let mut worker = Worker::new(
+                    plan(worker, inquiries.as_ref()),
+                    driver,
+                    shared,
+                    office,
+                    Arc::clone(counters),
+                )
+                .expect("a small pool can be had");
                 if let Some(bytes) = setting.access {
                     let (writer, reader) = access_ring(bytes, waker);
                     worker.log_access(writer, LINE);
@@ -177,7 +201,7 @@ impl House {
             })
             .collect();
         let over = vec![false; workers.len()];
-        let mut house = Self { world, workers, counters, spool, logs, office, over };
+        let mut house = Self { world, workers, counters, spool, logs, inquiries, office, over };
         house.settle();
         house
     }

@@ -1,6 +1,7 @@
 //! The real worker in a small world.
 
 mod access;
+mod authorize;
 mod faults;
 mod forwarded;
 mod house;

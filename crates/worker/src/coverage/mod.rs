@@ -51,11 +51,12 @@ pub enum State {
 
 impl State {
     /// Every state: clients, exchanges in the order of their life, upstream connections.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::ProxyHeader,
         Self::Shaking,
         Self::Parked,
         Self::Exchange(Phase::Arriving),
+        Self::Exchange(Phase::Authorizing),
         Self::Exchange(Phase::Collecting),
         Self::Exchange(Phase::Ready),
         Self::Exchange(Phase::Leased),
@@ -128,6 +129,8 @@ pub enum Event {
     HandedOver,
     PipelinedTurn,
     BufferGranted,
+    /// It is known whether the client may.
+    VerdictCame,
     LeaseGranted,
     /// The connection that was leased had ended.
     LeaseStale,
@@ -139,7 +142,7 @@ pub enum Event {
     Mishap(Mishap),
 }
 
-const EVENTS: usize = 41 + Mishap::ALL.len();
+const EVENTS: usize = 43 + Mishap::ALL.len();
 
 impl Event {
     /// Every event.
@@ -155,6 +158,7 @@ impl Event {
             Self::Late(Patience::New),
             Self::Late(Patience::Handshake),
             Self::Late(Patience::Head),
+            Self::Late(Patience::Verdict),
             Self::Late(Patience::Body),
             Self::Late(Patience::Queue),
             Self::Late(Patience::Write),
@@ -181,6 +185,7 @@ impl Event {
             Self::HandedOver,
             Self::PipelinedTurn,
             Self::BufferGranted,
+            Self::VerdictCame,
             Self::LeaseGranted,
             Self::LeaseStale,
             Self::LeaseRefused,

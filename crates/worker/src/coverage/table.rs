@@ -43,6 +43,7 @@ pub const fn cell(event: Event, state: State) -> Cell {
         Event::ServerLate(class) => server_late(class, state),
         Event::PipelinedTurn
         | Event::BufferGranted
+        | Event::VerdictCame
         | Event::LeaseGranted
         | Event::LeaseStale
         | Event::LeaseRefused
@@ -73,6 +74,7 @@ const fn client_tells(event: Event, state: State) -> Cell {
         (ProxyHeader | Parked | Lingering, E::ClientReadable) => Happens,
         (Exchange(P::Arriving | P::Collecting), E::ClientReadable) => Happens,
         (Exchange(P::Ready | P::Leased | P::Tunnel), E::ClientReadable) => Happens,
+        (Exchange(P::Authorizing), E::ClientReadable) => Never("nobody listens while it is asked"),
         (Exchange(_), E::ClientReadable) => Never("nobody listens once the request is whole"),
 
         (ProxyHeader | Shaking | Parked | Lingering, E::ClientFailed) => {
@@ -102,6 +104,8 @@ const fn client_late(class: Patience, state: State) -> Cell {
         (L::Handshake, _) => Never("its handshake is over, or there is none"),
         (L::Head, ProxyHeader | Exchange(P::Arriving)) => Happens,
         (L::Head, _) => Never("the head is there"),
+        (L::Verdict, Exchange(P::Authorizing)) => Happens,
+        (L::Verdict, _) => Never("no verdict is awaited"),
         (L::Body, Exchange(P::Collecting | P::Leased)) => Happens,
         (L::Body, _) => Never("no body is awaited"),
         (L::Queue, Exchange(P::Arriving | P::Collecting | P::Ready)) => Happens,
@@ -144,7 +148,7 @@ const fn server_tells(event: Event, state: State) -> Cell {
     use Event as E;
     match (state, event) {
         (ProxyHeader | Shaking | Parked | Lingering | Closing, _) => Never(OF_A_SERVER),
-        (Exchange(P::Arriving | P::Collecting | P::Ready | P::Delivering), _) => {
+        (Exchange(P::Arriving | P::Authorizing | P::Collecting | P::Ready | P::Delivering), _) => {
             Never("it holds no connection")
         }
         (Gone, _) => Never(LAST_WORD),
@@ -175,7 +179,7 @@ const fn server_late(class: Progress, state: State) -> Cell {
     use Progress as L;
     match (class, state) {
         (_, ProxyHeader | Shaking | Parked | Lingering | Closing) => Never(OF_A_SERVER),
-        (_, Exchange(P::Arriving | P::Collecting | P::Ready | P::Delivering)) => {
+        (_, Exchange(P::Arriving | P::Authorizing | P::Collecting | P::Ready | P::Delivering)) => {
             Never("it holds no connection")
         }
         (_, Gone | Leaving) => Never("what is closed awaits nothing"),
@@ -203,6 +207,10 @@ const fn exchange_meets(event: Event, state: State) -> Cell {
         // Its number may be another's by now: then it is gone itself.
         (E::PipelinedTurn, _) => Never("its turn comes before anything else of it"),
 
+        (E::VerdictCame, Exchange(P::Authorizing)) => Happens,
+        (E::VerdictCame, _) => Never("whoever awaits none hears none"),
+
+        (E::BufferGranted, Exchange(P::Authorizing)) => Never("it waits for a verdict alone"),
         (E::BufferGranted, Exchange(P::Ready)) => Never("it waits for a lease alone"),
         (E::BufferGranted, Gone) => Never("who ends leaves the queue for buffers"),
         (E::BufferGranted, _) => Happens,
@@ -212,7 +220,7 @@ const fn exchange_meets(event: Event, state: State) -> Cell {
         (E::LeaseRefused, Exchange(P::Ready)) => Happens,
         (E::LeaseRefused, _) => Never("only complete requests are queued"),
 
-        (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Arriving)) => {
+        (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Arriving | P::Authorizing)) => {
             Never("a head is never in the spool")
         }
         (E::DiskWrote | E::DiskRead | E::DiskFailed, Exchange(P::Tunnel)) => {

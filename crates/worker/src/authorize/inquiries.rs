@@ -1,0 +1,199 @@
+//! Questions on their way: from a worker to those who decide whether a client may, and back.
+//!
+//! An inquiry is a piece of memory that is set aside at start and goes round: idle, asked, answered,
+//! idle. There are as many as questions may be under way at one time, and each queue has room for all
+//! of them, so that nothing ever waits for room.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::id::{ExchangeId, WorkerId};
+use base::limits::QUESTION_MAX;
+use base::sync::ArrayQueue;
+use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use driver::Wake;
+use exchange::{Grant, Refusal};
+
+/// One question, and what was found.
+pub struct Inquiry {
+    /// Whose it is.
+    pub(crate) worker: WorkerId,
+    pub(crate) exchange: ExchangeId,
+    /// What tells it from earlier questions of an exchange with the same number.
+    pub(crate) number: u32,
+    authorizer: u16,
+    question: Box<[u8]>,
+    length: u32,
+    /// What is known of the client that is let in, or field lines for one that is not.
+    pub grant: Grant,
+    pub(crate) verdict: Verdict,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The client may.
+    LetIn {
+        /// How long that holds for whoever asks the same.
+        good_for: Duration,
+        /// What [`Inquiries::edition`] was when it was found.
+        edition: u32,
+    },
+    /// It may not, and why.
+    Refused(Refusal),
+}
+
+impl Inquiry {
+    fn new() -> Self {
+        Self {
+            worker: WorkerId(0),
+            exchange: ExchangeId(0),
+            number: 0,
+            authorizer: 0,
+            question: vec![0; QUESTION_MAX].into_boxed_slice(),
+            length: 0,
+            grant: Grant::NONE,
+            verdict: Verdict::Refused(Refusal::AuthorizerFailed),
+        }
+    }
+
+    /// The question.
+    pub fn question(&self) -> &[u8] {
+        self.question.get(..self.length as usize).unwrap_or_default()
+    }
+
+    /// Who is to decide.
+    pub const fn authorizer(&self) -> u16 {
+        self.authorizer
+    }
+
+    /// Forgets the question, which is a secret, and what was found.
+    fn wipe(&mut self) {
+        let asked = ..(self.length as usize).min(self.question.len());
+        self.question[asked].fill(0);
+        self.length = 0;
+        self.grant.set(b"");
+        self.verdict = Verdict::Refused(Refusal::AuthorizerFailed);
+    }
+}
+
+impl fmt::Debug for Inquiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The question is a secret.
+        write!(f, "Inquiry({}, {:?})", self.authorizer, self.verdict)
+    }
+}
+
+/// Where inquiries go round: made before the workers start, and outliving each of them.
+pub struct Inquiries {
+    idle: ArrayQueue<Box<Inquiry>>,
+    asked: ArrayQueue<Box<Inquiry>>,
+    /// By worker.
+    answered: Box<[ArrayQueue<Box<Inquiry>>]>,
+    wakers: Vec<Arc<dyn Wake>>,
+    /// Wakes those who decide.
+    bell: Arc<dyn Wake>,
+    /// How often that changed by which each authorizer decides.
+    editions: Box<[AtomicU32]>,
+    /// By which questions are known that were answered before: nobody outside can foresee it.
+    pub(crate) secret: [u64; 2],
+}
+
+impl fmt::Debug for Inquiries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inquiries").finish_non_exhaustive()
+    }
+}
+
+impl Inquiries {
+    /// `count` inquiries between the workers that have these `wakers` and `authorizers` of them, whom
+    /// `bell` wakes.
+    pub fn new(
+        count: u32,
+        wakers: Vec<Arc<dyn Wake>>,
+        authorizers: u16,
+        bell: Arc<dyn Wake>,
+        secret: [u64; 2],
+    ) -> Arc<Self> {
+        let count = count.max(1) as usize;
+        let idle = ArrayQueue::new(count);
+        for _ in 0..count {
+            let _ = idle.push(Box::new(Inquiry::new()));
+        }
+        Arc::new(Self {
+            idle,
+            asked: ArrayQueue::new(count),
+            answered: wakers.iter().map(|_| ArrayQueue::new(count)).collect(),
+            wakers,
+            bell,
+            editions: (0..authorizers).map(|_| AtomicU32::new(0)).collect(),
+            secret,
+        })
+    }
+
+    /// Puts a question. False if as many as may be are under way.
+    pub(crate) fn ask(
+        &self,
+        (worker, exchange, number): (WorkerId, ExchangeId, u32),
+        authorizer: u16,
+        question: &[u8],
+    ) -> bool {
+        let Some(mut inquiry) = self.idle.pop() else { return false };
+        let length = question.len().min(inquiry.question.len());
+        inquiry.question[..length].copy_from_slice(&question[..length]);
+        inquiry.length = u32::try_from(length).unwrap_or(0);
+        (inquiry.worker, inquiry.exchange, inquiry.number) = (worker, exchange, number);
+        inquiry.authorizer = authorizer;
+        let asked = self.asked.push(inquiry);
+        debug_assert!(asked.is_ok(), "there is room for all of them");
+        self.bell.wake();
+        asked.is_ok()
+    }
+
+    /// The next question, for those who decide. To be called until there is none, each time the bell
+    /// rings.
+    pub fn next(&self) -> Option<Box<Inquiry>> {
+        self.asked.pop()
+    }
+
+    /// Answers a question.
+    pub fn answer(&self, mut inquiry: Box<Inquiry>, verdict: Verdict) {
+        inquiry.verdict = verdict;
+        let worker = inquiry.worker.index();
+        let Some(answered) = self.answered.get(worker) else { return };
+        let answered = answered.push(inquiry);
+        debug_assert!(answered.is_ok(), "there is room for all of them");
+        self.wakers[worker].wake();
+    }
+
+    /// The next answer for `worker`.
+    pub(crate) fn hear(&self, worker: WorkerId) -> Option<Box<Inquiry>> {
+        self.answered.get(worker.index())?.pop()
+    }
+
+    /// Its answer is not needed any more.
+    pub(crate) fn give_back(&self, mut inquiry: Box<Inquiry>) {
+        inquiry.wipe();
+        let idle = self.idle.push(inquiry);
+        debug_assert!(idle.is_ok(), "there is room for all of them");
+    }
+
+    /// By which edition of what it knows an authorizer decides now.
+    pub fn edition(&self, authorizer: u16) -> u32 {
+        self.editions.get(usize::from(authorizer)).map_or(0, |edition| edition.load(Relaxed))
+    }
+
+    /// It decides by something else from now on: what it said before is forgotten. To be called when
+    /// it does.
+    pub fn changed(&self, authorizer: u16) {
+        if let Some(edition) = self.editions.get(usize::from(authorizer)) {
+            edition.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Questions that are under way, or whose answer is still needed.
+    pub fn under_way(&self) -> usize {
+        self.idle.capacity() - self.idle.len()
+    }
+}
