@@ -64,7 +64,7 @@ pub const LEAST_RATE_OVER: Duration = Duration::from_secs(5);
 
 /// Bytes of what is known of a client that is let in: who it is, and field lines from whoever was
 /// asked.
-pub const GRANT_MAX: usize = 1024;
+pub const GRANT_MAX: usize = 2048;
 /// Longest question whether a client may: its credentials, or the head for an authorization server.
 pub const QUESTION_MAX: usize = 16 << 10;
 /// Longest credentials that are looked at.

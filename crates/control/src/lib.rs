@@ -9,10 +9,12 @@
 //! - `lookup`: one question to the hosts file and the name servers;
 //! - `watch`: questions again and again;
 //! - `files`: what was read from files, and may change there;
-//! - [`acme`]: certificates from an authority.
+//! - [`acme`]: certificates from an authority;
+//! - [`authorize`]: whether a client may.
 #![forbid(unsafe_code)]
 
 pub mod acme;
+pub mod authorize;
 mod files;
 mod lookup;
 mod name;
