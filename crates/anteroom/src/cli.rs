@@ -246,6 +246,8 @@ impl From<Limit> for AtLimit {
 pub(crate) enum Timeout {
     Handshake,
     Head,
+    /// From a head to the verdict on whether its client may.
+    Authorize,
     BodyProgress,
     Idle,
     FirstByte,
@@ -259,9 +261,10 @@ pub(crate) enum Timeout {
 
 impl Timeout {
     /// Their names.
-    pub(crate) const NAMED: [(&'static str, Self); 11] = [
+    pub(crate) const NAMED: [(&'static str, Self); 12] = [
         ("handshake", Self::Handshake),
         ("head", Self::Head),
+        ("authorize", Self::Authorize),
         ("body_progress", Self::BodyProgress),
         ("idle", Self::Idle),
         ("first_byte", Self::FirstByte),

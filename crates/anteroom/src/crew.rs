@@ -17,8 +17,9 @@ use exchange::Challenges;
 use proxies::security::{AccessList, LimitRules, Limits};
 use tls::Acceptor;
 use tokio::sync::mpsc::UnboundedSender;
-use worker::{AccessWriter, Carried, Letter, Office, Plan, Worker, WorkerCounters};
+use worker::{AccessWriter, Carried, Inquiries, Letter, Office, Plan, Worker, WorkerCounters};
 
+use crate::authorize;
 use crate::cli::Io;
 use crate::log::AccessLog;
 use crate::settings::{Listen, Settings};
@@ -80,6 +81,8 @@ pub(crate) struct Crew {
     servers: Vec<Vec<Address>>,
     /// What makes the sessions of each listener's clients now, if they speak TLS.
     acceptors: Vec<Option<Acceptor>>,
+    /// Where questions go whether clients may, and what rings then, if any are put.
+    inquiries: Option<(Arc<Inquiries>, Arc<Waker>)>,
     /// Listeners that got another one, where that met a full mailbox.
     unsecured: Vec<(WorkerId, ListenerId)>,
     /// What certificate authorities are answered, and whom that could not be told, or not yet.
@@ -110,8 +113,9 @@ impl Crew {
         let ids = 0..settings.workers;
         let wakers: Vec<Arc<Waker>> =
             ids.clone().map(|_| Waker::new().map(Arc::new)).collect::<Result<_, _>>()?;
-        let wakes = wakers.iter().map(|waker| Arc::clone(waker) as Arc<dyn Wake>).collect();
+        let wakes: Vec<_> = wakers.iter().map(|waker| Arc::clone(waker) as Arc<dyn Wake>).collect();
         Ok(Self {
+            inquiries: authorize::inquiries(&settings, wakes.clone())?,
             office: Office::new(
                 wakes,
                 mailbox_capacity(&settings),
@@ -171,6 +175,11 @@ impl Crew {
         self.limits.as_ref()
     }
 
+    /// Where questions go whether clients may, and what rings then, if any are put.
+    pub(crate) fn inquiries(&self) -> Option<(Arc<Inquiries>, Arc<Waker>)> {
+        self.inquiries.clone()
+    }
+
     fn waker(&self, id: WorkerId) -> Arc<Waker> {
         Arc::clone(&self.wakers[id.index()])
     }
@@ -208,6 +217,7 @@ impl Crew {
                 limits: self.limits.clone(),
                 bans: self.bans.clone(),
                 challenges: self.challenges.clone(),
+                inquiries: self.inquiries.as_ref().map(|(inquiries, _)| Arc::clone(inquiries)),
                 ..plan
             },
             desk: self.spooling.as_ref().map(|it| Desk::new(&it.disk, self.waker(id))),

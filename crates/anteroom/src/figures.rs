@@ -142,6 +142,10 @@ impl Panel {
             exchanges: self.sums(|w| &w.exchanges),
             requests: self.sums(|w| &w.requests),
             refusals: self.sums(|w| &w.refusals),
+            authorizations: [
+                sum(|w| &w.authorizations_asked),
+                sum(|w| &w.authorizations_remembered),
+            ],
             tunnels: self.sums(|w| &w.tunnels),
             retries: sum(|w| &w.retries),
             certificates: self.certificates.iter().map(CertificateFigures::read).collect(),
@@ -212,6 +216,8 @@ pub(crate) struct Figures {
     pub(crate) refusals: [u64; exchange::Refusal::ALL.len()],
     /// Tunnels begun: by HTTP, and by passing through.
     pub(crate) tunnels: [u64; 2],
+    /// Questions put whether clients may, and clients that were remembered.
+    pub(crate) authorizations: [u64; 2],
     pub(crate) retries: u64,
     /// Bytes of the spool in use now: whole extents.
     pub(crate) spool_bytes: u64,

@@ -11,6 +11,7 @@
 mod acme;
 mod admin;
 mod advice;
+mod authorize;
 mod bans;
 mod budget;
 mod certificates;

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::acme::Acme;
 use crate::admin;
 use crate::advice::Advisor;
+use crate::authorize::Authorizers;
 use crate::bans::{BanWish, Bans};
 use crate::certificates::Certificates;
 pub(crate) use crate::crew::Order;
@@ -91,6 +92,8 @@ pub(crate) struct Master {
     lists: Lists,
     certificates: Certificates,
     acme: Acme,
+    /// The thread that decides whether clients may, if any is asked; it ends with this.
+    authorizers: Option<Authorizers>,
     /// The thread beside the data path, if it has anything to do; it ends with this.
     control: Option<Thread>,
     /// Workers that have not begun to accept yet.
@@ -160,6 +163,7 @@ impl Master {
             lists: Lists::watch(&settings)?,
             certificates,
             acme,
+            authorizers: None,
             control: None,
             bans,
             crew,
@@ -224,6 +228,9 @@ impl Master {
         let mut advisor = Advisor::new(Arc::clone(&self.reins.panel));
         self.crew.ids().for_each(|id| self.crew.start(id));
         self.control = self.begin_beside()?;
+        if let Some((inquiries, bell)) = self.crew.inquiries() {
+            self.authorizers = Some(Authorizers::start(&self.settings, inquiries, bell)?);
+        }
         while !self.alive.is_empty() {
             let stage = self.stage();
             tokio::select! {

@@ -199,6 +199,9 @@ fn exchanges(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
             ([("reason", refusal.label()), ("code", code.as_str())], count)
         });
     sheet.counts("refusals", "Answers given in the server's stead, by reason", refusals)?;
+    let ways = by("how", ["asked", "remembered"], figures.authorizations);
+    let found = "Requests whose client had to be let in, by how that was found out";
+    sheet.counts("authorizations", found, ways)?;
     let tunnels = by("proxy", ["http", "pass"], figures.tunnels);
     let begun = "Tunnels begun: switched protocols, and connections passed through";
     sheet.counts("tunnels", begun, tunnels)?;

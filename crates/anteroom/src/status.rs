@@ -194,6 +194,8 @@ impl fmt::Display for SpoolState {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Exchanges {
     pub(crate) arriving: u64,
+    #[serde(default)]
+    pub(crate) authorizing: u64,
     pub(crate) collecting: u64,
     pub(crate) ready: u64,
     pub(crate) leased: u64,
@@ -209,6 +211,7 @@ impl Exchanges {
         let now = |phase: Phase| figures.exchanges[phase as usize];
         Self {
             arriving: now(Phase::Arriving),
+            authorizing: now(Phase::Authorizing),
             collecting: now(Phase::Collecting),
             ready: now(Phase::Ready),
             leased: now(Phase::Leased),

@@ -12,7 +12,8 @@ use super::bounds::LIMITS;
 use super::fields::{Fields, or_list};
 use super::proxies::Kind;
 use super::schema::{ERROR_PAGES, FILE, LISTEN, LOG, QUEUE, SPOOL, TIMEOUTS, UPSTREAM};
-use super::{bounds, pages, passing, proxies, screening, servers, tls};
+use super::{authorize, bounds, pages, passing, proxies, screening, servers, tls};
+use crate::certificates::Clients;
 use crate::cli::{Io, Timeout};
 use crate::log::{self, Format};
 use crate::resolve;
@@ -70,12 +71,13 @@ impl File<'_> {
         let resolver = servers::resolver(&fields, self.complaints);
         let groups = self.groups(&fields);
         let mut sets = Sets::default();
-        let listeners = self.listeners(&fields, &groups, &mut sets);
+        let timeouts = self.timeouts(&fields);
+        let mut listeners = self.listeners(&fields, &groups, &mut sets);
+        self.authorizations(&fields, timeouts.authorize, &mut listeners);
         let acme = acme::read(&fields, sets, &listeners, self.complaints);
         self.nobody_uses(&groups, &listeners);
         let spool = self.spool(&fields);
         let log = self.log(&fields);
-        let timeouts = self.timeouts(&fields);
         let bounds = fields.table("limits", &LIMITS, self.complaints);
         let bounds = bounds.map(|table| bounds::read(&table, self.complaints));
         let (limits, least_rate) = bounds.unwrap_or_default();
@@ -254,7 +256,26 @@ impl File<'_> {
             tls,
             others,
             screened,
+            authorize: None,
         })
+    }
+
+    /// What listeners ask of requests. One that could not be read is none: its complaints stand.
+    fn authorizations(
+        &mut self,
+        fields: &Fields<'_>,
+        patience: std::time::Duration,
+        listeners: &mut [ListenDraft],
+    ) {
+        if self.complaints.has_errors() {
+            return;
+        }
+        let tables = fields.tables("listen", &LISTEN, self.complaints);
+        for (table, listener) in tables.iter().zip(listeners) {
+            let tls = listener.tls.as_ref();
+            let shown = tls.is_some_and(|tls| tls.files.clients != Clients::Off);
+            listener.authorize = authorize::read(table, shown, patience, self.complaints);
+        }
     }
 
     /// The group that a listener names, or the only one there is.

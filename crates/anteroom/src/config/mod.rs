@@ -4,6 +4,7 @@
 //! them to a draft of the settings, `text` shows where something is wrong.
 
 mod acme;
+mod authorize;
 mod bounds;
 mod defaults;
 mod fields;

@@ -25,7 +25,7 @@ impl Passed {
 }
 
 /// What is of no use to what is passed through, and the other way round.
-const OF_HTTP: [&str; 8] = [
+const OF_HTTP: [&str; 9] = [
     "request",
     "max_target",
     "max_body",
@@ -34,6 +34,7 @@ const OF_HTTP: [&str; 8] = [
     "error_pages",
     "trusted_proxies",
     "remove_headers",
+    "authorize",
 ];
 const OF_PASS: [&str; 2] = ["connect", "sni"];
 

@@ -185,6 +185,11 @@ pub(crate) static TIMEOUTS: Section = Section {
             "From a request's first byte to the end of its head.",
         ),
         key(
+            "authorize",
+            Default(|| length(|it| it.authorize)),
+            "From a request's head to the verdict on whether its client may.",
+        ),
+        key(
             "body_progress",
             Default(|| length(|it| it.body_progress)),
             "Between two pieces of a request's body.",
@@ -312,6 +317,11 @@ pub(crate) static LISTEN: Section = Section {
             "remove_headers",
             Unset { example: "[\"X-User\"]", means: "what is end to end is passed on" },
             "Fields that servers trust and clients must not forge: removed from requests.",
+        ),
+        key(
+            "authorize",
+            Unset { example: "{ basic = \"/etc/anteroom/passwords\" }", means: "everybody may" },
+            "What is asked of requests before they are served: credentials, a certificate, a server.",
         ),
         key(
             "upgrade",
@@ -507,7 +517,8 @@ pub(crate) static ERROR_PAGES: Section = Section {
     title: "error_pages",
     keys: &[
         page("400", "The request is malformed."),
-        page("403", "Whom it is from may not connect."),
+        page("401", "Its credentials are missing or wrong."),
+        page("403", "Whom it is from may not connect, or not have this."),
         page("408", "It did not arrive in time."),
         page("413", "Its body is too large."),
         page("414", "Its target is too long."),

@@ -305,6 +305,7 @@ impl Desk<'_> {
             upgrade: listener.upgrade,
             passing: listener.passing.clone(),
             screened: listener.screened.clone(),
+            authorize: listener.authorize.clone(),
             tls: listener.tls.clone(),
         })
     }

@@ -15,6 +15,7 @@ use worker::{AtLimit, LeastRate, Timeouts};
 use super::SpoolDraft;
 use super::complaint::{Given, Tongue};
 use crate::acme::AcmeSettings;
+use crate::authorize::AuthorizeSettings;
 use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs, Timeout, When};
 use crate::lists::Screened;
@@ -98,6 +99,8 @@ pub(crate) struct ListenDraft {
     pub(crate) others: Vec<GroupId>,
     /// Who may connect, read already.
     pub(crate) screened: Screened,
+    /// What is asked of requests before they are served, read already.
+    pub(crate) authorize: Option<AuthorizeSettings>,
 }
 
 impl ListenDraft {
@@ -207,6 +210,7 @@ impl From<&ProxyArgs> for Draft {
             tls: None,
             others: Vec::new(),
             screened: Screened::default(),
+            authorize: None,
         };
         let group = GroupDraft {
             name: Given::by_flag(GROUP.to_owned()),
@@ -279,6 +283,7 @@ impl Timeout {
         match self {
             Self::Handshake => &mut timeouts.handshake,
             Self::Head => &mut timeouts.head,
+            Self::Authorize => &mut timeouts.authorize,
             Self::BodyProgress => &mut timeouts.body_progress,
             Self::Idle => &mut timeouts.idle,
             Self::FirstByte => &mut timeouts.first_byte,

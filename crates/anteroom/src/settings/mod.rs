@@ -25,6 +25,7 @@ use wire::proxy_protocol::Version;
 use worker::{AtLimit, LeastRate, ListenerPlan, Plan, Screening, ServerTls, Timeouts, TlsPlan};
 
 use crate::acme::AcmeSettings;
+use crate::authorize::AuthorizeSettings;
 use crate::certificates::{ListenTls, UpstreamTls};
 use crate::cli::{Io, ProxyArgs};
 use crate::descriptors::Holders;
@@ -94,6 +95,8 @@ pub(crate) struct Listen {
     pub(crate) passing: Option<Passing>,
     /// Who may connect.
     pub(crate) screened: Screened,
+    /// What is asked of requests before they are served, if anything.
+    pub(crate) authorize: Option<AuthorizeSettings>,
     /// How its clients' connections are secured, if they are.
     pub(crate) tls: Option<ListenTls>,
 }
@@ -161,7 +164,9 @@ impl Settings {
     pub(crate) fn plan(&self, worker: WorkerId) -> Plan {
         let subjects =
             self.listeners.iter().filter_map(|listen| listen.tls.as_ref()?.subject.as_deref());
-        let own_fields: Arc<str> = subjects.collect::<Vec<_>>().join(",").into();
+        let found = self.listeners.iter().filter_map(|listen| listen.authorize.as_ref());
+        let found = found.flat_map(|it| it.own_fields.iter().map(String::as_str));
+        let own_fields: Arc<str> = subjects.chain(found).collect::<Vec<_>>().join(",").into();
         Plan {
             worker,
             // Whoever starts a worker gives each start one of its own.
@@ -183,6 +188,7 @@ impl Settings {
             timeouts: self.timeouts,
             at_limit: self.at_limit,
             reclaim_parked: self.reclaim_parked,
+            inquiries: None,
             challenges: None,
         }
     }
@@ -270,6 +276,7 @@ fn listener(id: ListenerId, listen: &Listen, own_fields: &Arc<str>) -> ListenerP
         stream: listen.stream,
         upgrade: listen.upgrade,
         passing: listen.passing.clone(),
+        authorization: listen.authorize.as_ref().map(|it| it.plan(id.0)),
         screening: Screening {
             list: listen.screened.list.clone(),
             balancers: listen.screened.balancers.clone(),

@@ -1,7 +1,7 @@
 //! Waking a driver from other threads.
 
 use base::sync::atomic::{AtomicBool, Ordering};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::write;
@@ -34,9 +34,16 @@ impl Waker {
         &self.descriptor
     }
 
-    /// The driver woke. What others did before they called [`Wake::wake`] can be seen from here.
-    pub(crate) fn woken(&self) {
+    /// Whoever is woken woke. What others did before they called [`Wake::wake`] can be seen from here.
+    pub fn woken(&self) {
         self.call.answer();
+    }
+}
+
+/// For whoever is woken and is no driver of ours: it is written to, and never read.
+impl AsRawFd for Waker {
+    fn as_raw_fd(&self) -> RawFd {
+        self.descriptor.as_raw_fd()
     }
 }
 

@@ -374,7 +374,7 @@ fn long_heads_are_cut_to_the_note() {
         assert!(target_cut && agent_cut && !record.piece(Piece::Host).1);
         assert_eq!(
             (target.len() + agent.len() + 4, agent.len()),
-            (LINE as usize, LINE as usize / 4)
+            (LINE as usize, LINE as usize * 3 / 16)
         );
         seen += 1;
         true

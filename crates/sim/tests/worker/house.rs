@@ -171,7 +171,7 @@ impl House {
             (0..setting.workers).map(|worker| world.driver(plan(worker, None).sockets())).collect();
         let wakers: Vec<_> = drivers.iter().map(Driver::waker).collect();
         let inquiries = setting.authorization.is_some().then(|| {
-            Inquiries::new(setting.questions, wakers.clone(), 1, Arc::new(Unheard), [1, 2])
+            Inquiries::new(&[setting.questions], wakers.clone(), Arc::new(Unheard), [1, 2])
         });
         let office = Office::new(wakers, 64, setting.max_clients, setting.pinned_free);
         let shared = Shared::new(setting.workers, &groups);

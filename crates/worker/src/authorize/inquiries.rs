@@ -1,8 +1,8 @@
 //! Questions on their way: from a worker to those who decide whether a client may, and back.
 //!
 //! An inquiry is a piece of memory that is set aside at start and goes round: idle, asked, answered,
-//! idle. There are as many as questions may be under way at one time, and each queue has room for all
-//! of them, so that nothing ever waits for room.
+//! idle. Each authorizer has as many as questions to it may be under way at one time, and each queue has
+//! room for all of them, so that nothing ever waits for room.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,12 +45,12 @@ pub enum Verdict {
 }
 
 impl Inquiry {
-    fn new() -> Self {
+    fn new(authorizer: u16) -> Self {
         Self {
             worker: WorkerId(0),
             exchange: ExchangeId(0),
             number: 0,
-            authorizer: 0,
+            authorizer,
             question: vec![0; QUESTION_MAX].into_boxed_slice(),
             length: 0,
             grant: Grant::NONE,
@@ -87,7 +87,8 @@ impl fmt::Debug for Inquiry {
 
 /// Where inquiries go round: made before the workers start, and outliving each of them.
 pub struct Inquiries {
-    idle: ArrayQueue<Box<Inquiry>>,
+    /// By authorizer.
+    idle: Box<[ArrayQueue<Box<Inquiry>>]>,
     asked: ArrayQueue<Box<Inquiry>>,
     /// By worker.
     answered: Box<[ArrayQueue<Box<Inquiry>>]>,
@@ -107,44 +108,47 @@ impl fmt::Debug for Inquiries {
 }
 
 impl Inquiries {
-    /// `count` inquiries between the workers that have these `wakers` and `authorizers` of them, whom
-    /// `bell` wakes.
+    /// Between the workers that have these `wakers` and the authorizers, whom `bell` wakes: by their
+    /// numbers, `counts` says how many questions to each may be under way.
     pub fn new(
-        count: u32,
+        counts: &[u32],
         wakers: Vec<Arc<dyn Wake>>,
-        authorizers: u16,
         bell: Arc<dyn Wake>,
         secret: [u64; 2],
     ) -> Arc<Self> {
-        let count = count.max(1) as usize;
-        let idle = ArrayQueue::new(count);
-        for _ in 0..count {
-            let _ = idle.push(Box::new(Inquiry::new()));
-        }
+        let all: u32 = counts.iter().sum();
+        let idle = (0u16..).zip(counts).map(|(authorizer, &count)| {
+            let idle = ArrayQueue::new(count.max(1) as usize);
+            for _ in 0..count {
+                let _ = idle.push(Box::new(Inquiry::new(authorizer)));
+            }
+            idle
+        });
+        let count = all.max(1) as usize;
         Arc::new(Self {
-            idle,
+            idle: idle.collect(),
             asked: ArrayQueue::new(count),
             answered: wakers.iter().map(|_| ArrayQueue::new(count)).collect(),
             wakers,
             bell,
-            editions: (0..authorizers).map(|_| AtomicU32::new(0)).collect(),
+            editions: counts.iter().map(|_| AtomicU32::new(0)).collect(),
             secret,
         })
     }
 
-    /// Puts a question. False if as many as may be are under way.
+    /// Puts a question. False if as many as may be to that authorizer are under way.
     pub(crate) fn ask(
         &self,
         (worker, exchange, number): (WorkerId, ExchangeId, u32),
         authorizer: u16,
         question: &[u8],
     ) -> bool {
-        let Some(mut inquiry) = self.idle.pop() else { return false };
+        let idle = self.idle.get(usize::from(authorizer));
+        let Some(mut inquiry) = idle.and_then(ArrayQueue::pop) else { return false };
         let length = question.len().min(inquiry.question.len());
         inquiry.question[..length].copy_from_slice(&question[..length]);
         inquiry.length = u32::try_from(length).unwrap_or(0);
         (inquiry.worker, inquiry.exchange, inquiry.number) = (worker, exchange, number);
-        inquiry.authorizer = authorizer;
         let asked = self.asked.push(inquiry);
         debug_assert!(asked.is_ok(), "there is room for all of them");
         self.bell.wake();
@@ -175,7 +179,8 @@ impl Inquiries {
     /// Its answer is not needed any more.
     pub(crate) fn give_back(&self, mut inquiry: Box<Inquiry>) {
         inquiry.wipe();
-        let idle = self.idle.push(inquiry);
+        let Some(idle) = self.idle.get(usize::from(inquiry.authorizer)) else { return };
+        let idle = idle.push(inquiry);
         debug_assert!(idle.is_ok(), "there is room for all of them");
     }
 
@@ -194,6 +199,11 @@ impl Inquiries {
 
     /// Questions that are under way, or whose answer is still needed.
     pub fn under_way(&self) -> usize {
-        self.idle.capacity() - self.idle.len()
+        self.asked.capacity() - self.idle.iter().map(ArrayQueue::len).sum::<usize>()
+    }
+
+    /// Bytes that `count` inquiries take.
+    pub const fn bytes(count: u32) -> u64 {
+        count as u64 * (size_of::<Inquiry>() + QUESTION_MAX) as u64
     }
 }

@@ -89,10 +89,7 @@ fn what_is_known_of_a_client_is_told_and_what_was_for_us_is_not() {
     let forwarding = Forwarding { subject, granted, passes_credentials: false, ..FORWARDING };
     let written = request(sent, &forwarding, None);
     assert!(!written.contains("secret"), "{written}");
-    assert!(
-        written.contains("\r\nX-User: jos\u{e9}\r\nX-Role: a\r\nX-Team: b\r\n"),
-        "{written}"
-    );
+    assert!(written.contains("\r\nX-User: jos\u{e9}\r\nX-Role: a\r\nX-Team: b\r\n"), "{written}");
 }
 
 #[test]

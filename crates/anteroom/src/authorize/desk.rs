@@ -1,0 +1,313 @@
+//! The thread where questions are decided: it hears of them by a bell, has passwords hashed by a few
+//! threads of low priority, asks servers, and checks tokens itself.
+
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::limits;
+use control::authorize::{
+    AuthorizationServer, Denial, Finding, Keys, Passwords, Token, TokenRules,
+};
+use control::{FileSet, FileWatch, watch_files};
+use driver::{Wake, Waker};
+use exchange::{Grant, Refusal};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::oneshot;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+use worker::{Inquiries, Inquiry, Verdict};
+
+use super::{AuthorizeSettings, Source, read};
+use crate::failure::Failure;
+use crate::log;
+use crate::settings::Settings;
+
+/// By how much the threads that hash are nicer than the workers.
+const NICER: i32 = 10;
+
+/// Where questions go, and what rings when there is one; nothing where none is put.
+///
+/// # Errors
+/// When the system grants no descriptor or no randomness.
+pub(crate) fn inquiries(
+    settings: &Settings,
+    wakers: Vec<Arc<dyn Wake>>,
+) -> std::io::Result<Option<(Arc<Inquiries>, Arc<Waker>)>> {
+    let of = |it: &Option<AuthorizeSettings>| it.as_ref().map_or(0, AuthorizeSettings::questions);
+    let counts: Vec<u32> = settings.listeners.iter().map(|listen| of(&listen.authorize)).collect();
+    if counts.iter().all(|count| *count == 0) {
+        return Ok(None);
+    }
+    let random = || getrandom::u64().map_err(std::io::Error::other);
+    let bell = Arc::new(Waker::new()?);
+    let rung = Arc::clone(&bell) as Arc<dyn Wake>;
+    Ok(Some((Inquiries::new(&counts, wakers, rung, [random()?, random()?]), bell)))
+}
+
+/// The thread. It ends when this is dropped.
+pub(crate) struct Authorizers {
+    _until_dropped: oneshot::Sender<()>,
+    /// Looks after the files.
+    _watch: Option<FileWatch>,
+}
+
+/// Who decides on one listener's questions.
+#[derive(Clone)]
+enum Decider {
+    Passwords(Arc<Passwords>),
+    Tokens(Arc<Keys>, Arc<TokenRules>),
+    Server(Arc<AuthorizationServer>),
+}
+
+/// A file was read anew: who decides by it now.
+struct Change {
+    number: u16,
+    decider: Decider,
+}
+
+impl Authorizers {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When the system grants no thread.
+    pub(crate) fn start(
+        settings: &Settings,
+        inquiries: Arc<Inquiries>,
+        bell: Arc<Waker>,
+    ) -> Result<Self, Failure> {
+        let failed = |error| Failure::Run(format!("nobody can decide who may come in: {error}"));
+        let (tell, changes) = unbounded_channel();
+        let watch = watch(settings, tell).map_err(failed)?;
+        let of = |it: &AuthorizeSettings| (it.source.as_ref().map(Decider::of), it.cache);
+        let deciders = settings.listeners.iter().map(|listen| listen.authorize.as_ref().map(of));
+        let desk = Desk {
+            inquiries,
+            deciders: deciders.map(Option::unwrap_or_default).collect(),
+            hashing: Arc::new(Semaphore::new(limits::HASHING_THREADS)),
+            patience: settings.timeouts.authorize,
+        };
+        // Names of servers are looked up on such threads, too.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(limits::HASHING_THREADS + 2)
+            .on_thread_start(be_nice)
+            .build()
+            .map_err(failed)?;
+        let (until_dropped, dropped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("authorize".to_owned());
+        thread
+            .spawn(move || {
+                runtime.block_on(async move {
+                    tokio::select! {
+                        () = desk.serve(bell, changes) => {}
+                        // Nothing is ever sent: it ends with its other end.
+                        _ = dropped => {}
+                    }
+                });
+                runtime.shutdown_background();
+            })
+            .map_err(failed)?;
+        Ok(Self { _until_dropped: until_dropped, _watch: watch })
+    }
+}
+
+/// A worker on the same core goes first.
+fn be_nice() {
+    // Where the system does not let us, nothing is lost.
+    let _ = rustix::process::nice(NICER);
+}
+
+impl Decider {
+    fn of(source: &Source) -> Self {
+        match source {
+            Source::Passwords(file) => Self::Passwords(Arc::clone(&file.known)),
+            Source::Keys(file, rules) => Self::Tokens(Arc::clone(&file.known), Arc::clone(rules)),
+            Source::Server(server) => Self::Server(Arc::clone(server)),
+        }
+    }
+}
+
+/// Looks after the files. What is wrong leaves in force what was before.
+fn watch(
+    settings: &Settings,
+    tell: tokio::sync::mpsc::UnboundedSender<Change>,
+) -> std::io::Result<Option<FileWatch>> {
+    let mut sets: Vec<FileSet> = Vec::new();
+    let mut watched: Vec<(u16, Source)> = Vec::new();
+    for (number, listen) in (0u16..).zip(&settings.listeners) {
+        let Some(source) = listen.authorize.as_ref().and_then(|it| it.source.clone()) else {
+            continue;
+        };
+        match &source {
+            Source::Passwords(file) => sets.push(file.files.clone()),
+            Source::Keys(file, _) => sets.push(file.files.clone()),
+            Source::Server(_) => continue,
+        }
+        watched.push((number, source));
+    }
+    if sets.is_empty() {
+        return Ok(None);
+    }
+    let reread = move |place: usize| {
+        let Some((number, source)) = watched.get(place) else { return };
+        let (name, found) = match source {
+            Source::Passwords(file) => {
+                let known = read(&file.path, Passwords::parse);
+                (file.path.display(), known.map(|known| Decider::Passwords(Arc::new(known))))
+            }
+            Source::Keys(file, rules) => {
+                let known = read(&file.path, Keys::parse);
+                let decider = |known| Decider::Tokens(Arc::new(known), Arc::clone(rules));
+                (file.path.display(), known.map(decider))
+            }
+            Source::Server(_) => return,
+        };
+        match found {
+            Ok(decider) => {
+                log::note(format_args!("{name} was read anew: it says who may come in"));
+                let _ = tell.send(Change { number: *number, decider });
+            }
+            Err(error) => log::note(format_args!("warning: {error}; what it said before holds")),
+        }
+    };
+    watch_files(sets, limits::FILE_PAUSE, reread).map(Some)
+}
+
+struct Bell(Arc<Waker>);
+
+impl AsRawFd for Bell {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+/// What the thread works with.
+struct Desk {
+    inquiries: Arc<Inquiries>,
+    /// By listener, and how long it is remembered who was let in.
+    deciders: Vec<(Option<Decider>, Duration)>,
+    hashing: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Desk {
+    async fn serve(mut self, bell: Arc<Waker>, mut changes: UnboundedReceiver<Change>) {
+        #[expect(deprecated, reason = "what replaces it is unsafe; the descriptor is the bell's own")]
+        let Ok(rung) = AsyncFd::new(Bell(Arc::clone(&bell))) else {
+            log::note(
+                "warning: nobody can decide who may come in: the system grants no descriptor",
+            );
+            return;
+        };
+        // Without files nothing changes.
+        let mut may_change = true;
+        loop {
+            tokio::select! {
+                ready = rung.readable() => {
+                    if let Ok(mut ready) = ready {
+                        ready.clear_ready();
+                    }
+                    // In this order: what is asked from here on rings again.
+                    bell.woken();
+                    while let Some(inquiry) = self.inquiries.next() {
+                        self.decide(inquiry);
+                    }
+                }
+                change = changes.recv(), if may_change => match change {
+                    Some(Change { number, decider }) => {
+                        if let Some(place) = self.deciders.get_mut(usize::from(number)) {
+                            place.0 = Some(decider);
+                            self.inquiries.changed(number);
+                        }
+                    }
+                    None => may_change = false,
+                },
+            }
+        }
+    }
+
+    fn decide(&self, inquiry: Box<Inquiry>) {
+        let number = inquiry.authorizer();
+        let place = self.deciders.get(usize::from(number));
+        let (decider, cache) = place.cloned().unwrap_or_default();
+        let edition = self.inquiries.edition(number);
+        let slip = Slip { inquiries: Arc::clone(&self.inquiries), cache, edition };
+        match decider {
+            None => slip.answer(inquiry, Finding::Failed),
+            Some(Decider::Tokens(keys, rules)) => {
+                let found = match rules.check(inquiry.question(), &keys, now()) {
+                    Token::Found(found) => found,
+                    Token::UnknownKey => Finding::bad_credentials(),
+                };
+                slip.answer(inquiry, found);
+            }
+            Some(Decider::Passwords(passwords)) => {
+                let hashing = Arc::clone(&self.hashing);
+                let late = Instant::now() + self.patience;
+                tokio::spawn(async move {
+                    let Ok(_permit) = hashing.acquire().await else { return };
+                    if Instant::now() > late {
+                        // Nobody waits for it any more.
+                        return slip.answer(inquiry, Finding::Failed);
+                    }
+                    let question = inquiry.question().to_vec();
+                    let found = spawn_blocking(move || passwords.check(&question)).await;
+                    slip.answer(inquiry, found.unwrap_or(Finding::Failed));
+                });
+            }
+            Some(Decider::Server(server)) => {
+                tokio::spawn(async move {
+                    let found = server.ask(inquiry.question()).await;
+                    slip.answer(inquiry, found);
+                });
+            }
+        }
+    }
+}
+
+/// How an inquiry is answered.
+struct Slip {
+    inquiries: Arc<Inquiries>,
+    cache: Duration,
+    edition: u32,
+}
+
+impl Slip {
+    fn answer(&self, mut inquiry: Box<Inquiry>, found: Finding) {
+        // What has no room, or could not stand in a field, is no answer.
+        let add = |grant: &mut Grant, fields: &[(String, Vec<u8>)]| {
+            fields.iter().all(|(name, value)| grant.add(name.as_bytes(), value))
+        };
+        let verdict = match found {
+            Finding::LetIn { subject, fields, until } => {
+                let good_for = until.map_or(self.cache, |until| until.min(self.cache));
+                let grant = &mut inquiry.grant;
+                let fits = grant.set(&subject) && add(grant, &fields);
+                if fits {
+                    Verdict::LetIn { good_for, edition: self.edition }
+                } else {
+                    Verdict::Refused(Refusal::AuthorizerFailed)
+                }
+            }
+            Finding::Denied { why, ref fields } if add(&mut inquiry.grant, fields) => {
+                Verdict::Refused(match why {
+                    Denial::Credentials => Refusal::BadCredentials,
+                    Denial::Forbidden => Refusal::Forbidden,
+                    Denial::Elsewhere => Refusal::Redirected,
+                })
+            }
+            Finding::Denied { .. } | Finding::Failed => Verdict::Refused(Refusal::AuthorizerFailed),
+        };
+        self.inquiries.answer(inquiry, verdict);
+    }
+}
+
+/// Seconds since 1970, by which tokens end.
+#[expect(clippy::disallowed_methods, reason = "tokens are good by the calendar")]
+fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}

@@ -1,0 +1,116 @@
+//! Who decides whether a client may: what is asked for, and the files it stands in.
+
+mod desk;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::limits::AUTHORIZE_FILE_BYTES;
+use control::FileSet;
+use control::authorize::{AuthorizationServer, FileFault, Keys, Passwords, TokenRules};
+use exchange::{Asks, Authorization};
+
+pub(crate) use desk::{Authorizers, inquiries};
+
+/// What a listener asks of requests before they are served.
+#[derive(Clone, Debug)]
+pub(crate) struct AuthorizeSettings {
+    /// What the workers go by, but for the number.
+    pub(crate) asked: Authorization,
+    /// Who decides, if somebody does.
+    pub(crate) source: Option<Source>,
+    /// Fields that only we may write because of it.
+    pub(crate) own_fields: Vec<String>,
+    /// How long it is remembered who was let in.
+    pub(crate) cache: Duration,
+    /// Questions that may be under way at one time.
+    pub(crate) questions: u32,
+}
+
+/// Who decides.
+#[derive(Clone, Debug)]
+pub(crate) enum Source {
+    /// A file of passwords, as it was read at start.
+    Passwords(Watched<Passwords>),
+    /// A file of keys.
+    Keys(Watched<Keys>, Arc<TokenRules>),
+    /// Another server.
+    Server(Arc<AuthorizationServer>),
+}
+
+/// What a file said when it was read.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    pub(crate) path: PathBuf,
+    pub(crate) files: FileSet,
+    pub(crate) known: Arc<T>,
+}
+
+impl<T> Clone for Watched<T> {
+    fn clone(&self) -> Self {
+        let (path, files) = (self.path.clone(), self.files.clone());
+        Self { path, files, known: Arc::clone(&self.known) }
+    }
+}
+
+impl<T> Watched<T> {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With file, line and remedy.
+    pub(crate) fn read(
+        path: &Path,
+        parse: fn(&[u8]) -> Result<T, FileFault>,
+    ) -> Result<Self, String> {
+        // Before it is read, so that no change after that is missed.
+        let files = FileSet::new([path.to_owned()]);
+        let known = Arc::new(read(path, parse)?);
+        Ok(Self { path: path.to_owned(), files, known })
+    }
+}
+
+/// What a file says.
+fn read<T>(path: &Path, parse: fn(&[u8]) -> Result<T, FileFault>) -> Result<T, String> {
+    let name = path.display();
+    let content = content(path).map_err(|remedy| format!("{name}: {remedy}"))?;
+    parse(&content).map_err(|fault| match fault.line {
+        Some(line) => format!("{name}:{line}: {}", fault.why),
+        None => format!("{name}: {}", fault.why),
+    })
+}
+
+/// What stands in a file, or what is wrong and the remedy.
+fn content(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file: create it, or name another".to_owned(),
+        io::ErrorKind::PermissionDenied => "it may not be read: change its mode".to_owned(),
+        _ => format!("it cannot be read: {error}"),
+    };
+    // A pipe would be waited for.
+    if !path.metadata().map_err(told)?.is_file() {
+        return Err("this is no file: name one".to_owned());
+    }
+    let mut content = Vec::new();
+    let file = File::open(path).map_err(told)?;
+    file.take(AUTHORIZE_FILE_BYTES + 1).read_to_end(&mut content).map_err(told)?;
+    if content.len() as u64 > AUTHORIZE_FILE_BYTES {
+        return Err("it is too long for what it should be: name another".to_owned());
+    }
+    Ok(content)
+}
+
+impl AuthorizeSettings {
+    /// What the workers go by on the listener of this number.
+    pub(crate) fn plan(&self, listener: u32) -> Arc<Authorization> {
+        let number = u16::try_from(listener).unwrap_or(u16::MAX);
+        Arc::new(Authorization { number, ..self.asked.clone() })
+    }
+
+    /// Questions that may be under way at one time, if any are put.
+    pub(crate) fn questions(&self) -> u32 {
+        if self.asked.asks == Asks::Nobody { 0 } else { self.questions }
+    }
+}

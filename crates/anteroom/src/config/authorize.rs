@@ -1,0 +1,305 @@
+//! `authorize` of a `[[listen]]`: its files are read here, so that a wrong one is found before a client
+//! is.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::limits;
+use control::authorize::{Algorithm, AuthorizationServer, Fetch, Keys, Passwords, TokenRules, Url};
+use exchange::{Asks, Authorization};
+use wire::http1::may_be_added;
+
+use super::fields::{Fields, or_list};
+use super::schema::Preset::{Default, Needed, Unset};
+use super::schema::{Section, key, time};
+use crate::authorize::{AuthorizeSettings, Source, Watched};
+use crate::settings::Complaints;
+
+/// `authorize`.
+pub(crate) static AUTHORIZE: Section = Section {
+    title: "authorize",
+    keys: &[
+        key(
+            "basic",
+            Unset { example: "\"/etc/anteroom/passwords\"", means: "no passwords" },
+            "A file of names and hashed passwords (Basic, RFC 7617); read again when it changes.",
+        ),
+        key(
+            "jwt",
+            Unset { example: "{ keys = \"keys.json\" }", means: "no tokens" },
+            "How tokens are checked (Bearer, RFC 6750).",
+        ),
+        key(
+            "request",
+            Unset { example: "\"http://127.0.0.1:9000/check\"", means: "no server is asked" },
+            "An authorization server, which is shown each request's head.",
+        ),
+        key(
+            "certificate",
+            Default(|| false.to_string()),
+            "Whether the client must have shown a certificate; with others, both are needed.",
+        ),
+        key(
+            "subjects",
+            Unset { example: "[\"CN=me\"]", means: "anybody's certificate will do" },
+            "Whose certificate it must be.",
+        ),
+        key("realm", Default(|| "\"anteroom\"".to_owned()), "What credentials are asked for."),
+        key(
+            "subject_header",
+            Unset { example: "\"X-User\"", means: "servers are not told" },
+            "The field that tells servers who the client is; a client's own is removed.",
+        ),
+        key(
+            "pass_credentials",
+            Default(|| true.to_string()),
+            "Whether servers are passed `Authorization`.",
+        ),
+        key(
+            "copy",
+            Unset { example: "[\"X-Role\"]", means: "none" },
+            "Fields of the authorization server's answer that servers are told.",
+        ),
+        key(
+            "user",
+            Unset { example: "\"X-User\"", means: "nobody is named" },
+            "The field of that answer that says who the client is.",
+        ),
+        key(
+            "ca",
+            Unset { example: "\"ca.pem\"", means: "those that the system trusts" },
+            "Whose certificate that server may show.",
+        ),
+        key(
+            "cache",
+            Unset { example: "\"1m\"", means: "`1m`; `0s` where a server is asked" },
+            "How long it is remembered who was let in.",
+        ),
+        key(
+            "queue",
+            Default(|| limits::QUESTIONS.to_string()),
+            "Most questions at one time; one beyond is answered 503.",
+        ),
+    ],
+};
+
+/// `jwt`.
+pub(crate) static JWT: Section = Section {
+    title: "jwt",
+    keys: &[
+        key(
+            "keys",
+            Needed("\"/etc/anteroom/keys.json\""),
+            "A file of public keys: PEM, a JWK or a set of them; read again when it changes.",
+        ),
+        key(
+            "issuer",
+            Unset { example: "[\"https://id.example\"]", means: "anybody" },
+            "Whom tokens must be from: one of these.",
+        ),
+        key(
+            "audience",
+            Unset { example: "[\"app\"]", means: "tokens must not say" },
+            "Whom they must be for: one of these.",
+        ),
+        key(
+            "algorithms",
+            Unset { example: "[\"ES256\"]", means: "all with public keys" },
+            "How they may be signed; HS256 and the like only if named.",
+        ),
+        key("leeway", Default(|| time(Duration::from_secs(30))), "By how much clocks may differ."),
+        key("claim", Default(|| "\"sub\"".to_owned()), "The claim that says who the client is."),
+    ],
+};
+
+const PUBLIC: [(&str, Algorithm); 9] = [
+    ("RS256", Algorithm::RS256),
+    ("RS384", Algorithm::RS384),
+    ("RS512", Algorithm::RS512),
+    ("PS256", Algorithm::PS256),
+    ("PS384", Algorithm::PS384),
+    ("PS512", Algorithm::PS512),
+    ("ES256", Algorithm::ES256),
+    ("ES384", Algorithm::ES384),
+    ("EdDSA", Algorithm::EdDSA),
+];
+const SECRET: [(&str, Algorithm); 3] =
+    [("HS256", Algorithm::HS256), ("HS384", Algorithm::HS384), ("HS512", Algorithm::HS512)];
+
+/// Reads it, if it is there. `patience`: how long a verdict is waited for.
+pub(super) fn read(
+    listen: &Fields<'_>,
+    shows_certificates: bool,
+    patience: Duration,
+    out: &mut Complaints,
+) -> Option<AuthorizeSettings> {
+    let fields = listen.table("authorize", &AUTHORIZE, out)?;
+    let ways = ["basic", "jwt", "request"].into_iter().filter(|name| fields.has(name));
+    if ways.count() > 1 {
+        let text = "`authorize` has more than one of `basic`, `jwt` and `request`: keep one";
+        out.error(Some(fields.span()), text);
+        return None;
+    }
+    let certificates = certificates(&fields, shows_certificates, out);
+    let source = source(&fields, patience, out);
+    let asks = match &source {
+        Some(Source::Passwords(_)) => Asks::Passwords,
+        Some(Source::Keys(..)) => Asks::Tokens,
+        Some(Source::Server(_)) => Asks::Server,
+        None => Asks::Nobody,
+    };
+    if asks == Asks::Nobody && certificates.is_none() && !out.has_errors() {
+        let text =
+            "`authorize` asks for nothing: add `basic`, `jwt`, `request` or certificate = true";
+        out.error(Some(fields.span()), text);
+    }
+    let subject_field = field(&fields, "subject_header", out);
+    let mut own_fields: Vec<String> = subject_field.iter().cloned().collect();
+    if let Some(Source::Server(server)) = &source {
+        own_fields.extend(server.copied.iter().map(|name| name.as_str().to_owned()));
+    }
+    let otherwise = if asks == Asks::Server { Duration::ZERO } else { limits::REMEMBER[0] };
+    let cache = if fields.has("cache") { cache(&fields, out) } else { Some(otherwise) };
+    let [least, most] = limits::QUESTIONS_RANGE;
+    let questions = fields.count("queue", least..=most, out);
+    Some(AuthorizeSettings {
+        asked: Authorization {
+            number: 0,
+            asks,
+            challenge: challenge(&fields, asks, out).into(),
+            certificates,
+            subject_field: subject_field.map(Into::into),
+            passes_credentials: fields.switch("pass_credentials", out).unwrap_or(true),
+        },
+        source,
+        own_fields,
+        cache: cache.unwrap_or(otherwise),
+        questions: questions.map_or(limits::QUESTIONS, |given| given.value),
+    })
+}
+
+fn cache(fields: &Fields<'_>, out: &mut Complaints) -> Option<Duration> {
+    let parse = |text: &str| {
+        let longest = limits::REMEMBER[1];
+        let length =
+            if text == "0s" { Ok(Duration::ZERO) } else { crate::quantity::parse_duration(text) }?;
+        if length > longest { Err("at most 1h".to_owned()) } else { Ok(length) }
+    };
+    Some(fields.parsed("cache", parse, out)?.value)
+}
+
+fn certificates(fields: &Fields<'_>, shown: bool, out: &mut Complaints) -> Option<Box<[Box<str>]>> {
+    let asked = fields.switch("certificate", out).unwrap_or(false);
+    let subjects = fields.list("subjects", |text| Ok(Box::from(text)), out);
+    if asked && !shown {
+        let text = "`certificate`: clients are not asked for certificates: add client_certificates = \
+                    \"optional\" or \"required\" to `tls`";
+        out.error(Some(fields.span()), text);
+    }
+    if !asked && !subjects.is_empty() {
+        fields.misplaced("subjects", "goes with certificate = true", out);
+    }
+    asked.then(|| subjects.into_iter().map(|given| given.value).collect())
+}
+
+/// Who decides.
+fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<Source> {
+    if let Some(path) = fields.text("basic", out) {
+        return match Watched::read(Path::new(path.value), Passwords::parse) {
+            Ok(file) => Some(Source::Passwords(file)),
+            Err(error) => {
+                out.error(path.span, format_args!("`basic`: {error}"));
+                None
+            }
+        };
+    }
+    if let Some(table) = fields.table("jwt", &JWT, out) {
+        return tokens(&table, out);
+    }
+    for name in ["copy", "user", "ca"] {
+        if !fields.has("request") {
+            fields.misplaced(name, "goes with `request`", out);
+        }
+    }
+    let url = fields.parsed("request", Url::parse, out)?;
+    let ca = fields.text("ca", out);
+    let name = |text: &str| match text.parse() {
+        Ok(name) if may_be_added(text) => Ok(name),
+        _ => Err("write a field's name, as in X-Role".to_owned()),
+    };
+    let copied = fields.list("copy", name, out).into_iter().map(|given| given.value).collect();
+    let user = fields.parsed("user", name, out).map(|given| given.value);
+    match Fetch::new(ca.as_ref().map(|given| Path::new(given.value)), patience) {
+        Ok(fetch) => {
+            let server = AuthorizationServer { fetch, url: url.value, copied, user };
+            Some(Source::Server(Arc::new(server)))
+        }
+        Err(error) => {
+            let span = ca.and_then(|given| given.span);
+            out.error(span, format_args!("`ca`: {error}"));
+            None
+        }
+    }
+}
+
+fn tokens(fields: &Fields<'_>, out: &mut Complaints) -> Option<Source> {
+    if !fields.has("keys") {
+        fields.missing("keys", out);
+    }
+    let texts = |name, out: &mut Complaints| -> Vec<String> {
+        let read = fields.list(name, |text| Ok(text.to_owned()), out);
+        read.into_iter().map(|given| given.value).collect()
+    };
+    let (issuers, audiences) = (texts("issuer", out), texts("audience", out));
+    let names: Vec<&str> = PUBLIC.iter().chain(&SECRET).map(|(name, _)| *name).collect();
+    let parse = |text: &str| {
+        let known = PUBLIC.iter().chain(&SECRET).find(|(name, _)| *name == text);
+        known.map(|(_, algorithm)| *algorithm).ok_or_else(|| or_list("there are", &names, text))
+    };
+    let algorithms = fields.list("algorithms", parse, out);
+    let algorithms: Vec<Algorithm> = match fields.has("algorithms") {
+        true => algorithms.into_iter().map(|given| given.value).collect(),
+        false => PUBLIC.iter().map(|(_, algorithm)| *algorithm).collect(),
+    };
+    let leeway = fields.duration("leeway", out).unwrap_or(Duration::from_secs(30));
+    let claim = fields.text("claim", out).map_or("sub", |given| given.value).to_owned();
+    let path = fields.text("keys", out)?;
+    match Watched::read(Path::new(path.value), Keys::parse) {
+        Ok(file) => {
+            let rules = TokenRules { algorithms, issuers, audiences, leeway, claim };
+            Some(Source::Keys(file, Arc::new(rules)))
+        }
+        Err(error) => {
+            out.error(path.span, format_args!("`keys`: {error}"));
+            None
+        }
+    }
+}
+
+fn field(fields: &Fields<'_>, name: &str, out: &mut Complaints) -> Option<String> {
+    let parse = |text: &str| match may_be_added(text) {
+        true => Ok(text.to_owned()),
+        false => Err("write a field's name, as in X-User".to_owned()),
+    };
+    Some(fields.parsed(name, parse, out)?.value)
+}
+
+/// What `WWW-Authenticate` says.
+fn challenge(fields: &Fields<'_>, asks: Asks, out: &mut Complaints) -> String {
+    let parse = |text: &str| {
+        let plain = |c: char| c == ' ' || c.is_ascii_graphic() && c != '"' && c != '\\';
+        let fits = text.len() <= 200 && text.chars().all(plain);
+        if fits {
+            Ok(text.to_owned())
+        } else {
+            Err("a realm has up to 200 ASCII characters, no quotes".to_owned())
+        }
+    };
+    let realm = fields.parsed("realm", parse, out).map_or("anteroom".to_owned(), |it| it.value);
+    match asks {
+        Asks::Passwords => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
+        Asks::Tokens => format!("Bearer realm=\"{realm}\""),
+        Asks::Server | Asks::Nobody => String::new(),
+    }
+}
