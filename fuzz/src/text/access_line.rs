@@ -10,14 +10,14 @@ use wire::http1::Version;
 use worker::{AccessRecord, CloseReason};
 
 /// The members that hold pieces of a head.
-const MEMBERS: [&str; 5] = ["method", "target", "host", "user_agent", "referer"];
+const MEMBERS: [&str; 6] = ["method", "target", "host", "user_agent", "referer", "user"];
 
 /// The first bytes choose the figures, the others are the pieces of a head, parted by 0xfe.
 pub fn check(bytes: &[u8]) {
     let Some((figures, bytes)) = bytes.split_first_chunk::<8>() else { return };
-    let mut parts = bytes.splitn(6, |byte| *byte == 0xfe);
+    let mut parts = bytes.splitn(7, |byte| *byte == 0xfe);
     let mut next = || parts.next().unwrap_or_default();
-    let said = [next(), next(), next(), next(), next()];
+    let said = [next(), next(), next(), next(), next(), next()];
     let id = next();
     let mut space = [0; 200];
     let mut pieces = Pieces::default();
@@ -64,7 +64,7 @@ fn record<'r>(
 }
 
 /// One line that is one JSON object, in which what was said can be read again.
-fn json(record: &AccessRecord<'_>, said: [&[u8]; 5]) {
+fn json(record: &AccessRecord<'_>, said: [&[u8]; 6]) {
     let line = anteroom::read::access_line(record, true);
     let shown = line.escape_ascii();
     let Some(object) = line.strip_suffix(b"\n") else { panic!("{shown}") };

@@ -152,7 +152,7 @@ fn watch(
         return Ok(None);
     }
     let reread = move |place: usize| {
-        let Some((number, source)) = watched.get(place) else { return };
+        let Some((number, source)) = watched.get(place) else { return true };
         let (name, found) = match source {
             Source::Passwords(file) => {
                 let known = read(&file.path, Passwords::parse);
@@ -163,14 +163,19 @@ fn watch(
                 let decider = |known| Decider::Tokens(Arc::new(known), Arc::clone(rules));
                 (file.path.display(), known.map(decider))
             }
-            Source::Server(_) => return,
+            Source::Server(_) => return true,
         };
         match found {
             Ok(decider) => {
                 log::note(format_args!("{name} was read anew: it says who may come in"));
                 let _ = tell.send(Change { number: *number, decider });
+                true
             }
-            Err(error) => log::note(format_args!("warning: {error}; what it said before holds")),
+            Err(error) => {
+                // It is told once, and read when it changes.
+                log::note(format_args!("warning: {error}; what it said before holds"));
+                true
+            }
         }
     };
     watch_files(sets, limits::FILE_PAUSE, reread).map(Some)
@@ -195,7 +200,10 @@ struct Desk {
 
 impl Desk {
     async fn serve(mut self, bell: Arc<Waker>, mut changes: UnboundedReceiver<Change>) {
-        #[expect(deprecated, reason = "what replaces it is unsafe; the descriptor is the bell's own")]
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe; the descriptor is the bell's own"
+        )]
         let Ok(rung) = AsyncFd::new(Bell(Arc::clone(&bell))) else {
             log::note(
                 "warning: nobody can decide who may come in: the system grants no descriptor",

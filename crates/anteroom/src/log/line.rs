@@ -369,6 +369,18 @@ mod tests {
 
     /// The line of a record whose head has these pieces.
     fn line(format: Format, record: &AccessRecord<'_>, space: usize, pieces: [&[u8]; 5]) -> String {
+        let [method, target, host, agent, referer] = pieces;
+        let pieces = [method, target, host, agent, referer, b""];
+        line_of(format, record, space, pieces)
+    }
+
+    /// The same with a user.
+    fn line_of(
+        format: Format,
+        record: &AccessRecord<'_>,
+        space: usize,
+        pieces: [&[u8]; 6],
+    ) -> String {
         let (mut space, mut kept) = (vec![0; space], Pieces::NONE);
         let parts = pieces.map(|piece| [piece, b""]);
         Note::new(&mut space, &mut kept).write(Some(Version::V11), parts);
@@ -376,6 +388,15 @@ mod tests {
         let mut out = Vec::new();
         Scribe::new(format, names()).push(&record, &mut out);
         String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_user_is_named_and_ends_no_word() {
+        let pieces: [&[u8]; 6] = [b"GET", b"/", b"h", b"", b"", b"a b\"\nc"];
+        let json = line_of(Format::Json, &EMPTY, 512, pieces);
+        assert!(json.contains(r#""host":"h","user":"a b\"\nc""#), "{json}");
+        let common = line_of(Format::Common, &EMPTY, 512, pieces);
+        assert!(common.starts_with(r"unix: - a\x20b\x22\x0Ac ["), "{common}");
     }
 
     const HEAD: [&[u8]; 5] = [b"GET", b"/a?b=c", b"example.org", b"curl/8", b"http://r/"];
