@@ -394,7 +394,7 @@ mod tests {
     fn a_user_is_named_and_ends_no_word() {
         let pieces: [&[u8]; 6] = [b"GET", b"/", b"h", b"", b"", b"a b\"\nc"];
         let json = line_of(Format::Json, &EMPTY, 512, pieces);
-        assert!(json.contains(r#""host":"h","user":"a b\"\nc""#), "{json}");
+        assert!(json.contains(r#""host":"h","user":"a b\"\u000ac""#), "{json}");
         let common = line_of(Format::Common, &EMPTY, 512, pieces);
         assert!(common.starts_with(r"unix: - a\x20b\x22\x0Ac ["), "{common}");
     }
