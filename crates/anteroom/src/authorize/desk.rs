@@ -1,6 +1,7 @@
 //! The thread where questions are decided: it hears of them by a bell, has passwords hashed by a few
 //! threads of low priority, asks servers, and checks tokens itself.
 
+use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use driver::{Wake, Waker};
 use exchange::{Grant, Refusal};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -83,7 +84,10 @@ impl Authorizers {
         let watch = watch(settings, tell).map_err(failed)?;
         let of = |it: &AuthorizeSettings| (it.source.as_ref().map(Decider::of), it.cache);
         let deciders = settings.listeners.iter().map(|listen| listen.authorize.as_ref().map(of));
+        let (tell_right, right) = unbounded_channel();
         let desk = Desk {
+            right: HashMap::new(),
+            tell_right,
             inquiries,
             deciders: deciders.map(Option::unwrap_or_default).collect(),
             hashing: Arc::new(Semaphore::new(limits::HASHING_THREADS)),
@@ -102,7 +106,7 @@ impl Authorizers {
             .spawn(move || {
                 runtime.block_on(async move {
                     tokio::select! {
-                        () = desk.serve(bell, changes) => {}
+                        () = desk.serve(bell, changes, right) => {}
                         // Nothing is ever sent: it ends with its other end.
                         _ = dropped => {}
                     }
@@ -131,10 +135,7 @@ impl Decider {
 }
 
 /// Looks after the files. What is wrong leaves in force what was before.
-fn watch(
-    settings: &Settings,
-    tell: tokio::sync::mpsc::UnboundedSender<Change>,
-) -> std::io::Result<Option<FileWatch>> {
+fn watch(settings: &Settings, tell: UnboundedSender<Change>) -> std::io::Result<Option<FileWatch>> {
     let mut sets: Vec<FileSet> = Vec::new();
     let mut watched: Vec<(u16, Source)> = Vec::new();
     for (number, listen) in (0u16..).zip(&settings.listeners) {
@@ -189,8 +190,18 @@ impl AsRawFd for Bell {
     }
 }
 
+/// Whose password was right, by which edition of the file, and until when that is remembered.
+struct Right {
+    found: Finding,
+    edition: u32,
+    until: Instant,
+}
+
 /// What the thread works with.
 struct Desk {
+    /// Whose passwords were right: another worker does not know it, and a hash may have to wait long.
+    right: HashMap<u128, Right>,
+    tell_right: UnboundedSender<(u128, Right)>,
     inquiries: Arc<Inquiries>,
     /// By listener, and how long it is remembered who was let in.
     deciders: Vec<(Option<Decider>, Duration)>,
@@ -199,7 +210,12 @@ struct Desk {
 }
 
 impl Desk {
-    async fn serve(mut self, bell: Arc<Waker>, mut changes: UnboundedReceiver<Change>) {
+    async fn serve(
+        mut self,
+        bell: Arc<Waker>,
+        mut changes: UnboundedReceiver<Change>,
+        mut right: UnboundedReceiver<(u128, Right)>,
+    ) {
         #[expect(
             deprecated,
             reason = "what replaces it is unsafe; the descriptor is the bell's own"
@@ -224,16 +240,43 @@ impl Desk {
                         self.decide(inquiry);
                     }
                 }
+                Some((mark, found)) = right.recv() => self.note_right(mark, found),
                 change = changes.recv(), if may_change => match change {
                     Some(Change { number, decider }) => {
                         if let Some(place) = self.deciders.get_mut(usize::from(number)) {
                             place.0 = Some(decider);
                             self.inquiries.changed(number);
+                            self.right.clear();
                         }
                     }
                     None => may_change = false,
                 },
             }
+        }
+    }
+
+    /// Remembers whose password was right.
+    fn note_right(&mut self, mark: u128, found: Right) {
+        if self.right.len() >= limits::REMEMBERED {
+            let now = Instant::now();
+            self.right.retain(|_, it| it.until > now);
+        }
+        if self.right.len() < limits::REMEMBERED {
+            self.right.insert(mark, found);
+        }
+    }
+
+    /// What is known of a password that was right.
+    fn known_right(&self, mark: u128, edition: u32) -> Option<Finding> {
+        let right = self.right.get(&mark).filter(|it| it.edition == edition)?;
+        let left = right.until.checked_duration_since(Instant::now())?;
+        match &right.found {
+            Finding::LetIn { subject, fields, .. } => Some(Finding::LetIn {
+                subject: subject.clone(),
+                fields: fields.clone(),
+                until: Some(left),
+            }),
+            _ => None,
         }
     }
 
@@ -253,6 +296,11 @@ impl Desk {
                 slip.answer(inquiry, found);
             }
             Some(Decider::Passwords(passwords)) => {
+                let mark = self.inquiries.mark(&inquiry);
+                if let Some(found) = self.known_right(mark, edition) {
+                    return slip.answer(inquiry, found);
+                }
+                let tell_right = self.tell_right.clone();
                 let hashing = Arc::clone(&self.hashing);
                 let late = Instant::now() + self.patience;
                 tokio::spawn(async move {
@@ -263,7 +311,13 @@ impl Desk {
                     }
                     let question = inquiry.question().to_vec();
                     let found = spawn_blocking(move || passwords.check(&question)).await;
-                    slip.answer(inquiry, found.unwrap_or(Finding::Failed));
+                    let found = found.unwrap_or(Finding::Failed);
+                    if matches!(found, Finding::LetIn { .. }) && !cache.is_zero() {
+                        let until = Instant::now() + cache;
+                        let right = Right { found: found.clone(), edition, until };
+                        let _ = tell_right.send((mark, right));
+                    }
+                    slip.answer(inquiry, found);
                 });
             }
             Some(Decider::Server(server)) => {

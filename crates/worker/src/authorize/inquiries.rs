@@ -5,6 +5,7 @@
 //! room for all of them, so that nothing ever waits for room.
 
 use std::fmt;
+use std::hash::Hasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use base::sync::ArrayQueue;
 use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use driver::Wake;
 use exchange::{Grant, Refusal};
+use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// One question, and what was found.
 pub struct Inquiry {
@@ -85,6 +87,14 @@ impl fmt::Debug for Inquiry {
     }
 }
 
+/// A keyed hash of a question to an authorizer.
+pub(super) fn mark(secret: [u64; 2], authorizer: u16, question: &[u8]) -> u128 {
+    let mut hasher = SipHasher24::new_with_keys(secret[0], secret[1]);
+    hasher.write(&authorizer.to_le_bytes());
+    hasher.write(question);
+    hasher.finish128().as_u128()
+}
+
 /// Where inquiries go round: made before the workers start, and outliving each of them.
 pub struct Inquiries {
     /// By authorizer.
@@ -134,6 +144,11 @@ impl Inquiries {
             editions: counts.iter().map(|_| AtomicU32::new(0)).collect(),
             secret,
         })
+    }
+
+    /// By what a question is known to that authorizer, as long as the process runs.
+    pub fn mark(&self, inquiry: &Inquiry) -> u128 {
+        mark(self.secret, inquiry.authorizer, inquiry.question())
     }
 
     /// Puts a question. False if as many as may be to that authorizer are under way.

@@ -1,12 +1,10 @@
 //! Who was let in, for a while: so that a credential that comes again costs a look and no question.
 
-use std::hash::Hasher;
 use std::time::Duration;
 
 use base::limits::REMEMBERED;
 use base::time::Instant;
 use exchange::Grant;
-use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Places in which one question may be.
 const WAYS: usize = 4;
@@ -51,11 +49,7 @@ impl Remembered {
 
     /// What a question to that authorizer is known by.
     pub(crate) fn mark(&self, authorizer: u16, question: &[u8]) -> Mark {
-        let [one, other] = self.secret;
-        let mut hasher = SipHasher24::new_with_keys(one, other);
-        hasher.write(&authorizer.to_le_bytes());
-        hasher.write(question);
-        Mark(hasher.finish128().as_u128())
+        Mark(super::inquiries::mark(self.secret, authorizer, question))
     }
 
     /// Where it may be.
