@@ -258,9 +258,10 @@ fn tokens(fields: &Fields<'_>, out: &mut Complaints) -> Option<Source> {
         known.map(|(_, algorithm)| *algorithm).ok_or_else(|| or_list("there are", &names, text))
     };
     let algorithms = fields.list("algorithms", parse, out);
-    let algorithms: Vec<Algorithm> = match fields.has("algorithms") {
-        true => algorithms.into_iter().map(|given| given.value).collect(),
-        false => PUBLIC.iter().map(|(_, algorithm)| *algorithm).collect(),
+    let algorithms: Vec<Algorithm> = if fields.has("algorithms") {
+        algorithms.into_iter().map(|given| given.value).collect()
+    } else {
+        PUBLIC.iter().map(|(_, algorithm)| *algorithm).collect()
     };
     let leeway = fields.duration("leeway", out).unwrap_or(Duration::from_secs(30));
     let claim = fields.text("claim", out).map_or("sub", |given| given.value).to_owned();
@@ -278,9 +279,9 @@ fn tokens(fields: &Fields<'_>, out: &mut Complaints) -> Option<Source> {
 }
 
 fn field(fields: &Fields<'_>, name: &str, out: &mut Complaints) -> Option<String> {
-    let parse = |text: &str| match may_be_added(text) {
-        true => Ok(text.to_owned()),
-        false => Err("write a field's name, as in X-User".to_owned()),
+    let parse = |text: &str| {
+        let right = may_be_added(text).then(|| text.to_owned());
+        right.ok_or_else(|| "write a field's name, as in X-User".to_owned())
     };
     Some(fields.parsed(name, parse, out)?.value)
 }
@@ -301,5 +302,55 @@ fn challenge(fields: &Fields<'_>, asks: Asks, out: &mut Complaints) -> String {
         Asks::Passwords => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
         Asks::Tokens => format!("Bearer realm=\"{realm}\""),
         Asks::Server | Asks::Nobody => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::{Machine, Settings};
+
+    const LISTEN: &str = "[[listen]]\naddress = \":8080\"\n";
+    const UPSTREAM: &str = "[[upstream]]\nservers = [\"127.0.0.1:9000\"]\n";
+
+    fn checked(content: &str) -> Result<Settings, String> {
+        let machine = Machine { descriptors: 20_000, cores: 2 };
+        super::super::check_text("a.toml", content, machine).map(|configured| configured.settings)
+    }
+
+    #[test]
+    fn what_is_asked_of_requests_is_read_with_its_files() {
+        let folder =
+            std::env::temp_dir().join(format!("anteroom-{}-authorize", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("passwords");
+        let hash = "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
+        std::fs::write(&file, format!("me:{hash}\n")).unwrap();
+        let path = file.display();
+        let settings = checked(&format!(
+            "{LISTEN}authorize = {{ basic = \"{path}\", subject_header = \"X-User\", queue = 7 }}\n{UPSTREAM}"
+        ))
+        .unwrap();
+        let authorize = settings.listeners[0].authorize.as_ref().unwrap();
+        assert_eq!((authorize.questions(), authorize.asked.asks), (7, exchange::Asks::Passwords));
+        assert_eq!(&*authorize.asked.challenge, "Basic realm=\"anteroom\", charset=\"UTF-8\"");
+        let plan = settings.plan(base::id::WorkerId(0));
+        assert_eq!(&*plan.listeners[0].tls.own_fields, "X-User");
+        std::fs::write(&file, "\nme:plain\n").unwrap();
+        for (asked, says) in [
+            (format!("basic = \"{path}\""), "passwords:2: "),
+            ("basic = \"/nowhere/at/all\"".to_owned(), "create it"),
+            ("certificate = true".to_owned(), "client_certificates"),
+            ("realm = \"a\"".to_owned(), "asks for nothing"),
+            ("request = \"ftp://h\"".to_owned(), "write a URL"),
+            ("request = \"http://h/\", copy = [\"Host\"]".to_owned(), "a field's name"),
+            ("basic = \"/a\", request = \"http://h/\"".to_owned(), "more than one"),
+            ("jwt = { keys = \"/nowhere\", algorithms = [\"none\"] }".to_owned(), "there are"),
+            ("jwt = {}".to_owned(), "has no `keys`"),
+        ] {
+            let said =
+                checked(&format!("{LISTEN}authorize = {{ {asked} }}\n{UPSTREAM}")).unwrap_err();
+            assert!(said.starts_with("a.toml:") && said.contains(says), "{asked}: {said}");
+        }
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -691,37 +691,3 @@ fn the_documented_configuration_and_the_examples_can_be_served() {
     }
     assert!(seen >= 3, "{seen} examples");
 }
-
-#[test]
-fn what_is_asked_of_requests_is_read_with_its_files() {
-    let folder = std::env::temp_dir().join(format!("anteroom-{}-authorize", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let file = folder.join("passwords");
-    let hash = "$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW";
-    std::fs::write(&file, format!("me:{hash}\n")).unwrap();
-    let path = file.display();
-    let settings = settings(&format!(
-        "{LISTEN}authorize = {{ basic = \"{path}\", subject_header = \"X-User\", queue = 7 }}\n{UPSTREAM}"
-    ));
-    let authorize = settings.listeners[0].authorize.as_ref().unwrap();
-    assert_eq!((authorize.questions(), authorize.asked.asks), (7, exchange::Asks::Passwords));
-    assert_eq!(&*authorize.asked.challenge, "Basic realm=\"anteroom\", charset=\"UTF-8\"");
-    let plan = settings.plan(base::id::WorkerId(0));
-    assert_eq!(&*plan.listeners[0].tls.own_fields, "X-User");
-    std::fs::write(&file, "\nme:plain\n").unwrap();
-    for (asked, says) in [
-        (format!("basic = \"{path}\""), "passwords:2: "),
-        ("basic = \"/nowhere/at/all\"".to_owned(), "create it"),
-        ("certificate = true".to_owned(), "client_certificates"),
-        ("realm = \"a\"".to_owned(), "asks for nothing"),
-        ("request = \"ftp://h\"".to_owned(), "write a URL"),
-        ("request = \"http://h/\", copy = [\"Host\"]".to_owned(), "a field's name"),
-        ("basic = \"/a\", request = \"http://h/\"".to_owned(), "more than one"),
-        ("jwt = { keys = \"/nowhere\", algorithms = [\"none\"] }".to_owned(), "there are"),
-        ("jwt = {}".to_owned(), "has no `keys`"),
-    ] {
-        let said = checked(&format!("{LISTEN}authorize = {{ {asked} }}\n{UPSTREAM}")).unwrap_err();
-        assert!(said.starts_with("a.toml:") && said.contains(says), "{asked}: {said}");
-    }
-    std::fs::remove_dir_all(folder).unwrap();
-}

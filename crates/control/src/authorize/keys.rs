@@ -22,7 +22,7 @@ pub(super) struct Key {
     /// By what name tokens call it.
     pub(super) id: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
-    pub(super) key: DecodingKey,
+    pub(super) checks: DecodingKey,
 }
 
 impl fmt::Debug for Keys {
@@ -142,8 +142,11 @@ fn key_of(value: Value) -> Result<Key, String> {
     {
         return Err(format!("a secret has at least {SECRET_MIN} bytes"));
     }
-    Ok(Key { id: common.key_id.clone(), algorithms, key })
+    Ok(Key { id: common.key_id.clone(), algorithms, checks: key })
 }
+
+/// Reads one kind of key.
+type Read = fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>;
 
 fn pem(text: &str) -> Result<Vec<Key>, FileFault> {
     const BEGIN: &str = "-----BEGIN ";
@@ -159,7 +162,7 @@ fn pem(text: &str) -> Result<Vec<Key>, FileFault> {
                        openssl pkey -pubout writes it";
             return Err(FileFault::at(line, why));
         }
-        let read: [fn(&[u8]) -> jsonwebtoken::errors::Result<DecodingKey>; 3] =
+        let read: [Read; 3] =
             [DecodingKey::from_rsa_pem, DecodingKey::from_ec_pem, DecodingKey::from_ed_pem];
         let key = read.iter().find_map(|read| read(block.as_bytes()).ok());
         let Some(key) = key.filter(|_| label.ends_with("PUBLIC KEY")) else {
@@ -167,7 +170,7 @@ fn pem(text: &str) -> Result<Vec<Key>, FileFault> {
             return Err(FileFault::at(line, why));
         };
         let algorithms = key.family().algorithms().to_vec();
-        keys.push(Key { id: None, algorithms, key });
+        keys.push(Key { id: None, algorithms, checks: key });
     }
     if keys.is_empty() {
         return Err(FileFault::whole(

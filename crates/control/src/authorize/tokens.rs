@@ -50,7 +50,7 @@ impl TokenRules {
         }
         let rules = self.validation(header.alg);
         for key in keys.of(id, header.alg).take(TRIES) {
-            if let Ok(token) = decode::<Map<String, Value>>(token, &key.key, &rules) {
+            if let Ok(token) = decode::<Map<String, Value>>(token, &key.checks, &rules) {
                 return Token::Found(self.let_in(&token.claims, now));
             }
         }
