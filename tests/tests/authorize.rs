@@ -35,7 +35,7 @@ fn ask(proxy: &Anteroom, arguments: &[&str]) -> (u16, String) {
 }
 
 fn line(user: &str, password: &str, cost: u32) -> String {
-    format!("{user}:{}\n", bcrypt::hash(password, cost).unwrap())
+    format!("{user}:{}\n", bcrypt::hash(password, cost).expect("a hash"))
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn a_client_that_leaves_takes_nothing_with_it() {
     assert_eq!(inquiries(&house).under_way(), 0);
     // One that ends its direction has asked all the same.
     let client = house.client();
-    client.write_all(MINE.replace("mine", "mine").as_bytes());
+    client.write_all(MINE.as_bytes());
     client.end();
     house.settle();
     house.server().write_all(OK);
