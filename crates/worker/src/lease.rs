@@ -247,6 +247,10 @@ impl<D: Driver> Worker<D> {
         if whole && !upstream.sending {
             upstream.ending = Ending::Parting;
         }
+        // Of a request given up before a byte of it was written the server knows nothing: its connection
+        // is as idle as it was.
+        let untouched = !lease.fresh && !lease.begun && self.driver.is_quiet(socket);
+        let (whole, reusable) = (whole || untouched, reusable || untouched);
         self.upstreams.disarm(lease.connection);
         let reusable = if lease.pinned {
             self.unpin(lease.connection, reusable)

@@ -16,7 +16,7 @@ use super::message::{Body, Content, Head};
 use super::oracle::{is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::pattern::Key;
-use super::reply::{Reply, Trouble, micros};
+use super::reply::{Trouble, micros};
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::{Speech, Talk};
 use crate::dice::Dice;
@@ -285,9 +285,7 @@ impl Session {
             return Ok(());
         };
         let record = stage.book.get(number);
-        // Why a response behind interim ones is sometimes read without the parting is not understood.
-        let well = |reply: &Reply| reply.trouble == Trouble::None && reply.interim == 0;
-        let well = record.reply().is_some_and(well);
+        let well = record.reply().is_some_and(|reply| reply.trouble == Trouble::None);
         if well && record.fate.is_none_or(|fate| fate == Fate::Answered) {
             // Whether anteroom had read all of it shows when the client has.
             stage.unawaited.push(number);

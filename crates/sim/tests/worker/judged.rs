@@ -57,3 +57,31 @@ fn a_servers_end_is_awaited_through_false_alarms() {
     house.pass(PARTING + Duration::from_millis(10));
     assert_eq!(house.world.connections_to(ServerId(0)), 0);
 }
+
+/// A request that was given up before a byte of it reached the server it had just been given took the
+/// server's idle connection with it, and nobody awaited the server's end.
+#[test]
+fn a_lease_of_which_nothing_was_used_leaves_its_connection_idle() {
+    let mut house = House::new(&Setting { stream: true, connections: 1, ..Setting::default() });
+    let client = house.client();
+    house.exchange(&client, GET);
+    let server = house.server();
+    text(&server);
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&client)), 200);
+    // It takes half of what it is told: behind that nothing can be said.
+    client.set_window(10);
+    let head = "PUT /b HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n";
+    house.exchange(&client, head);
+    assert!(client.is_closed(), "nothing more can be said to it");
+    assert_eq!(text(&server), "", "the server heard nothing of it");
+    assert!(!server.has_ended(), "and is kept");
+    let next = house.client();
+    house.exchange(&next, GET);
+    assert!(text(&server).starts_with("GET /a "));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&next)), 200);
+    house.assert_quiet();
+}
