@@ -73,7 +73,7 @@ impl<D: Driver> Worker<D> {
         let Some(exchange) = self.exchanges.get_mut(id.0) else { return };
         let client = exchange.client;
         let socket = self.clients.get(client).map(|client| client.socket);
-        if socket.is_some_and(|socket| self.driver.awaits_last(socket)) {
+        if socket.is_some_and(|socket| self.driver.await_rest(socket)) {
             exchange.sending = true;
             return self.clients.arm(client, Patience::Write, self.now);
         }

@@ -188,7 +188,7 @@ impl<D: Driver> Worker<D> {
         let Some(socket) = self.clients.get(exchange.client).map(|client| client.socket) else {
             return;
         };
-        let bytes = self.driver.take_over(socket);
+        let bytes = self.driver.count_as_taken(socket);
         if bytes > 0 {
             self.count_taken(id, bytes);
         }

@@ -34,7 +34,7 @@ use tls::{Acceptor, Agreed, Failure};
 
 use crate::counters::WorkerCounters;
 use crate::plan::ServerTls;
-use slot::{Party, Slot, Stage};
+use slot::{Awaits, Party, Slot, Stage};
 
 /// The bit of a driver's owner that marks a secured connection; the rest is its place.
 const SECURED: u32 = 1 << 30;
@@ -331,7 +331,9 @@ impl<D: Driver> Secured<D> {
 
     pub(crate) fn shutdown(&mut self, socket: Socket) {
         // Whoever ends our direction waits for no more room.
-        self.awaits_no_room(socket);
+        if let Some(slot) = slot_of(&mut self.slots, socket) {
+            slot.awaits = Awaits::Nothing;
+        }
         if !self.is_plain(socket) && !self.say_goodbye(socket) {
             // Behind what is still to be sent.
             return;
@@ -443,6 +445,12 @@ const fn place_of(owner: Owner) -> Option<u32> {
     // Nobody and upstream connections have the highest bit, too.
     if owner.0 != u32::MAX && owner.0 & SECURED != 0 { Some(owner.0 & !SECURED) } else { None }
 }
+/// The slot of a secured connection; none of any other.
+fn slot_of(slots: &mut [Option<Box<Slot>>], socket: Socket) -> Option<&mut Slot> {
+    let slot = slots.get_mut(socket.index as usize)?.as_deref_mut()?;
+    (slot.socket == socket).then_some(slot)
+}
+
 
 /// What has nothing to do with TLS.
 impl<D: Driver> Secured<D> {

@@ -5,8 +5,8 @@ use driver::{Completion, Driver, PeerFault, Sent, Socket};
 use pool::{Cursor, Pool, Rank};
 use tls::Output;
 
-use super::slot::{Slot, Stage};
-use super::{Event, Secured};
+use super::slot::{Awaits, Slot, Stage};
+use super::{Event, Secured, slot_of};
 
 /// How giving a slot's unsent records to the socket ended.
 enum Flushed {
@@ -32,8 +32,12 @@ impl<D: Driver> Secured<D> {
             Flushed::Waits => return self.await_room(socket, 0),
             Flushed::Failed(fault) => return Sent::Failed(fault),
         }
-        let encrypted = self.take_over(socket);
-        self.awaits_no_room(socket);
+        let Some(slot) = slot_of(&mut self.slots, socket) else {
+            return Sent::Failed(PeerFault::Reset);
+        };
+        // What was encrypted by an earlier call is what `unsent` begins with.
+        let encrypted = slot.bytes_awaited();
+        slot.awaits = Awaits::Nothing;
         if encrypted > 0 {
             return Sent::Now(encrypted);
         }
@@ -41,24 +45,20 @@ impl<D: Driver> Secured<D> {
         let plain = &mut self.scratch.plain[..take];
         let gathered = pool.copy_from(unsent, plain);
         debug_assert_eq!(gathered, take, "as long as its cursor says");
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return Sent::Failed(PeerFault::Reset);
-        };
         let mut output = Output::new(&mut self.scratch.outgoing);
         if slot.is_over() || encrypt(slot, plain, &mut output).is_err() {
             return Sent::Failed(PeerFault::Reset);
         }
         let more = more || take < unsent.left() as usize;
+        let take = u32::try_from(take).unwrap_or(u32::MAX);
         let bytes = output.bytes();
         match self.driver.send_bytes(socket, bytes, more) {
-            Sent::Now(n) if n as usize == bytes.len() => {
-                Sent::Now(u32::try_from(take).unwrap_or(u32::MAX))
-            }
+            Sent::Now(n) if n as usize == bytes.len() => Sent::Now(take),
             Sent::Now(n) => {
                 slot.unsent.keep(&bytes[n as usize..], pool);
+                // Who took a part tells of room only when asked once more.
                 match self.flush(socket, pool) {
-                    Flushed::All => Sent::Now(u32::try_from(take).unwrap_or(u32::MAX)),
+                    Flushed::All => Sent::Now(take),
                     Flushed::Waits => self.await_room(socket, take),
                     Flushed::Failed(fault) => Sent::Failed(fault),
                 }
@@ -71,47 +71,39 @@ impl<D: Driver> Secured<D> {
         }
     }
 
-    /// The worker is told when all that is unsent was taken: `take` bytes of its own.
-    fn await_room(&mut self, socket: Socket, take: usize) -> Sent {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        {
-            slot.stands_for += u32::try_from(take).unwrap_or(u32::MAX);
-            slot.awaits_room = true;
+    /// The worker is told when all that is unsent was taken, `take` bytes of its own with it.
+    fn await_room(&mut self, socket: Socket, take: u32) -> Sent {
+        if let Some(slot) = slot_of(&mut self.slots, socket) {
+            slot.await_room(take);
         }
         Sent::Later
     }
 
-    /// Whether something that counts as taken still waits for room; the worker is told when it does
-    /// not.
-    pub(crate) fn awaits_last(&mut self, socket: Socket) -> bool {
-        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
-        let Some(slot) = slot.filter(|slot| slot.socket == socket) else { return false };
-        slot.awaits_room = !slot.unsent.is_empty();
-        slot.awaits_room
-    }
-
-    pub(super) fn awaits_no_room(&mut self, socket: Socket) {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-            && slot.socket == socket
-        {
-            slot.awaits_room = false;
+    /// The worker has nothing more to send: whether something of it still waits for room. If so, it is
+    /// told ([`Completion::Sent`]) when that is over.
+    pub(crate) fn await_rest(&mut self, socket: Socket) -> bool {
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return false };
+        let waits = !slot.unsent.is_empty();
+        if waits {
+            slot.await_room(0);
+        } else {
+            slot.awaits = Awaits::Nothing;
         }
+        waits
     }
 
-    /// Bytes of the worker's that were encrypted and wait for room: it is told now that they were
-    /// taken, not when they are.
-    pub(crate) fn take_over(&mut self, socket: Socket) -> u32 {
-        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
-        let slot = slot.filter(|slot| slot.socket == socket);
-        slot.map_or(0, |slot| core::mem::take(&mut slot.stands_for))
+    /// Bytes of the worker's own that are encrypted and wait for room count as taken from now on. How
+    /// many: the worker is not told of them again, but only of the room.
+    pub(crate) fn count_as_taken(&mut self, socket: Socket) -> u32 {
+        match slot_of(&mut self.slots, socket).map(|slot| &mut slot.awaits) {
+            Some(Awaits::Room { bytes }) => core::mem::take(bytes),
+            Some(Awaits::Nothing) | None => 0,
+        }
     }
 
     /// Gives what is unsent to the socket.
     fn flush(&mut self, socket: Socket, pool: &mut Pool) -> Flushed {
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return Flushed::All;
-        };
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return Flushed::All };
         while !slot.unsent.is_empty() {
             let unsent = pool.cursor(slot.unsent.chain());
             let sent = if unsent.left() > 0 {
@@ -135,37 +127,31 @@ impl<D: Driver> Secured<D> {
         let Some(slot) = self.slots.get(index as usize).and_then(Option::as_deref) else {
             return Event::Handled;
         };
-        let (owner, socket, awaits) = (slot.owner, slot.socket, slot.awaits_room);
+        let (owner, socket, awaits) = (slot.owner, slot.socket, slot.awaits);
         let before = slot.unsent.len();
-        match self.flush(socket, pool) {
-            Flushed::Failed(fault) if awaits => {
-                return Event::Driver(Completion::Failed { owner, fault });
+        let flushed = self.flush(socket, pool);
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return Event::Handled };
+        match (flushed, awaits) {
+            (Flushed::All, _) => {
+                slot.awaits = Awaits::Nothing;
+                if core::mem::take(&mut slot.ends) {
+                    self.driver.shutdown(socket);
+                }
             }
             // Whoever takes a little is slow, and not stalled.
-            Flushed::Waits if awaits && self.unsent(index) < before => {
+            (Flushed::Waits, Awaits::Room { .. }) if slot.unsent.len() < before => {
                 return Event::Driver(Completion::Sent { owner, bytes: 0 });
             }
+            (Flushed::Failed(fault), Awaits::Room { .. }) => {
+                return Event::Driver(Completion::Failed { owner, fault });
+            }
             // Who waits to receive is told in receiving.
-            Flushed::Waits | Flushed::Failed(_) => return Event::Handled,
-            Flushed::All => {}
+            (Flushed::Waits | Flushed::Failed(_), _) => return Event::Handled,
         }
-        let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_deref_mut) else {
-            return Event::Handled;
-        };
-        if core::mem::take(&mut slot.ends) {
-            self.driver.shutdown(socket);
+        match awaits {
+            Awaits::Room { bytes } => Event::Driver(Completion::Sent { owner, bytes }),
+            Awaits::Nothing => Event::Handled,
         }
-        let bytes = core::mem::take(&mut slot.stands_for);
-        if core::mem::take(&mut slot.awaits_room) {
-            Event::Driver(Completion::Sent { owner, bytes })
-        } else {
-            Event::Handled
-        }
-    }
-
-    fn unsent(&self, index: u32) -> usize {
-        let slot = self.slots.get(index as usize).and_then(Option::as_deref);
-        slot.map_or(0, |slot| slot.unsent.len())
     }
 
     /// As [`Driver::send_text`].
@@ -173,10 +159,7 @@ impl<D: Driver> Secured<D> {
         if self.is_plain(socket) {
             return self.driver.send_text(socket, text);
         }
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return 0;
-        };
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return 0 };
         if slot.stage == Stage::Handshake || slot.is_over() || !slot.unsent.is_empty() {
             return 0;
         }
@@ -194,13 +177,7 @@ impl<D: Driver> Secured<D> {
     /// Says that nothing more will come from us, if that can still be said. False if that has to wait
     /// until what is unsent was taken: our direction then ends behind it.
     pub(crate) fn say_goodbye(&mut self, socket: Socket) -> bool {
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return true;
-        };
-        if slot.socket != socket {
-            return true;
-        }
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return true };
         if !core::mem::replace(&mut slot.said_goodbye, true)
             && matches!(slot.stage, Stage::Open | Stage::PeerClosed)
             && let Some(session) = slot.session.as_deref_mut()
@@ -212,10 +189,7 @@ impl<D: Driver> Secured<D> {
                 return true;
             }
         }
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return true;
-        };
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return true };
         slot.ends = !slot.unsent.is_empty();
         !slot.ends
     }

@@ -30,6 +30,16 @@ pub(super) enum Stage {
     Lost,
 }
 
+/// What the worker waits to be told of what it has sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Awaits {
+    /// Nothing.
+    Nothing,
+    /// That the transport has all that is unsent, and `bytes` of the worker's own with it: of those that
+    /// count as taken already there are none.
+    Room { bytes: u32 },
+}
+
 /// A secured connection.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 #[derive(Debug)]
@@ -43,10 +53,8 @@ pub(super) struct Slot {
     pub(super) session: Option<Box<Session>>,
     /// What was encrypted and the transport did not take.
     pub(super) unsent: Unsent,
-    /// Bytes of the worker's that are in there, if it awaits their sending.
-    pub(super) stands_for: u32,
-    /// Whether the worker awaits room.
-    pub(super) awaits_room: bool,
+    /// What the worker waits to be told of that.
+    pub(super) awaits: Awaits,
     /// We said that nothing more will come.
     pub(super) said_goodbye: bool,
     /// Our direction ends behind what is unsent.
@@ -70,14 +78,27 @@ impl Slot {
             stage: Stage::Handshake,
             session: None,
             unsent: Unsent { chain: Chain::new(), aside: Vec::new() },
-            stands_for: 0,
-            awaits_room: false,
+            awaits: Awaits::Nothing,
             said_goodbye: false,
             ends: false,
             ahead: None,
             told_ready: false,
             end_told: false,
             told_alert: false,
+        }
+    }
+
+    /// The worker waits until all that is unsent was taken, `more` bytes of its own with it.
+    pub(super) const fn await_room(&mut self, more: u32) {
+        let bytes = self.bytes_awaited();
+        self.awaits = Awaits::Room { bytes: bytes + more };
+    }
+
+    /// Bytes of the worker's own that it waits to be told of.
+    pub(super) const fn bytes_awaited(&self) -> u32 {
+        match self.awaits {
+            Awaits::Nothing => 0,
+            Awaits::Room { bytes } => bytes,
         }
     }
 
