@@ -47,7 +47,8 @@ impl<D: Driver> Worker<D> {
             return self.tunnel_took(tunnel, Way::Down, bytes);
         }
         let Some(exchange) = self.clients.get(id).and_then(Client::exchange) else {
-            return;
+            // If it lingers, it may have awaited our last word alone.
+            return self.discard_more(id);
         };
         let Some(record) = self.exchanges.get_mut(exchange.0) else { return };
         record.sending = false;
@@ -114,20 +115,11 @@ impl<D: Driver> Worker<D> {
                         _ => CloseReason::Done,
                     };
                     self.linger(client, reason);
-                } else if self.has_said_goodbye(client) {
-                    self.close_client(client, CloseReason::Done);
                 } else {
-                    // That word may be all that ends the response.
-                    self.linger(client, CloseReason::Done);
+                    self.close_in_order(client, CloseReason::Done);
                 }
             }
         }
-    }
-
-    /// Whether the client's transport took the word that nothing more will come, if it is told.
-    fn has_said_goodbye(&mut self, id: ClientId) -> bool {
-        let socket = self.clients.get(id).map(|client| client.socket);
-        socket.is_none_or(|socket| self.driver.say_goodbye(socket))
     }
 
     /// Whether the client has sent more than was received.

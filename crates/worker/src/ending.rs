@@ -233,6 +233,17 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Closes a client that was told everything. The word that nothing more will come may wait for room,
+    /// and be all that tells it so (RFC 8446 §6.1).
+    pub(crate) fn close_in_order(&mut self, id: ClientId, reason: CloseReason) {
+        let socket = self.clients.get(id).map(|client| client.socket);
+        if socket.is_none_or(|socket| self.driver.say_goodbye(socket)) {
+            self.close_client(id, reason);
+        } else {
+            self.linger(id, reason);
+        }
+    }
+
     /// Closes a client in a way that tells it that something is missing.
     pub(crate) fn reset_client(&mut self, id: ClientId, reason: CloseReason) {
         if let Some(socket) = self.begin_closing(id, reason) {
@@ -302,6 +313,9 @@ impl<D: Driver> Worker<D> {
                 self.driver.arm(socket);
             }
             Received::Nothing => self.driver.arm(socket),
+            // Its end came before our last word found room: it still listens, and is told that this was
+            // all.
+            Received::Ended if self.driver.await_rest(socket) => {}
             _ => self.close_lingering(id),
         }
     }

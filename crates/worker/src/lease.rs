@@ -85,8 +85,9 @@ impl<D: Driver> Worker<D> {
         let socket = upstream.socket;
         match upstream.ending {
             Ending::Closing => {}
-            // What arrived behind the response is its end, or nothing worth waiting for.
-            Ending::Parting if self.driver.is_quiet(socket) => {
+            // What arrived behind the response is its end, or nothing worth waiting for; unless our last
+            // word still is to be heard.
+            Ending::Parting if self.driver.is_quiet(socket) || !self.driver.say_goodbye(socket) => {
                 upstream.ending = Ending::Parted;
                 self.upstreams.arm(id, Progress::Parting, self.now);
                 self.driver.shutdown(socket);
@@ -212,6 +213,9 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn upstream_took(&mut self, id: ConnectionId, bytes: u32) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         upstream.sending = false;
+        if upstream.ending == Ending::Parted {
+            return self.has_parted(id);
+        }
         if let Some(User::Tunnel(tunnel)) = upstream.user {
             return self.tunnel_took(tunnel, Way::Up, bytes);
         }
@@ -243,14 +247,14 @@ impl<D: Driver> Worker<D> {
         let Some(upstream) = self.upstreams.get(lease.connection) else { return };
         upstream.user = None;
         let socket = upstream.socket;
-        let reusable = reusable && !upstream.sending && !upstream.outdated;
-        if whole && !upstream.sending {
-            upstream.ending = Ending::Parting;
-        }
         // Of a request given up before a byte of it was written the server knows nothing: its connection
         // is as idle as it was.
         let untouched = !lease.fresh && !lease.begun && self.driver.is_quiet(socket);
         let (whole, reusable) = (whole || untouched, reusable || untouched);
+        let reusable = reusable && !upstream.sending && !upstream.outdated;
+        if whole && !upstream.sending {
+            upstream.ending = Ending::Parting;
+        }
         self.upstreams.disarm(lease.connection);
         let reusable = if lease.pinned {
             self.unpin(lease.connection, reusable)

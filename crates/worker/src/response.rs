@@ -27,11 +27,13 @@ impl<D: Driver> Worker<D> {
     }
 
     /// The server's end was awaited: this is it, or words that answer nothing, or a false alarm.
-    fn has_parted(&mut self, id: ConnectionId) {
+    pub(crate) fn has_parted(&mut self, id: ConnectionId) {
         let Some(upstream) = self.upstreams.get(id) else { return };
         let socket = upstream.socket;
         match self.driver.discard(socket) {
             Received::Nothing => self.driver.arm(socket),
+            // Its end came before our last word found room.
+            Received::Ended if self.driver.await_rest(socket) => {}
             _ => self.close_upstream(id),
         }
     }

@@ -15,7 +15,7 @@ use crate::counters::CloseReason;
 use crate::coverage::Event;
 use crate::orders::Life;
 use crate::turn::Worker;
-use crate::upstream::{Progress, User};
+use crate::upstream::{Ending, Progress, User};
 
 impl<D: Driver> Worker<D> {
     /// The server switched protocols. As many may be pinned as may be: then the client is told
@@ -337,15 +337,19 @@ impl<D: Driver> Worker<D> {
         if cut {
             self.reset_client(client, reason);
         } else {
-            self.close_client(client, reason);
+            self.close_in_order(client, reason);
         }
         self.part_from(connection, cut);
     }
 
     /// Closes a pinned connection whose client is gone.
     fn part_from(&mut self, connection: ConnectionId, cut: bool) {
-        if let Some(upstream) = self.upstreams.get(connection) {
-            upstream.user = None;
+        let Some(upstream) = self.upstreams.get(connection) else { return };
+        upstream.user = None;
+        let socket = upstream.socket;
+        if !cut && !self.driver.say_goodbye(socket) {
+            // Our last word waits for room.
+            upstream.ending = Ending::Parting;
         }
         self.bus.unpin(connection, false);
         if cut {

@@ -52,7 +52,12 @@ pub(crate) fn connector() -> Connector {
 }
 
 pub(crate) fn setting() -> Setting {
-    let tls = TlsPlan { acceptor: Some(acceptor(Versions::default())), ..TlsPlan::default() };
+    speaking(Versions::default())
+}
+
+/// Where clients speak TLS of these versions.
+pub(crate) fn speaking(versions: Versions) -> Setting {
+    let tls = TlsPlan { acceptor: Some(acceptor(versions)), ..TlsPlan::default() };
     Setting { tls, ..Setting::default() }
 }
 
@@ -176,8 +181,7 @@ fn failures(house: &House, failure: Failure) -> u64 {
 fn a_request_comes_in_and_its_response_goes_out() {
     for versions in [Versions { tls12: true, tls13: false }, Versions { tls12: false, tls13: true }]
     {
-        let tls = TlsPlan { acceptor: Some(acceptor(versions)), ..TlsPlan::default() };
-        let mut house = House::new(&Setting { tls, ..Setting::default() });
+        let mut house = House::new(&speaking(versions));
         let mut client = End::client(&mut house);
         assert_eq!(house.sum(|c| c.tls_handshakes.get()), 1);
         house.assert_quiet();

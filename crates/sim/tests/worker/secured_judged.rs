@@ -5,6 +5,11 @@ use std::time::Duration;
 use crate::house::{GET, House, OK, Setting, status, text};
 use crate::secured::{End, setting};
 
+const UPGRADE: &str =
+    "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHED: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
 /// Of what goes to the spool because a client is slow, a part is encrypted already, and waits for
 /// room: it is not sent a second time, nor missed.
 #[test]
@@ -56,6 +61,93 @@ fn the_last_word_comes_though_the_last_byte_left_no_room_for_it() {
         }
         assert!(got.ends_with("\r\n\r\nok"), "{window}: {got}");
         assert!(client.closed, "{window}: it is not told that this was all");
+    }
+}
+
+/// It comes though the client has ended its own direction, and waits for the answer alone: in TLS 1.2,
+/// too, where we might say nothing more (RFC 5246 §7.2.1), and do as everybody does.
+#[test]
+fn the_last_word_comes_though_its_client_has_said_its_own() {
+    let [tls12, tls13] = [(true, false), (false, true)]
+        .map(|(tls12, tls13)| crate::secured::speaking(tls::Versions { tls12, tls13 }));
+    for setting in [tls12, tls13] {
+        for window in (40..400).step_by(3) {
+            let mut house = House::new(&setting);
+            let mut client = End::client(&mut house);
+            client.peer.set_window(window);
+            client.say(&mut house, "GET / HTTP/1.0\r\n\r\n");
+            client.goodbye(&mut house);
+            client.peer.end();
+            let server = house.server();
+            text(&server);
+            server.write_all(OK);
+            house.settle();
+            let mut got = String::new();
+            for _ in 0..40 {
+                got += &client.text(&mut house);
+            }
+            assert!(got.ends_with("\r\n\r\nok"), "{window}: {got}");
+            assert!(client.closed, "{window}: it is not told that this was all");
+            assert_eq!(house.sum(|c| c.clients.get()), 0, "{window}: and nobody waits longer");
+        }
+    }
+}
+
+/// The same of a tunnel, whose ends end one after the other.
+#[test]
+fn the_last_word_of_a_tunnel_comes_behind_its_last_byte() {
+    for window in (40..400).step_by(3) {
+        let mut house = House::new(&setting());
+        let mut client = End::client(&mut house);
+        client.say(&mut house, UPGRADE);
+        let server = house.server();
+        text(&server);
+        server.write_all(SWITCHED.as_bytes());
+        house.settle();
+        assert_eq!(status(&client.text(&mut house)), 101);
+        client.peer.set_window(window);
+        server.write_all(b"the last of it");
+        server.end();
+        house.settle();
+        client.goodbye(&mut house);
+        client.peer.end();
+        house.settle();
+        let mut got = String::new();
+        for _ in 0..40 {
+            got += &client.text(&mut house);
+        }
+        assert_eq!(got, "the last of it", "{window}");
+        assert!(client.closed, "{window}: it is not told that this was all");
+        house.assert_quiet();
+    }
+}
+
+/// And to its server.
+#[test]
+fn the_last_word_of_a_tunnel_comes_to_its_server_too() {
+    for window in (40..400).step_by(3) {
+        let mut house = House::new(&crate::secured_servers::to_servers());
+        let client = house.client();
+        house.exchange(&client, UPGRADE);
+        let mut server = End::server(&mut house);
+        server.text(&mut house);
+        server.say(&mut house, SWITCHED);
+        assert_eq!(status(&text(&client)), 101);
+        server.peer.set_window(window);
+        client.write_all(b"the last of it");
+        client.end();
+        house.settle();
+        server.goodbye(&mut house);
+        server.peer.end();
+        house.settle();
+        let mut got = String::new();
+        for _ in 0..40 {
+            got += &server.text(&mut house);
+        }
+        assert_eq!(got, "the last of it", "{window}");
+        assert!(server.closed, "{window}: it is not told that this was all");
+        assert_eq!(house.world.connections_to(base::id::ServerId(0)), 0, "{window}");
+        house.assert_quiet();
     }
 }
 

@@ -9,7 +9,7 @@ use worker::ServerTls;
 use crate::house::{GET, House, OK, Setting, status, text};
 use crate::secured::{End, acceptor, connector, setting};
 
-fn to_servers() -> Setting {
+pub(crate) fn to_servers() -> Setting {
     let server = ServerTls { connector: connector(), name: "a.example".into() };
     Setting { secured_servers: vec![Some(server)], connections: 1, ..Setting::default() }
 }

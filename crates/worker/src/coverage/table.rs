@@ -77,9 +77,11 @@ const fn client_tells(event: Event, state: State) -> Cell {
         (Exchange(P::Authorizing), E::ClientReadable) => Never("nobody listens while it is asked"),
         (Exchange(_), E::ClientReadable) => Never("nobody listens once the request is whole"),
 
-        (ProxyHeader | Shaking | Parked | Lingering, E::ClientFailed) => {
+        (ProxyHeader | Shaking | Parked, E::ClientFailed) => {
             Never("whoever listens is told in receiving")
         }
+        // Its end has come, and our last word waits for room.
+        (Lingering, E::ClientFailed | E::ClientSent) => Happens,
 
         (Exchange(P::Draining), E::ClientEnded) => Happens,
         (_, E::ClientEnded) => Never("only an event stream awaits its client's end alone"),
@@ -163,11 +165,13 @@ const fn server_tells(event: Event, state: State) -> Cell {
         (Spent, E::HandedOver) => Happens,
         (_, E::HandedOver) => Never("only idle connections move"),
 
-        (Idle | Parting, E::ServerFailed) => Never("whoever listens is told in receiving"),
+        (Idle, E::ServerFailed) => Never("whoever listens is told in receiving"),
 
         (Exchange(P::Leased | P::Tunnel), E::ServerSent) => Happens,
         // What it was sent last is not taken yet, and not needed.
         (Exchange(P::Draining) | Spent, E::ServerSent) => Happens,
+        // Its end has come, and our last word waits for room.
+        (Parting, E::ServerSent) => Happens,
         (_, E::ServerSent) => Never("nothing is on its way to the server"),
 
         (_, _) => Happens,
