@@ -299,7 +299,7 @@ impl Driver for MemoryDriver {
             entry.readable = !settled || connection.to_driver.ended || entry.fault.is_some();
             if bytes > 0 {
                 net.moved += 1;
-                net.made_room(id);
+                net.made_room(id, bytes);
             }
         });
     }

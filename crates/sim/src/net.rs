@@ -96,8 +96,11 @@ pub(crate) struct Connection {
     stirred: bool,
     /// The peer has more to write than there was room for.
     pub(crate) awaits_room: bool,
-    /// When a driver accepted it.
+    /// When it was begun, and when a driver accepted it.
+    pub(crate) began: Instant,
     pub(crate) accepted: Option<Instant>,
+    /// Bytes of the peer's that drivers ever took.
+    pub(crate) taken: usize,
     /// Its peer is about to end it while nothing is under way on it.
     pub(crate) retired: bool,
 }
@@ -168,7 +171,9 @@ impl Net {
             player: None,
             stirred: false,
             awaits_room: false,
+            began: self.now,
             accepted: None,
+            taken: 0,
             retired: false,
         });
         self.connections.len() - 1
@@ -198,7 +203,8 @@ impl Net {
     }
 
     /// The driver took bytes that the peer wrote.
-    pub(crate) fn made_room(&mut self, id: usize) {
+    pub(crate) fn made_room(&mut self, id: usize, taken: usize) {
+        self.connections[id].taken += taken;
         if std::mem::take(&mut self.connections[id].awaits_room) {
             self.stir(id);
         }

@@ -94,6 +94,16 @@ impl Peer {
         room
     }
 
+    /// Bytes it wrote that were ever received.
+    pub fn taken(&self) -> usize {
+        self.net.borrow().connections[self.connection].taken
+    }
+
+    /// When its connection was begun.
+    pub fn began(&self) -> Instant {
+        self.net.borrow().connections[self.connection].began
+    }
+
     /// When it was accepted, if it was.
     pub fn accepted(&self) -> Option<Instant> {
         self.net.borrow().connections[self.connection].accepted

@@ -86,7 +86,7 @@ impl Net {
             entry.readable = connection.is_readable();
             self.stations[worker].note_state(socket.index);
             self.moved += 1;
-            self.made_room(id);
+            self.made_room(id, received);
             return Received::Bytes(u32::try_from(received).unwrap_or(u32::MAX));
         }
         match connection.driver_fault.or(entry.fault) {

@@ -141,6 +141,11 @@ struct Secured {
     pending: Vec<u8>,
     /// Bytes of it that ever did.
     sent: usize,
+    /// How many of them the other side must have to be done with the handshake, too: known when this
+    /// side is.
+    opens: Option<usize>,
+    /// It is the end that answers.
+    is_server: bool,
     /// When the next piece may.
     next: Instant,
     /// What came and is not a whole record yet.
@@ -173,7 +178,7 @@ impl Channel {
         now: Instant,
     ) -> Self {
         let session = connector.connect(NAME).expect("there is randomness");
-        let mut channel = Self::secured(peer, session, manner, now);
+        let mut channel = Self::secured(peer, session, manner, false, now);
         if let Some(secured) = channel.secured.as_deref_mut() {
             secured.pending.extend_from_slice(before);
             match secured.manner.spoils {
@@ -187,10 +192,16 @@ impl Channel {
     /// One that answers a handshake.
     pub(super) fn answers(peer: Peer, acceptor: &Acceptor, manner: Manner, now: Instant) -> Self {
         let session = acceptor.accept().expect("there is randomness");
-        Self::secured(peer, session, manner, now)
+        Self::secured(peer, session, manner, true, now)
     }
 
-    fn secured(peer: Peer, session: Session, manner: Manner, now: Instant) -> Self {
+    fn secured(
+        peer: Peer,
+        session: Session,
+        manner: Manner,
+        is_server: bool,
+        now: Instant,
+    ) -> Self {
         // A kernel holds at least one record, and a flight of a handshake.
         peer.hold(FLIGHT);
         let secured = Secured {
@@ -198,6 +209,8 @@ impl Channel {
             manner,
             pending: Vec::new(),
             sent: 0,
+            opens: None,
+            is_server,
             next: now,
             part: Vec::new(),
             heard: Vec::new(),
@@ -216,15 +229,16 @@ impl Channel {
         self.secured.as_ref().is_some_and(|it| it.session.is_handshaking())
     }
 
+    /// Whether the other side is not done with the handshake, or never was: whoever speaks last in it
+    /// is done when it has spoken, the other one when it has heard (RFC 8446 §4.4.4, RFC 5246 §7.4.9).
+    pub(super) fn is_awaited(&self) -> bool {
+        let opens = |it: &Secured| it.opens.is_none_or(|opens| self.peer.taken() < opens);
+        self.secured.as_deref().is_some_and(opens)
+    }
+
     /// Whether it says so before its direction ends.
     pub(super) fn is_polite(&self) -> bool {
         self.secured.as_ref().is_none_or(|it| it.manner.polite)
-    }
-
-    /// Whether TLS 1.2 was agreed on.
-    pub(super) fn speaks_tls12(&self) -> bool {
-        let agreed = self.secured.as_ref().and_then(|it| it.session.agreed());
-        agreed.is_some_and(|agreed| agreed.version() == "TLSv1.2")
     }
 
     /// What it does instead of shaking hands, if it does.
@@ -385,6 +399,11 @@ impl Channel {
         self.peer.is_accepted()
     }
 
+    /// When its connection was begun.
+    pub(super) fn began(&self) -> Instant {
+        self.peer.began()
+    }
+
     /// When it was accepted.
     pub(super) fn accepted(&self) -> Option<Instant> {
         self.peer.accepted()
@@ -434,8 +453,12 @@ impl Drop for Channel {
 impl Secured {
     /// Bytes of what is pending that may be sent at once.
     fn piece(&self) -> usize {
+        // Where hands are shaken before that place, nothing is spoiled.
+        let spoils = |at: &usize| self.opens.is_none_or(|opens| *at < opens);
         let most = match self.manner.spoils {
-            Some(Spoils::Dawdles(at) | Spoils::Breaks(at, _)) => at.saturating_sub(self.sent),
+            Some(Spoils::Dawdles(at) | Spoils::Breaks(at, _)) if spoils(&at) => {
+                at.saturating_sub(self.sent)
+            }
             _ => usize::MAX,
         };
         self.pending.len().min(self.manner.piece).min(most)
@@ -448,7 +471,15 @@ impl Secured {
         if let Err(failure) = acts(&mut self.session, &mut output) {
             self.failed.get_or_insert(failure);
         }
+        let before = self.sent + self.pending.len();
         self.pending.extend_from_slice(output.bytes());
+        if self.opens.is_none() && !self.session.is_handshaking() {
+            // What a server says behind the client's last word is no part of it in TLS 1.3.
+            let agreed = self.session.agreed();
+            let tls13 = agreed.is_some_and(|agreed| agreed.version() == "TLSv1.3");
+            let last = if self.is_server && tls13 { 0 } else { output.bytes().len() };
+            self.opens = Some(before + last);
+        }
     }
 
     /// Decrypts the records that are whole.

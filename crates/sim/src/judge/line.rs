@@ -273,18 +273,15 @@ impl Line {
         stage.door.may_turn_away(&setting.door, visit, setting.takes_up())
     }
 
-    /// Whether its handshake may have failed: it was none, or it took too long. And whoever says in
-    /// TLS 1.2 that this was all may be told nothing more (RFC 5246 §7.2.1).
+    /// Whether its handshake may have failed: it was none, or it took too long, its last word too.
     fn may_be_unsecured(&self, stage: &Stage) -> bool {
-        if self.ended && self.peer.speaks_tls12() {
-            return true;
-        }
-        if !self.peer.is_shaking() {
+        if !self.peer.is_awaited() {
             return false;
         }
         let came = self.peer.accepted().unwrap_or_else(|| stage.now());
         let late = stage.now().since(came) + TICK + stage.setting.asleep();
-        self.peer.spoils().is_some() || self.ended || late >= stage.setting.timeouts.handshake
+        let none = self.peer.is_shaking() && (self.peer.spoils().is_some() || self.ended);
+        none || late >= stage.setting.timeouts.handshake
     }
 
     /// A handshake that is none ends: at once, or within its deadline.

@@ -13,7 +13,7 @@ use super::client::earlier;
 use super::door::{introduction, may_reach};
 use super::duties;
 use super::message::{Body, Content, Head};
-use super::oracle::{is_unsafe, may_arrive, request_head};
+use super::oracle::{TICK, is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
 use super::pattern::Key;
 use super::reply::{Trouble, micros};
@@ -210,6 +210,7 @@ impl Session {
             self.outbox.hurry();
         }
         let mut again = (self.peer.unread() > 0 && reads > 0).then(|| now + READS_ON);
+        again = earlier(again, self.shakes_too_long(stage));
         if count > 0 {
             self.drops = None;
         }
@@ -291,6 +292,22 @@ impl Session {
             stage.unawaited.push(number);
         }
         duties::parting(stage)
+    /// A server is connected when hands are shaken, which may take longer than connecting may: then
+    /// the connect has failed. Returns when that will be.
+    fn shakes_too_long(&self, stage: &mut Stage) -> Option<Instant> {
+        let (now, length) = (stage.now(), stage.setting.timeouts.connect);
+        let late = self.peer.began() + length.saturating_sub(TICK);
+        if !self.peer.is_awaited() {
+            return None;
+        }
+        if now < late {
+            return Some(late);
+        }
+        let aftermath = stage.setting.aftermath();
+        stage.book.causes.connects.lasts(now + aftermath);
+        None
+    }
+
     }
 
     /// Everything is written: the connection is kept, dropped, or dropped later.
