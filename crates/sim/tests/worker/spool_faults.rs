@@ -3,7 +3,8 @@
 use crate::house::{GET, House, OK, Setting, status, text};
 use crate::spool::{body_of, bytes, post, push, read, setting, unread_download, write};
 use base::id::ServerId;
-use sim::{DiskMode, Peer};
+use exchange::Phase;
+use sim::{DiskMode, Peer, ServerMode};
 use std::time::Duration;
 use worker::CloseReason;
 
@@ -136,5 +137,43 @@ fn a_request_that_comes_slowly_from_disk_is_not_the_servers_fault() {
     server.write_all(OK);
     house.settle();
     assert_eq!(status(&text(&client)), 200);
+    house.assert_quiet();
+}
+
+/// A request that waited for a buffer, and was completed when the disk took what it held, stayed in that
+/// queue, and was granted one that it had no use for.
+#[test]
+fn what_the_disk_completes_waits_for_no_buffer() {
+    let exchange_memory = 6 << 10;
+    let mut house = House::new(&Setting { buffers: 8, exchange_memory, ..setting() });
+    house.world.set_disk_room(1);
+    house.world.set_disk(DiskMode::Slow(Duration::from_millis(150)));
+    house.world.set_server(ServerId(0), ServerMode::Hangs);
+    let ready = |house: &House| house.sum(|c| c.exchanges[Phase::Ready as usize].get());
+    // Its beginning goes to the disk, which then has as much to do as it may have.
+    let poster = house.client();
+    let head = "POST /a HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    house.exchange(&poster, &format!("{head}1000\r\n{}\r\n", "b".repeat(0x1000)));
+    house.exchange(&poster, "5\r\nhello\r\n");
+    // Of two more, which hold the rest, one needs a buffer, and is to be finished first.
+    let crowd = [house.client(), house.client()];
+    let long = |length: usize| format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(length));
+    house.exchange(&crowd[0], &long(1000));
+    house.exchange(&crowd[1], &long(5500));
+    house.exchange(&crowd[0], &"x".repeat(3000));
+    // Its end shares a buffer with what comes behind, and needs one to be parted from that.
+    house.exchange(&poster, "1\r\nb\r\n0\r\n\r\nGET /next");
+    house.pass(Duration::from_millis(120));
+    assert_eq!((ready(&house), house.workers[0].waits_for_disk()), (0, 1));
+    house.pass(Duration::from_millis(50));
+    assert_eq!((ready(&house), house.workers[0].waits_for_disk()), (1, 0));
+    // What they give back is for those who wait.
+    for one in crowd {
+        one.reset();
+    }
+    house.settle();
+    assert_eq!(ready(&house), 1);
+    poster.reset();
+    house.pass(Duration::from_secs(40));
     house.assert_quiet();
 }
