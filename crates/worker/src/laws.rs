@@ -123,6 +123,13 @@ impl<D: Driver> Worker<D> {
         leased.filter(|(index, _)| self.pool.is_waiting(*index)).count()
     }
 
+    /// Leased connections of which TLS holds something that nobody outside sees: encrypted, for which
+    /// there was no room yet, or decrypted, for which there was no buffer.
+    pub fn leases_within_tls(&self) -> usize {
+        let leased = self.upstreams.iter().filter(|(_, it)| it.exchange().is_some());
+        leased.filter(|(_, it)| self.driver.has_under_way(it.socket)).count()
+    }
+
     /// A client that holds a buffer and does not move, while somebody waits for one for long: its
     /// number, and for how long. It may have been in no state to yield until a moment ago; if it
     /// is one for as long again, nobody yields (law 5).

@@ -197,6 +197,12 @@ impl<D: Driver> Worker<D> {
                 }
                 Sent::Later => {
                     upstream.sending = true;
+                    // Over TLS the server may have a part of what is not counted yet.
+                    if self.driver.has_encrypted(socket)
+                        && let Some(lease) = exchange.lease_mut()
+                    {
+                        lease.begun = true;
+                    }
                     // The server may answer before it has taken everything.
                     self.driver.arm(socket);
                     // Of a streamed body that is whole by now it had no deadline so far.
@@ -252,7 +258,9 @@ impl<D: Driver> Worker<D> {
         let untouched = !lease.fresh && !lease.begun && self.driver.is_quiet(socket);
         let (whole, reusable) = (whole || untouched, reusable || untouched);
         let reusable = reusable && !upstream.sending && !upstream.outdated;
-        if whole && !upstream.sending {
+        // Of a request that stops in the middle nothing more comes; what is encrypted still does, and may
+        // be all of it.
+        if whole && (!upstream.sending || self.driver.has_encrypted(socket)) {
             upstream.ending = Ending::Parting;
         }
         self.upstreams.disarm(lease.connection);

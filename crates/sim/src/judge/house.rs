@@ -136,9 +136,11 @@ impl House {
     }
 
     /// Leased connections on which nothing moves though something is under way: before the disk has
-    /// read what is to be written, or a buffer is there for what came.
+    /// read what is to be written, or a buffer is there for what came, or what is encrypted found room.
     pub(super) fn leases_that_wait(&self) -> u64 {
-        let waits = |it: &Worker<_>| it.requests_read_back() + it.responses_wait_for_buffers();
+        let waits = |it: &Worker<_>| {
+            it.requests_read_back() + it.responses_wait_for_buffers() + it.leases_within_tls()
+        };
         self.workers.iter().flatten().map(|it| waits(it) as u64).sum()
     }
 

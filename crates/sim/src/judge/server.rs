@@ -276,9 +276,7 @@ impl Session {
         let ends = causes.drained.is_some() || causes.stopped;
         // Of a request that is lost on the disk nothing may have been sent.
         let lost = causes.disk.explains(stage.now()) && stage.setting.spool.is_some();
-        // Over TLS a response may be read before it is told that all of the request was taken.
-        let secured = self.peer.is_secured();
-        let plain = stage.setting.workers == 1 && !ends && !too_much && !lost && !secured;
+        let plain = stage.setting.workers == 1 && !ends && !too_much && !lost;
         if !plain || self.stays || !self.peer.is_closed() || self.peer.is_reset() {
             return Ok(());
         }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use base::id::ServerId;
 use bus::{Balance, HealthPolicy, Policy, RetryPolicy};
 use spool::Limits;
 use worker::{AtLimit, Timeouts};
@@ -405,12 +404,6 @@ impl Setting {
     pub fn servers(&self) -> impl Iterator<Item = (usize, &ServerSetting)> {
         let groups = self.groups.iter().enumerate();
         groups.flat_map(|(group, servers)| servers.iter().map(move |server| (group, server)))
-    }
-
-    /// Whether a server speaks TLS.
-    pub(super) fn secures_server(&self, id: ServerId) -> bool {
-        let group = self.servers().nth(id.index()).map(|(group, _)| group);
-        group.is_some_and(|group| self.door.secured[group][1])
     }
 
     /// Whether `max_clients` may be reached: by clients, and by event streams, some of which take

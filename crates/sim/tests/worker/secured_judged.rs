@@ -203,3 +203,55 @@ fn whoever_takes_a_little_all_the_time_is_not_cut_off() {
     assert!(client.text(&mut house).ends_with(&body));
     house.assert_quiet();
 }
+
+/// What of a request is encrypted may be on its way, in part or whole, though the worker was not told so
+/// yet: what must not be sent twice is not.
+#[test]
+fn a_request_that_is_on_its_way_over_tls_does_not_go_again() {
+    let mut house = House::new(&crate::secured_servers::to_servers());
+    let client = house.client();
+    house.exchange(&client, GET);
+    let mut server = End::server(&mut house);
+    server.text(&mut house);
+    server.say(&mut house, std::str::from_utf8(OK).unwrap());
+    assert_eq!(status(&text(&client)), 200);
+    let body = "b".repeat(9000);
+    let post = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n{body}");
+    server.peer.set_window(300);
+    house.exchange(&client, &post);
+    assert!(server.peer.unread() > 0, "a part of a record came");
+    server.peer.reset();
+    house.settle();
+    assert_eq!(status(&text(&client)), 502);
+    assert!(house.world.accept(base::id::ServerId(0)).is_none(), "nobody is asked again");
+    house.assert_quiet();
+}
+
+/// A server that answers before it has read everything is parted from as any other, though some of the
+/// request waits for room.
+#[test]
+fn a_server_that_answers_early_over_tls_is_parted_from() {
+    let mut house = House::new(&Setting { stream: true, ..crate::secured_servers::to_servers() });
+    let client = house.client();
+    house.exchange(&client, GET);
+    let mut server = End::server(&mut house);
+    server.text(&mut house);
+    server.say(&mut house, std::str::from_utf8(OK).unwrap());
+    assert_eq!(status(&text(&client)), 200);
+    server.peer.set_window(300);
+    let body = "b".repeat(2000);
+    let post = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n{body}");
+    house.exchange(&client, &post);
+    assert!(server.peer.unread() > 0, "a part of a record came");
+    server.say(&mut house, std::str::from_utf8(OK).unwrap());
+    assert_eq!(status(&text(&client)), 200);
+    assert_eq!(house.world.connections_to(base::id::ServerId(0)), 1, "its end is awaited");
+    let mut got = String::new();
+    for _ in 0..40 {
+        got += &server.text(&mut house);
+    }
+    assert!(got.ends_with(&body) && server.closed, "it has the rest, and our last word");
+    server.peer.end();
+    house.settle();
+    assert_eq!(house.world.connections_to(base::id::ServerId(0)), 0);
+}

@@ -208,6 +208,16 @@ impl<D: Driver> Secured<D> {
         self.slot(socket).is_some_and(|slot| !slot.unsent.chain().is_empty())
     }
 
+    /// Whether some of what the worker was not yet told of is encrypted, and perhaps on its way.
+    pub(crate) fn has_encrypted(&self, socket: Socket) -> bool {
+        self.slot(socket).is_some_and(|slot| slot.bytes_awaited() > 0)
+    }
+
+    /// Whether something is encrypted and not sent, or decrypted and not asked for.
+    pub(crate) fn has_under_way(&self, socket: Socket) -> bool {
+        self.slot(socket).is_some_and(|slot| !slot.unsent.is_empty() || slot.ahead.is_some())
+    }
+
     /// Shows every chain that is held here.
     pub(crate) fn audit(&self, audit: &mut Audit<'_>) -> Result<(), Flaw> {
         self.slots.iter().flatten().try_for_each(|slot| audit.chain(slot.unsent.chain()))
@@ -440,17 +450,17 @@ impl<D: Driver> Secured<D> {
     }
 }
 
-/// The place that an owner of the driver names, if it is that of a secured connection.
-const fn place_of(owner: Owner) -> Option<u32> {
-    // Nobody and upstream connections have the highest bit, too.
-    if owner.0 != u32::MAX && owner.0 & SECURED != 0 { Some(owner.0 & !SECURED) } else { None }
-}
 /// The slot of a secured connection; none of any other.
 fn slot_of(slots: &mut [Option<Box<Slot>>], socket: Socket) -> Option<&mut Slot> {
     let slot = slots.get_mut(socket.index as usize)?.as_deref_mut()?;
     (slot.socket == socket).then_some(slot)
 }
 
+/// The place that an owner of the driver names, if it is that of a secured connection.
+const fn place_of(owner: Owner) -> Option<u32> {
+    // Nobody and upstream connections have the highest bit, too.
+    if owner.0 != u32::MAX && owner.0 & SECURED != 0 { Some(owner.0 & !SECURED) } else { None }
+}
 
 /// What has nothing to do with TLS.
 impl<D: Driver> Secured<D> {
