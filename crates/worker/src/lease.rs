@@ -291,6 +291,10 @@ impl<D: Driver> Worker<D> {
         self.witness_upstream(Event::HandedOver, id);
         let Some(upstream) = self.upstreams.get(id) else { return };
         let socket = upstream.socket;
+        if !self.driver.is_quiet(socket) {
+            // It ended, or spoke unasked: who gets it would not know before a request is under way.
+            return self.bus.lost(id, self.now);
+        }
         let Some(transport) = self.driver.detach(socket, &mut self.pool) else {
             // It ended in the meantime.
             self.bus.lost(id, self.now);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use base::id::ServerId;
 use base::limits::PARTING;
 use exchange::Phase;
-use sim::Weather;
 use sim::dice::{Dice, Origin};
+use sim::{Segments, Weather, WorldConfig};
 
 use crate::house::{GET, House, OK, Setting, status, text};
 
@@ -83,5 +83,32 @@ fn a_lease_of_which_nothing_was_used_leaves_its_connection_idle() {
     server.write_all(OK);
     house.settle();
     assert_eq!(status(&text(&next)), 200);
+    house.assert_quiet();
+}
+
+/// A connection on which its server had said more than it was asked for was handed to another worker,
+/// which sent a request on it before it could know.
+#[test]
+fn what_is_not_quiet_is_not_handed_over() {
+    // As much is received at one time as the response has.
+    let segments = Segments::Most(OK.len());
+    let world = WorldConfig { segments, ..WorldConfig::default() };
+    let mut house =
+        House::new(&Setting { world, workers: 2, connections: 1, ..Setting::default() });
+    let [one, other] = [house.client_of(0), house.client_of(1)];
+    house.exchange(&one, GET);
+    let server = house.server();
+    house.exchange(&other, GET);
+    assert!(text(&server).starts_with("GET /a "));
+    server.write_all(&[OK, b"more than that"].concat());
+    house.settle();
+    assert_eq!(status(&text(&one)), 200);
+    assert_eq!(text(&server), "", "nothing more is asked there");
+    drop(server);
+    let server = house.server();
+    assert!(text(&server).starts_with("GET /a "));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&text(&other)), 200);
     house.assert_quiet();
 }
