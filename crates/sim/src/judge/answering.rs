@@ -4,7 +4,7 @@ use base::time::Instant;
 
 use super::client::earlier;
 use super::outbox::{Cut, Pace, Wrote};
-use super::parting::Parted;
+use super::parting::{self, Parted};
 use super::server::{READS_ON, Session};
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::{End, Side, Speech, Talk};
@@ -77,6 +77,9 @@ impl Session {
             let heard = self.inbox.escape_ascii();
             return wrong("tunnel", format!("{heard} comes before protocols are switched"));
         }
+        if self.peer.stirs() {
+            parting::stirs(speech.me, stage);
+        }
         let heard = speech.hear(&self.inbox, stage);
         self.inbox.clear();
         heard?;
@@ -119,6 +122,7 @@ impl Session {
         let Some(speech) = &self.speech else { return };
         if stage.ends[speech.me].ended.is_none() {
             speech.leaves(Cut::End, false, stage);
+            self.leaves_shaking(stage);
             if !self.peer.is_polite() {
                 // Whoever does not say that it was all may have been cut off.
                 stage.ends[speech.me].broke = true;

@@ -150,6 +150,8 @@ struct Secured {
     next: Instant,
     /// What came and is not a whole record yet.
     part: Vec<u8>,
+    /// Some came since that was last asked.
+    stirs: bool,
     /// Decrypted, and not asked for yet.
     heard: Vec<u8>,
     /// The other side said that it sends nothing more; or broke a rule, or told that we did.
@@ -213,6 +215,7 @@ impl Channel {
             is_server,
             next: now,
             part: Vec::new(),
+            stirs: false,
             heard: Vec::new(),
             closed: false,
             failed: None,
@@ -317,6 +320,7 @@ impl Channel {
         };
         while secured.heard.len() < most {
             let came = self.peer.read_into(&mut secured.part, most - secured.heard.len());
+            secured.stirs |= came > 0;
             secured.understand();
             if came == 0 {
                 break;
@@ -430,9 +434,19 @@ impl Channel {
         self.peer.unread() + self.secured.as_ref().map_or(0, |it| it.heard.len())
     }
 
+    /// Whether something of a record came since the last call.
+    pub(super) fn stirs(&mut self) -> bool {
+        self.secured.as_mut().is_some_and(|it| std::mem::take(&mut it.stirs))
+    }
+
     /// Whether a part of a record came, of which nothing can be read yet.
     pub(super) fn has_part(&self) -> bool {
         self.secured.as_ref().is_some_and(|it| !it.part.is_empty())
+    }
+
+    /// Whether the network has all that it wrote.
+    pub(super) fn has_sent_all(&self) -> bool {
+        self.secured.as_ref().is_none_or(|it| it.pending.is_empty())
     }
 
     /// Bytes it wrote that were not received yet.

@@ -25,6 +25,17 @@ pub(super) enum Parted {
 /// How late an end may be passed on that stands behind bytes which were all taken.
 const PROMPT: Duration = Duration::from_millis(400);
 
+/// Something of a record came to an end that is secured. Before its last word others may stand that are
+/// TLS's own, and all of them may come byte by byte: as long as they do, the end is on its way.
+pub(super) fn stirs(me: usize, stage: &mut Stage) {
+    let mine = &stage.ends[me];
+    let ended = mine.other.and_then(|other| stage.ends[other].ended);
+    let quiet = stage.now().since(mine.listened.max(ended.unwrap_or(mine.listened)));
+    if quiet <= PROMPT + slack(stage) {
+        stage.ends[me].listened = stage.now();
+    }
+}
+
 /// An end sees an orderly end.
 pub(super) fn may_end(me: usize, stage: &Stage) -> Verdict<Parted> {
     let mine = &stage.ends[me];

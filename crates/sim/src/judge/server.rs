@@ -202,15 +202,16 @@ impl Session {
         } else if self.speech.is_none() {
             self.understand(stage)?;
         }
+        let shakes = self.shakes_too_long(stage);
         if self.speech.is_some() {
-            return self.act_in_tunnel(stage);
+            return Ok(earlier(self.act_in_tunnel(stage)?, shakes));
         }
         if calm {
             // What was just asked is not answered late either.
             self.outbox.hurry();
         }
         let mut again = (self.peer.unread() > 0 && reads > 0).then(|| now + READS_ON);
-        again = earlier(again, self.shakes_too_long(stage));
+        again = earlier(again, shakes);
         if count > 0 {
             self.drops = None;
         }
@@ -237,6 +238,7 @@ impl Session {
         if let Some(start) = self.too_much
             && before <= start
             && wrote == Wrote::All
+            && self.peer.has_sent_all()
         {
             // It was all there when the response was: nobody can have missed it.
             self.spent = true;
@@ -290,22 +292,25 @@ impl Session {
             stage.unawaited.push(number);
         }
         duties::parting(stage)
+    }
+
     /// A server is connected when hands are shaken, which may take longer than connecting may: then
     /// the connect has failed. Returns when that will be.
     fn shakes_too_long(&self, stage: &mut Stage) -> Option<Instant> {
-        let (now, length) = (stage.now(), stage.setting.timeouts.connect);
-        let late = self.peer.began() + length.saturating_sub(TICK);
-        if !self.peer.is_awaited() {
-            return None;
-        }
-        if now < late {
+        let late = self.peer.began() + stage.setting.timeouts.connect.saturating_sub(TICK);
+        if self.peer.is_awaited() && stage.now() < late {
             return Some(late);
         }
-        let aftermath = stage.setting.aftermath();
-        stage.book.causes.connects.lasts(now + aftermath);
+        self.leaves_shaking(stage);
         None
     }
 
+    /// It is about to end its direction: if hands are not shaken yet, they never will be.
+    pub(super) fn leaves_shaking(&self, stage: &mut Stage) {
+        if self.peer.is_awaited() {
+            let until = stage.now() + stage.setting.aftermath();
+            stage.book.causes.connects.lasts(until);
+        }
     }
 
     /// Everything is written: the connection is kept, dropped, or dropped later.

@@ -6,7 +6,7 @@ use super::book::{Fate, Record, What};
 use super::line::Line;
 use super::oracle::may_turn_away;
 use super::outbox::Cut;
-use super::parting::Parted;
+use super::parting::{self, Parted};
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::{End, Side, Speech};
 
@@ -100,6 +100,9 @@ impl Line {
     /// It hears what came.
     pub(super) fn hear(&mut self, stage: &mut Stage) -> Verdict {
         let Some(speech) = &mut self.speech else { return Ok(()) };
+        if self.peer.stirs() {
+            parting::stirs(speech.me, stage);
+        }
         let heard = speech.hear(&self.inbox, stage);
         self.inbox.clear();
         heard
