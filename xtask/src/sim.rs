@@ -27,14 +27,13 @@ pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Plays fresh seeds, which it prints, for a fixed time; whatever is found fails. Worlds with TLS are
-/// left out while what the judge says of some of them is not understood (docs/simulation.md).
+/// Plays fresh seeds, which it prints, for a fixed time; whatever is found fails.
 pub(crate) fn check(runner: &Runner, tally: &mut Tally) {
     let limit = Duration::from_mins(15);
     let built = runner.run(&mut cargo(&["build", "--profile", "sim", "--package", "sim"]), limit);
     let held = built.held && {
         let mut command = cargo(&RUN);
-        command.args(["--", "--minutes", MINUTES, "--all", "--no-shrink", "--without-tls"]);
+        command.args(["--", "--minutes", MINUTES, "--all", "--no-shrink"]);
         runner.run(&mut command, limit).held
     };
     tally.step("sim", held);

@@ -52,7 +52,7 @@ mod tunnel;
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::dice::{Dice, Origin, Recorder};
+use crate::dice::{Origin, Recorder};
 use run::Run;
 
 pub use setting::Setting;
@@ -67,12 +67,6 @@ pub struct Wishes<'w> {
     pub trace: bool,
     /// What is drawn is kept here.
     pub recorder: Option<&'w Recorder>,
-}
-
-/// Whether TLS is spoken in the world of this run.
-pub fn speaks_tls(origin: &Origin) -> bool {
-    let setting = Setting::draw(&mut Dice::new(origin, run::SETTING, None));
-    setting.door.secured.iter().flatten().any(|secured| *secured)
 }
 
 /// One run: what it came to, and the first violation, if there was one.

@@ -23,7 +23,7 @@ use crate::weather::Weather;
 use crate::world::{World, WorldConfig};
 
 /// The lanes of a tape.
-pub(super) const SETTING: usize = 0;
+const SETTING: usize = 0;
 const WEATHER: usize = 1;
 const TURNS: usize = 2;
 const OPERATOR: usize = 3;

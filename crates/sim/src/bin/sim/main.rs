@@ -42,9 +42,6 @@ struct Arguments {
     /// Go on after a violation: each checker's first one is kept.
     #[arg(long)]
     all: bool,
-    /// Leave out the worlds in which TLS is spoken.
-    #[arg(long)]
-    without_tls: bool,
     /// Do not look for the shortest run that fails.
     #[arg(long)]
     no_shrink: bool,
@@ -86,7 +83,6 @@ fn main() -> ExitCode {
         until,
         threads: arguments.threads.unwrap_or_else(cores).max(1),
         goes_on: arguments.all,
-        without_tls: arguments.without_tls,
     };
     println!("seeds from {first} on, {} threads", search.threads);
     let report = search.run();

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use sim::dice::Origin;
-use sim::judge::{Tally, Violation, Wishes, judge, speaks_tls};
+use sim::judge::{Tally, Violation, Wishes, judge};
 
 /// What is searched.
 #[derive(Debug)]
@@ -16,8 +16,6 @@ pub(crate) struct Search {
     pub(crate) threads: usize,
     /// After a violation, too.
     pub(crate) goes_on: bool,
-    /// Worlds in which TLS is spoken are left out.
-    pub(crate) without_tls: bool,
 }
 
 /// When the search is over.
@@ -130,9 +128,6 @@ impl Search {
                 return false;
             }
             let seed = self.first + place;
-            if self.without_tls && speaks_tls(&Origin::Seed(seed)) {
-                continue;
-            }
             let (tally, violation) = judge(&Origin::Seed(seed), Wishes::default());
             let failed = violation.is_some();
             if told.send((seed, tally, violation)).is_err() {
