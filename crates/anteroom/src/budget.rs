@@ -7,12 +7,15 @@ use std::fmt;
 
 use base::id::WorkerId;
 use base::limits;
+use control::authorize::Fetch;
 use driver::Desk;
 use driver::epoll::{Detached, EpollDriver};
 use driver::uring::UringDriver;
+use exchange::Asks;
 use proxies::security::Limits;
-use worker::{Letter, RecordBytes};
+use worker::{Inquiries, Letter, RecordBytes};
 
+use crate::authorize::{AuthorizeSettings, Source};
 use crate::cli::Io;
 use crate::crew::mailbox_capacity;
 use crate::quantity::{Count, Size, counted};
@@ -155,6 +158,7 @@ impl Budget {
             .chain(logged)
             .chain(secured)
             .chain(limited)
+            .chain(authorized(settings, records))
             .collect(),
             clients,
             io: settings.io,
@@ -169,6 +173,66 @@ impl Budget {
     fn total(&self) -> u64 {
         self.rows.iter().map(|row| row.bytes()).sum()
     }
+}
+
+/// What is kept to find out whether clients may, where that is asked; `records`: exchanges of all
+/// workers.
+fn authorized(settings: &Settings, records: u64) -> Vec<Row> {
+    let plans = AuthorizeSettings::plans(&settings.listeners);
+    let sources = settings.listeners.iter().filter_map(|it| it.authorize.as_ref()?.source.as_ref());
+    let questions = |asks: Asks| -> u64 {
+        let of = plans.iter().filter(|plan| plan.asks == asks);
+        of.map(|plan| u64::from(plan.questions)).sum()
+    };
+    let question = |what, asks: Asks| {
+        let each = Inquiries::bytes(asks, settings.workers) as u64;
+        Row { what, each, count: questions(asks) }
+    };
+    let asked = u64::from(plans.iter().any(|plan| plan.questions > 0));
+    let hashed = u64::from(questions(Asks::Passwords) > 0);
+    let hash = sources.clone().map(|source| match source {
+        Source::Passwords(file) => file.known.memory(),
+        _ => 0,
+    });
+    let fetched = sources.filter(|source| matches!(source, Source::KeyServer(..))).count() as u64;
+    let clients = limits::REMEMBERED as u64;
+    let rows = vec![
+        question("questions of passwords", Asks::Passwords),
+        question("questions of tokens", Asks::Tokens),
+        question("questions for servers", Asks::Server),
+        Row {
+            what: "connections for these questions",
+            each: Fetch::CONNECTION_BYTES,
+            count: questions(Asks::Server),
+        },
+        Row {
+            what: "places for verdicts",
+            each: RecordBytes::BUILT.verdict as u64,
+            count: records * asked,
+        },
+        Row {
+            what: "clients that were let in",
+            each: Inquiries::bytes_remembered(&plans) as u64,
+            count: u64::from(settings.workers) * clients,
+        },
+        Row {
+            what: "passwords that were right",
+            each: crate::authorize::RIGHT_BYTES as u64,
+            count: hashed * clients,
+        },
+        Row {
+            what: "hashes of passwords under way",
+            each: hash.max().unwrap_or(0),
+            count: hashed * limits::HASHING_THREADS as u64,
+        },
+        // One that is in force, and one that comes.
+        Row {
+            what: "keys that were fetched",
+            each: limits::AUTHORIZE_ANSWER_MAX as u64,
+            count: 2 * fetched,
+        },
+    ];
+    rows.into_iter().filter(|row| row.bytes() > 0).collect()
 }
 
 impl fmt::Display for Budget {
@@ -268,5 +332,37 @@ mod tests {
         let budget = Budget::of(&settings(FLAGS).unwrap());
         // The number on the free list comes on top of the 64 bytes.
         assert!(budget.rows[2].each <= 64 + 4, "{:?}", budget.rows[2]);
+    }
+
+    #[test]
+    fn what_is_asked_of_clients_is_a_part_of_it() {
+        let budget = |authorize: &str| {
+            let machine = crate::settings::Machine { descriptors: 20_000, cores: 2 };
+            let content = format!(
+                "[[listen]]\naddress = \":8080\"\n{authorize}\n[[upstream]]\n\
+                 servers = [\"127.0.0.1:9\"]\n"
+            );
+            let configured = crate::config::check_text("a.toml", &content, machine).unwrap();
+            Budget::of(&configured.settings)
+        };
+        let row = |budget: &Budget, what: &str| {
+            budget.rows.iter().find(|row| row.what == what).map(|row| (row.each, row.count))
+        };
+        let nothing = budget("");
+        let whats = ["questions of tokens", "places for verdicts", "clients that were let in"];
+        assert!(whats.iter().all(|what| row(&nothing, what).is_none()));
+        let tokens = budget("authorize = { jwt = { keys = \"https://h/\" } }");
+        let (each, count) = row(&tokens, "questions of tokens").unwrap();
+        assert!(count == 256 && (8 << 10..9 << 10).contains(&each), "{each}");
+        let (each, count) = row(&tokens, "clients that were let in").unwrap();
+        assert!(count == 2 * 1024 && each <= 320, "{each}");
+        assert_eq!(row(&tokens, "keys that were fetched").unwrap().1, 2);
+        assert!(row(&tokens, "hashes of passwords under way").is_none());
+        assert_eq!(tokens.others, nothing.others + 1);
+        let server = budget("authorize = { request = \"http://h/\", queue = 10 }");
+        assert_eq!(row(&server, "questions for servers").unwrap().1, 10);
+        assert!(row(&server, "clients that were let in").is_none(), "nobody is remembered");
+        assert_eq!(server.others, nothing.others + 10 + Fetch::KEPT as u64);
+        assert!(nothing.total() < server.total() && server.total() < tokens.total());
     }
 }

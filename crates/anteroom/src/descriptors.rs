@@ -30,6 +30,8 @@ pub(crate) struct Holders {
     pub(crate) workers: u64,
     /// Clients beyond the limit who are told 503, for each worker.
     pub(crate) refusals: u64,
+    /// Connections to those who say whether a client may.
+    pub(crate) authorizers: u64,
 }
 
 impl Holders {
@@ -46,6 +48,7 @@ impl Holders {
         self.upstream
             + self.listeners
             + self.workers * (2 + self.refusals)
+            + self.authorizers
             + u64::from(limits::DESCRIPTORS_SPARE)
     }
 }
@@ -74,7 +77,8 @@ pub(crate) fn max_clients(asked: Option<u32>, limit: u64, holders: Holders) -> R
 mod tests {
     use super::*;
 
-    const HOLDERS: Holders = Holders { upstream: 8, listeners: 1, workers: 2, refusals: 0 };
+    const HOLDERS: Holders =
+        Holders { upstream: 8, listeners: 1, workers: 2, refusals: 0, authorizers: 0 };
 
     #[test]
     fn clients_get_what_the_others_leave() {

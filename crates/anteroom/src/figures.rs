@@ -54,6 +54,7 @@ pub(crate) struct Panel {
     stage: AtomicU8,
     restarts: AtomicU64,
     relisted: [AtomicU64; 2],
+    reauthorized: [AtomicU64; 2],
     bans: AtomicU64,
 }
 
@@ -69,6 +70,7 @@ impl Panel {
             stage: AtomicU8::new(0),
             restarts: AtomicU64::new(0),
             relisted: Default::default(),
+            reauthorized: Default::default(),
             bans: AtomicU64::new(0),
         }
     }
@@ -111,6 +113,11 @@ impl Panel {
     /// Counts a list whose files changed: whether it was taken up.
     pub(crate) fn relisted(&self, taken: bool) {
         self.relisted[usize::from(!taken)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts passwords or keys that were read anew: whether they were taken up.
+    pub(crate) fn reauthorized(&self, taken: bool) {
+        self.reauthorized[usize::from(!taken)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Everything as it stands. Figures read at slightly different moments may differ by what
@@ -172,6 +179,7 @@ impl Panel {
             bans: self.bans.load(Ordering::Relaxed),
             limited: self.limits.as_ref().map_or([0; 2], |limits| limits.figures()),
             relisted: self.relisted.each_ref().map(|count| count.load(Ordering::Relaxed)),
+            reauthorized: self.reauthorized.each_ref().map(|count| count.load(Ordering::Relaxed)),
         }
     }
 
@@ -249,6 +257,8 @@ pub(crate) struct Figures {
     pub(crate) limited: [u64; 2],
     /// Lists of addresses read anew: taken up, and refused.
     pub(crate) relisted: [u64; 2],
+    /// Passwords and keys read anew: taken up, and refused.
+    pub(crate) reauthorized: [u64; 2],
     pub(crate) certificates: Vec<CertificateFigures>,
 }
 

@@ -229,7 +229,8 @@ impl Master {
         self.crew.ids().for_each(|id| self.crew.start(id));
         self.control = self.begin_beside()?;
         if let Some((inquiries, bell)) = self.crew.inquiries() {
-            self.authorizers = Some(Authorizers::start(&self.settings, inquiries, bell)?);
+            let panel = &self.reins.panel;
+            self.authorizers = Some(Authorizers::start(&self.settings, inquiries, bell, panel)?);
         }
         while !self.alive.is_empty() {
             let stage = self.stage();

@@ -62,13 +62,19 @@ pub const PREFIXES: [u8; 2] = [32, 64];
 /// Over how long it is looked at whether a request arrives fast enough (`limits.least_rate_over`).
 pub const LEAST_RATE_OVER: Duration = Duration::from_secs(5);
 
-/// Bytes of what is known of a client that is let in: who it is, and field lines from whoever was
-/// asked.
+/// Longest name of a client that is let in: what `sub` may have (`OpenID` Connect Core §2), and one.
+pub const SUBJECT_MAX: usize = 256;
+/// Bytes of what is known of a client that is let in: who it is, and field lines of the authorization
+/// server.
 pub const GRANT_MAX: usize = 2048;
-/// Longest question whether a client may: its credentials, or the head for an authorization server.
+/// Longest question whether a client may, by who is asked: a name and a password, more than any hash
+/// looks at; a token, as long as the heads that most servers take; the head for an authorization
+/// server, which has cookies and a token in it.
+pub const PASSWORD_MAX: usize = 1 << 10;
+/// See [`PASSWORD_MAX`].
+pub const TOKEN_MAX: usize = 8 << 10;
+/// See [`PASSWORD_MAX`].
 pub const QUESTION_MAX: usize = 16 << 10;
-/// Longest credentials that are looked at.
-pub const CREDENTIALS_MAX: usize = 8 << 10;
 /// Questions that are under way at one time, over all workers (`authorize.queue`).
 pub const QUESTIONS: u32 = 256;
 /// Fewest and most that can be configured.
@@ -90,6 +96,10 @@ pub const AUTHORIZE_ANSWER_MAX: usize = 256 << 10;
 /// How often keys are fetched (`jwt.refresh`), and how soon at the earliest after the last time if a
 /// token names one that is not known.
 pub const KEYS_REFRESH: [Duration; 2] = [Duration::from_mins(10), Duration::from_secs(30)];
+/// Shortest and longest `jwt.refresh`.
+pub const KEYS_REFRESH_RANGE: [Duration; 2] = [KEYS_REFRESH[1], Duration::from_hours(24)];
+/// How soon keys are fetched again that could not be had, and how soon after that went on for long.
+pub const KEYS_RETRY: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(30)];
 
 /// Addresses and networks banned at one time by the admin endpoints.
 pub const BANS_MAX: usize = 4096;
@@ -300,9 +310,13 @@ const _: () = {
     assert!(LOG_BUFFER_RANGE[0] >= 2 * LOG_LINE_RANGE[1], "a ring holds the longest record");
     assert!(LOG_BUFFER_RANGE[0] <= LOG_BUFFER && LOG_BUFFER <= LOG_BUFFER_RANGE[1]);
     assert!(LOG_LINE_RANGE[0] <= LOG_LINE && LOG_LINE <= LOG_LINE_RANGE[1]);
-    assert!(CREDENTIALS_MAX <= QUESTION_MAX && QUESTION_MAX <= MAX_HEAD_LIMIT as usize);
-    assert!(GRANT_MAX <= u16::MAX as usize);
+    assert!(PASSWORD_MAX <= TOKEN_MAX && TOKEN_MAX <= QUESTION_MAX);
+    assert!(QUESTION_MAX <= MAX_HEAD_LIMIT as usize);
+    assert!(SUBJECT_MAX <= GRANT_MAX && GRANT_MAX <= u16::MAX as usize);
     assert!(REMEMBERED.is_power_of_two());
+    assert!(KEYS_REFRESH[1].as_millis() <= KEYS_REFRESH[0].as_millis());
+    assert!(KEYS_REFRESH[0].as_millis() <= KEYS_REFRESH_RANGE[1].as_millis());
+    assert!(KEYS_RETRY[0].as_millis() <= KEYS_RETRY[1].as_millis());
     assert!(REMEMBER[0].as_millis() <= REMEMBER[1].as_millis());
     assert!(QUESTIONS_RANGE[0] <= QUESTIONS && QUESTIONS <= QUESTIONS_RANGE[1]);
     assert!(LINGER.as_millis() < TIMEOUT_MAX.as_millis());

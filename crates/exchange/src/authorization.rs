@@ -2,8 +2,9 @@
 //! in.
 
 use alloc::boxed::Box;
+use alloc::vec;
 
-use base::limits::GRANT_MAX;
+use base::limits::{GRANT_MAX, PASSWORD_MAX, QUESTION_MAX, SUBJECT_MAX, TOKEN_MAX};
 
 /// What a listener asks of the requests that come to it.
 #[derive(Clone, Debug)]
@@ -47,26 +48,47 @@ impl Asks {
             Self::Nobody | Self::Server => None,
         }
     }
+
+    /// Bytes of the longest question.
+    pub const fn question_max(self) -> usize {
+        match self {
+            Self::Nobody => 0,
+            Self::Passwords => PASSWORD_MAX,
+            Self::Tokens => TOKEN_MAX,
+            Self::Server => QUESTION_MAX,
+        }
+    }
+
+    /// Bytes that may be known of a client that is let in, or told to one that is not.
+    pub const fn grant_max(self) -> usize {
+        match self {
+            Self::Nobody => 0,
+            Self::Passwords | Self::Tokens => SUBJECT_MAX,
+            Self::Server => GRANT_MAX,
+        }
+    }
 }
 
-/// What is known of a client that is let in: who it is, and field lines that servers are told. Of one
-/// that is not: field lines for itself.
+/// Room for what is known of a client that is let in: who it is, and field lines that servers are told.
+/// Of one that is not: field lines for itself.
 #[derive(Clone)]
 pub struct Grant {
-    bytes: [u8; GRANT_MAX],
+    bytes: Box<[u8]>,
     /// Bytes of the subject, which comes first, and of all.
     subject: u16,
     len: u16,
 }
 
 impl Grant {
-    /// Nothing is known.
-    pub const NONE: Self = Self { bytes: [0; GRANT_MAX], subject: 0, len: 0 };
+    /// Nothing is known, and there is room for so many bytes.
+    pub fn with_room(room: usize) -> Self {
+        Self { bytes: vec![0; room.min(GRANT_MAX)].into(), subject: 0, len: 0 }
+    }
 
-    /// Who the client is. `None` if that could not stand in a field, or is longer than a quarter of
-    /// [`GRANT_MAX`].
+    /// Who the client is. `None` if that could not stand in a field, or is longer than
+    /// [`SUBJECT_MAX`].
     pub fn of(subject: &[u8]) -> Option<Self> {
-        let mut grant = Self::NONE;
+        let mut grant = Self::with_room(GRANT_MAX);
         grant.set(subject).then_some(grant)
     }
 
@@ -74,7 +96,8 @@ impl Grant {
     /// known, if it does not do.
     pub fn set(&mut self, subject: &[u8]) -> bool {
         (self.subject, self.len) = (0, 0);
-        if subject.len() > GRANT_MAX / 4 || !is_value(subject) {
+        let room = SUBJECT_MAX.min(self.bytes.len());
+        if subject.len() > room || !is_value(subject) {
             return false;
         }
         self.push(subject);
@@ -85,7 +108,8 @@ impl Grant {
     /// One field line more. False, and nothing changes, if it has no room or is none.
     pub fn add(&mut self, name: &[u8], value: &[u8]) -> bool {
         let length = name.len() + value.len() + 4;
-        if length > GRANT_MAX - usize::from(self.len) || name.is_empty() || !is_value(value) {
+        let room = self.bytes.len().saturating_sub(usize::from(self.len));
+        if length > room || name.is_empty() || !is_value(value) {
             return false;
         }
         for part in [name, b": ", value, b"\r\n"] {
@@ -103,28 +127,40 @@ impl Grant {
         }
     }
 
-    /// Who it is; empty if nobody said.
-    pub fn subject(&self) -> &[u8] {
-        self.bytes.get(..usize::from(self.subject)).unwrap_or_default()
-    }
-
-    /// The field lines, each with its end.
-    pub fn fields(&self) -> &[u8] {
-        self.bytes.get(usize::from(self.subject)..usize::from(self.len)).unwrap_or_default()
-    }
-
-    /// As another one is; only what that holds is copied.
-    pub fn copy_from(&mut self, other: &Self) {
-        (self.subject, self.len) = (other.subject, other.len);
-        let held = ..usize::from(other.len);
-        self.bytes[held].copy_from_slice(&other.bytes[held]);
+    /// What is known.
+    pub fn known(&self) -> Granted<'_> {
+        let bytes = self.bytes.get(..usize::from(self.len)).unwrap_or_default();
+        Granted::new(bytes, self.subject)
     }
 }
 
 impl core::fmt::Debug for Grant {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.known().fmt(f)
+    }
+}
+
+/// What is known of a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Granted<'a> {
+    /// Who it is; empty if nobody said.
+    pub subject: &'a [u8],
+    /// Field lines, each with its end.
+    pub fields: &'a [u8],
+}
+
+impl<'a> Granted<'a> {
+    /// What stands in these bytes: so many of the subject, then the fields.
+    pub fn new(bytes: &'a [u8], subject: u16) -> Self {
+        let (subject, fields) = bytes.split_at(usize::from(subject).min(bytes.len()));
+        Self { subject, fields }
+    }
+}
+
+impl core::fmt::Debug for Granted<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         // The fields may be secrets.
-        write!(f, "Grant({})", self.subject().escape_ascii())
+        write!(f, "Granted({})", self.subject.escape_ascii())
     }
 }
 
@@ -136,7 +172,7 @@ fn is_value(text: &[u8]) -> bool {
 /// What those who decide have said before.
 pub trait Admission: core::fmt::Debug {
     /// What is known of a client that was let in upon this question, if one was.
-    fn granted(&self, question: &[u8]) -> Option<&Grant>;
+    fn granted(&self, question: &[u8]) -> Option<Granted<'_>>;
 
     /// Field lines for a client that is not let in.
     fn told(&self) -> &[u8];
@@ -149,26 +185,28 @@ mod tests {
     #[test]
     fn a_grant_holds_a_subject_and_field_lines() {
         let mut grant = Grant::of("jos\u{e9}".as_bytes()).unwrap();
-        assert_eq!(grant.fields(), b"");
+        assert_eq!(grant.known().fields, b"");
         assert!(grant.add(b"X-Role", b"admin") && grant.add(b"X-Empty", b""));
-        assert_eq!(grant.subject(), "jos\u{e9}".as_bytes());
-        assert_eq!(grant.fields(), b"X-Role: admin\r\nX-Empty: \r\n");
-        let mut copy = Grant::of(b"somebody whose name is longer").unwrap();
-        copy.copy_from(&grant);
-        assert_eq!((copy.subject(), copy.fields()), (grant.subject(), grant.fields()));
-        assert_eq!(Grant::NONE.subject(), b"");
+        let known = grant.known();
+        assert_eq!(known.subject, "jos\u{e9}".as_bytes());
+        assert_eq!(known.fields, b"X-Role: admin\r\nX-Empty: \r\n");
+        assert_eq!(Grant::with_room(8).known(), Granted { subject: b"", fields: b"" });
     }
 
     #[test]
-    fn nothing_in_it_ends_a_field_line() {
-        for subject in [&b"a\r\nX: y"[..], b"a\nb", b"\0", b"\x7f", &[b'a'; GRANT_MAX / 4 + 1]] {
+    fn nothing_in_it_ends_a_field_line_and_it_does_not_grow() {
+        for subject in [&b"a\r\nX: y"[..], b"a\nb", b"\0", b"\x7f", &[b'a'; SUBJECT_MAX + 1]] {
             assert!(Grant::of(subject).is_none(), "{}", subject.escape_ascii());
         }
         let mut grant = Grant::of(b"a").unwrap();
         assert!(!grant.add(b"X", b"a\rb") && !grant.add(b"X", &[b'a'; GRANT_MAX]));
         assert!(!grant.add(b"", b"a"));
         while grant.add(b"X", &[b'a'; 100]) {}
-        assert!(grant.fields().len() > GRANT_MAX - 110 && grant.fields().ends_with(b"a\r\n"));
-        assert!(!grant.set(b"\n") && grant.subject().is_empty() && grant.fields().is_empty());
+        let fields = grant.known().fields;
+        assert!(fields.len() > GRANT_MAX - 110 && fields.ends_with(b"a\r\n"));
+        assert!(!grant.set(b"\n") && grant.known() == Granted { subject: b"", fields: b"" });
+        let mut small = Grant::with_room(4);
+        assert!(!small.set(b"small") && small.set(b"four") && !small.add(b"X", b""));
+        assert!(!Grant::with_room(0).set(b"a") && Grant::with_room(0).set(b""));
     }
 }

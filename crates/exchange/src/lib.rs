@@ -31,7 +31,7 @@ mod trust;
 mod tunnel;
 mod upload;
 
-pub use authorization::{Admission, Asks, Authorization, Grant};
+pub use authorization::{Admission, Asks, Authorization, Grant, Granted};
 pub use challenges::Challenges;
 pub use facts::{Facts, Then};
 pub use fill::fresh_for;

@@ -56,7 +56,7 @@ mod upstream;
 
 pub use access::{AccessReader, AccessRecord, AccessWriter, access_ring};
 pub use account::account_bytes;
-pub use authorize::{Inquiries, Inquiry, Verdict};
+pub use authorize::{AuthorizerPlan, Inquiries, Inquiry, Verdict};
 pub use counters::{AcceptPause, CloseReason, WorkerCounters};
 pub use limit::LeastRate;
 pub use office::{Letter, Office};

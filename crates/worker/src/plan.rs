@@ -11,7 +11,7 @@ use pool::PoolConfig;
 use proxies::security::{AccessList, Limits};
 use wire::proxy_protocol::Version;
 
-use crate::authorize::Inquiries;
+use crate::authorize::{Gate, Inquiries};
 use crate::client::Client;
 use crate::limit::LeastRate;
 use crate::screen::Screening;
@@ -71,6 +71,8 @@ pub struct RecordBytes {
     pub upstream: usize,
     /// What a tunnel has beside its client and its upstream connection.
     pub tunnel: usize,
+    /// A place for the verdict on an exchange.
+    pub verdict: usize,
 }
 
 impl RecordBytes {
@@ -81,6 +83,7 @@ impl RecordBytes {
         exchange: Slab::<Exchange>::record_bytes() + size_of::<ExchangeId>(),
         upstream: size_of::<Option<Upstream>>(),
         tunnel: Slab::<Tunnel>::record_bytes(),
+        verdict: Gate::PLACE_BYTES,
     };
 }
 

@@ -1,5 +1,6 @@
 //! The thread where questions are decided: it hears of them by a bell, has passwords hashed by a few
-//! threads of low priority, asks servers, and checks tokens itself.
+//! threads of low priority, asks servers, and checks tokens itself. A token whose key is not known may wait
+//! for keys that are fetched.
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
@@ -7,10 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::limits;
+use control::FileWatch;
 use control::authorize::{
     AuthorizationServer, Denial, Finding, Keys, Passwords, Token, TokenRules,
 };
-use control::{FileSet, FileWatch, watch_files};
 use driver::{Wake, Waker};
 use exchange::{Grant, Refusal};
 use tokio::io::unix::AsyncFd;
@@ -21,8 +22,10 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use worker::{Inquiries, Inquiry, Verdict};
 
-use super::{AuthorizeSettings, Source, read};
+use super::fetching::{Ended, Fetching};
+use super::{AuthorizeSettings, Source, files};
 use crate::failure::Failure;
+use crate::figures::Panel;
 use crate::log;
 use crate::settings::Settings;
 
@@ -37,15 +40,14 @@ pub(crate) fn inquiries(
     settings: &Settings,
     wakers: Vec<Arc<dyn Wake>>,
 ) -> std::io::Result<Option<(Arc<Inquiries>, Arc<Waker>)>> {
-    let of = |it: &Option<AuthorizeSettings>| it.as_ref().map_or(0, AuthorizeSettings::questions);
-    let counts: Vec<u32> = settings.listeners.iter().map(|listen| of(&listen.authorize)).collect();
-    if counts.iter().all(|count| *count == 0) {
+    let plans = AuthorizeSettings::plans(&settings.listeners);
+    if plans.iter().all(|plan| plan.questions == 0) {
         return Ok(None);
     }
     let random = || getrandom::u64().map_err(std::io::Error::other);
     let bell = Arc::new(Waker::new()?);
     let rung = Arc::clone(&bell) as Arc<dyn Wake>;
-    Ok(Some((Inquiries::new(&counts, wakers, rung, [random()?, random()?]), bell)))
+    Ok(Some((Inquiries::new(&plans, wakers, rung, [random()?, random()?]), bell)))
 }
 
 /// The thread. It ends when this is dropped.
@@ -57,16 +59,16 @@ pub(crate) struct Authorizers {
 
 /// Who decides on one listener's questions.
 #[derive(Clone)]
-enum Decider {
+pub(super) enum Decider {
     Passwords(Arc<Passwords>),
     Tokens(Arc<Keys>, Arc<TokenRules>),
     Server(Arc<AuthorizationServer>),
 }
 
 /// A file was read anew: who decides by it now.
-struct Change {
-    number: u16,
-    decider: Decider,
+pub(super) struct Change {
+    pub(super) number: u16,
+    pub(super) decider: Decider,
 }
 
 impl Authorizers {
@@ -78,10 +80,11 @@ impl Authorizers {
         settings: &Settings,
         inquiries: Arc<Inquiries>,
         bell: Arc<Waker>,
+        panel: &Arc<Panel>,
     ) -> Result<Self, Failure> {
         let failed = |error| Failure::Run(format!("nobody can decide who may come in: {error}"));
         let (tell, changes) = unbounded_channel();
-        let watch = watch(settings, tell).map_err(failed)?;
+        let watch = files::watch(settings, tell, Arc::clone(panel)).map_err(failed)?;
         let of = |it: &AuthorizeSettings| (it.source.as_ref().map(Decider::of), it.cache);
         let deciders = settings.listeners.iter().map(|listen| listen.authorize.as_ref().map(of));
         let (tell_right, right) = unbounded_channel();
@@ -89,6 +92,7 @@ impl Authorizers {
             right: HashMap::new(),
             tell_right,
             inquiries,
+            fetching: Fetching::new(settings, Arc::clone(panel)),
             deciders: deciders.map(Option::unwrap_or_default).collect(),
             hashing: Arc::new(Semaphore::new(limits::HASHING_THREADS)),
             patience: settings.timeouts.authorize,
@@ -129,57 +133,11 @@ impl Decider {
         match source {
             Source::Passwords(file) => Self::Passwords(Arc::clone(&file.known)),
             Source::Keys(file, rules) => Self::Tokens(Arc::clone(&file.known), Arc::clone(rules)),
+            // They are fetched.
+            Source::KeyServer(_, rules) => Self::Tokens(Arc::new(Keys::NONE), Arc::clone(rules)),
             Source::Server(server) => Self::Server(Arc::clone(server)),
         }
     }
-}
-
-/// Looks after the files. What is wrong leaves in force what was before.
-fn watch(settings: &Settings, tell: UnboundedSender<Change>) -> std::io::Result<Option<FileWatch>> {
-    let mut sets: Vec<FileSet> = Vec::new();
-    let mut watched: Vec<(u16, Source)> = Vec::new();
-    for (number, listen) in (0u16..).zip(&settings.listeners) {
-        let Some(source) = listen.authorize.as_ref().and_then(|it| it.source.clone()) else {
-            continue;
-        };
-        match &source {
-            Source::Passwords(file) => sets.push(file.files.clone()),
-            Source::Keys(file, _) => sets.push(file.files.clone()),
-            Source::Server(_) => continue,
-        }
-        watched.push((number, source));
-    }
-    if sets.is_empty() {
-        return Ok(None);
-    }
-    let reread = move |place: usize| {
-        let Some((number, source)) = watched.get(place) else { return true };
-        let (name, found) = match source {
-            Source::Passwords(file) => {
-                let known = read(&file.path, Passwords::parse);
-                (file.path.display(), known.map(|known| Decider::Passwords(Arc::new(known))))
-            }
-            Source::Keys(file, rules) => {
-                let known = read(&file.path, Keys::parse);
-                let decider = |known| Decider::Tokens(Arc::new(known), Arc::clone(rules));
-                (file.path.display(), known.map(decider))
-            }
-            Source::Server(_) => return true,
-        };
-        match found {
-            Ok(decider) => {
-                log::note(format_args!("{name} was read anew: it says who may come in"));
-                let _ = tell.send(Change { number: *number, decider });
-                true
-            }
-            Err(error) => {
-                // It is told once, and read when it changes.
-                log::note(format_args!("warning: {error}; what it said before holds"));
-                true
-            }
-        }
-    };
-    watch_files(sets, limits::FILE_PAUSE, reread).map(Some)
 }
 
 struct Bell(Arc<Waker>);
@@ -197,12 +155,17 @@ struct Right {
     until: Instant,
 }
 
+/// Bytes of a password that was right: its place, twice as a map has room, and its client's name.
+pub(crate) const RIGHT_BYTES: usize = 2 * size_of::<(u128, Right)>() + limits::SUBJECT_MAX;
+
 /// What the thread works with.
 struct Desk {
     /// Whose passwords were right: another worker does not know it, and a hash may have to wait long.
     right: HashMap<u128, Right>,
     tell_right: UnboundedSender<(u128, Right)>,
     inquiries: Arc<Inquiries>,
+    /// Keys that stand at URLs, and who waits for them.
+    fetching: Fetching,
     /// By listener, and how long it is remembered who was let in.
     deciders: Vec<(Option<Decider>, Duration)>,
     hashing: Arc<Semaphore>,
@@ -241,17 +204,32 @@ impl Desk {
                     }
                 }
                 Some((mark, found)) = right.recv() => self.note_right(mark, found),
+                ended = self.fetching.next() => self.fetched(ended),
                 change = changes.recv(), if may_change => match change {
-                    Some(Change { number, decider }) => {
-                        if let Some(place) = self.deciders.get_mut(usize::from(number)) {
-                            place.0 = Some(decider);
-                            self.inquiries.changed(number);
-                            self.right.clear();
-                        }
-                    }
+                    Some(change) => self.change(change),
                     None => may_change = false,
                 },
             }
+        }
+    }
+
+    /// Goes by something else from now on.
+    fn change(&mut self, Change { number, decider }: Change) {
+        if let Some(place) = self.deciders.get_mut(usize::from(number)) {
+            place.0 = Some(decider);
+            self.inquiries.changed(number);
+            self.right.clear();
+        }
+    }
+
+    /// Keys were fetched, or not: whoever waited for that is decided on.
+    fn fetched(&mut self, ended: Ended) {
+        if let Some((keys, rules)) = ended.keys {
+            let decider = Decider::Tokens(Arc::new(keys), rules);
+            self.change(Change { number: ended.number, decider });
+        }
+        for inquiry in ended.waited {
+            self.decide(inquiry);
         }
     }
 
@@ -280,7 +258,7 @@ impl Desk {
         }
     }
 
-    fn decide(&self, inquiry: Box<Inquiry>) {
+    fn decide(&mut self, inquiry: Box<Inquiry>) {
         let number = inquiry.authorizer();
         let place = self.deciders.get(usize::from(number));
         let (decider, cache) = place.cloned().unwrap_or_default();
@@ -289,11 +267,14 @@ impl Desk {
         match decider {
             None => slip.answer(inquiry, Finding::Failed),
             Some(Decider::Tokens(keys, rules)) => {
-                let found = match rules.check(inquiry.question(), &keys, now()) {
-                    Token::Found(found) => found,
-                    Token::UnknownKey => Finding::bad_credentials(),
-                };
-                slip.answer(inquiry, found);
+                match rules.check(inquiry.question(), &keys, now()) {
+                    Token::Found(found) => slip.answer(inquiry, found),
+                    Token::UnknownKey => {
+                        if let Err((inquiry, found)) = self.fetching.wait(inquiry) {
+                            slip.answer(inquiry, found);
+                        }
+                    }
+                }
             }
             Some(Decider::Passwords(passwords)) => {
                 let mark = self.inquiries.mark(&inquiry);

@@ -1,6 +1,8 @@
 //! Who decides whether a client may: what is asked for, and the files it stands in.
 
 mod desk;
+mod fetching;
+mod files;
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,10 +12,15 @@ use std::time::Duration;
 
 use base::limits::AUTHORIZE_FILE_BYTES;
 use control::FileSet;
-use control::authorize::{AuthorizationServer, FileFault, Keys, Passwords, TokenRules};
+use control::authorize::{
+    AuthorizationServer, Fetch, FileFault, KeyServer, Keys, Passwords, TokenRules,
+};
 use exchange::{Asks, Authorization};
+use worker::AuthorizerPlan;
 
-pub(crate) use desk::{Authorizers, inquiries};
+use crate::settings::Listen;
+
+pub(crate) use desk::{Authorizers, RIGHT_BYTES, inquiries};
 
 /// What a listener asks of requests before they are served.
 #[derive(Clone, Debug)]
@@ -37,6 +44,8 @@ pub(crate) enum Source {
     Passwords(Watched<Passwords>),
     /// A file of keys.
     Keys(Watched<Keys>, Arc<TokenRules>),
+    /// Keys that stand at a URL.
+    KeyServer(Arc<KeyServer>, Arc<TokenRules>),
     /// Another server.
     Server(Arc<AuthorizationServer>),
 }
@@ -112,5 +121,26 @@ impl AuthorizeSettings {
     /// Questions that may be under way at one time, if any are put.
     pub(crate) fn questions(&self) -> u32 {
         if self.asked.asks == Asks::Nobody { 0 } else { self.questions }
+    }
+
+    /// Connections to whoever is asked, at one time.
+    pub(crate) fn connections(&self) -> u64 {
+        match self.source {
+            Some(Source::Server(_)) => u64::from(self.questions) + Fetch::KEPT as u64,
+            Some(Source::KeyServer(..)) => 1,
+            Some(Source::Passwords(_) | Source::Keys(..)) | None => 0,
+        }
+    }
+
+    /// What is asked, and how much of that at one time: of each listener.
+    pub(crate) fn plans(listeners: &[Listen]) -> Vec<AuthorizerPlan> {
+        let nothing = AuthorizerPlan { asks: Asks::Nobody, questions: 0, remembers: false };
+        let plan = |it: &Self| AuthorizerPlan {
+            asks: it.asked.asks,
+            questions: it.questions(),
+            remembers: !it.cache.is_zero(),
+        };
+        let of = |listen: &Listen| listen.authorize.as_ref().map_or(nothing, plan);
+        listeners.iter().map(of).collect()
     }
 }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::limits;
-use control::authorize::{Algorithm, AuthorizationServer, Fetch, Keys, Passwords, TokenRules, Url};
+use control::authorize::{
+    Algorithm, AuthorizationServer, Fetch, KeyServer, Keys, Passwords, TokenRules, Url,
+};
 use exchange::{Asks, Authorization};
 use wire::http1::may_be_added;
 
@@ -91,7 +93,17 @@ pub(crate) static JWT: Section = Section {
         key(
             "keys",
             Needed("\"/etc/anteroom/keys.json\""),
-            "A file of public keys: PEM, a JWK or a set of them; read again when it changes.",
+            "Public keys, PEM, a JWK or a set of them: a file, or a URL where they stand.",
+        ),
+        key(
+            "refresh",
+            Default(|| time(limits::KEYS_REFRESH[0])),
+            "How often keys are fetched from a URL; sooner if a token names one that is not known.",
+        ),
+        key(
+            "ca",
+            Unset { example: "\"ca.pem\"", means: "those that the system trusts" },
+            "Whose certificate the server of that URL may show.",
         ),
         key(
             "issuer",
@@ -145,7 +157,7 @@ pub(super) fn read(
     let source = source(&fields, patience, out);
     let asks = match &source {
         Some(Source::Passwords(_)) => Asks::Passwords,
-        Some(Source::Keys(..)) => Asks::Tokens,
+        Some(Source::Keys(..) | Source::KeyServer(..)) => Asks::Tokens,
         Some(Source::Server(_)) => Asks::Server,
         None => Asks::Nobody,
     };
@@ -215,7 +227,7 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
         };
     }
     if let Some(table) = fields.table("jwt", &JWT, out) {
-        return tokens(&table, out);
+        return tokens(&table, patience, out);
     }
     for name in ["copy", "user", "ca"] {
         if !fields.has("request") {
@@ -223,27 +235,17 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
         }
     }
     let url = fields.parsed("request", Url::parse, out)?;
-    let ca = fields.text("ca", out);
     let name = |text: &str| match text.parse() {
         Ok(name) if may_be_added(text) => Ok(name),
         _ => Err("write a field's name, as in X-Role".to_owned()),
     };
     let copied = fields.list("copy", name, out).into_iter().map(|given| given.value).collect();
     let user = fields.parsed("user", name, out).map(|given| given.value);
-    match Fetch::new(ca.as_ref().map(|given| Path::new(given.value)), patience) {
-        Ok(fetch) => {
-            let server = AuthorizationServer { fetch, url: url.value, copied, user };
-            Some(Source::Server(Arc::new(server)))
-        }
-        Err(error) => {
-            let span = ca.and_then(|given| given.span);
-            out.error(span, format_args!("`ca`: {error}"));
-            None
-        }
-    }
+    let fetch = fetch(fields, patience, out)?;
+    Some(Source::Server(Arc::new(AuthorizationServer { fetch, url: url.value, copied, user })))
 }
 
-fn tokens(fields: &Fields<'_>, out: &mut Complaints) -> Option<Source> {
+fn tokens(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<Source> {
     if !fields.has("keys") {
         fields.missing("keys", out);
     }
@@ -265,14 +267,50 @@ fn tokens(fields: &Fields<'_>, out: &mut Complaints) -> Option<Source> {
     };
     let leeway = fields.duration("leeway", out).unwrap_or(Duration::from_secs(30));
     let claim = fields.text("claim", out).map_or("sub", |given| given.value).to_owned();
-    let path = fields.text("keys", out)?;
-    match Watched::read(Path::new(path.value), Keys::parse) {
-        Ok(file) => {
-            let rules = TokenRules { algorithms, issuers, audiences, leeway, claim };
-            Some(Source::Keys(file, Arc::new(rules)))
-        }
+    let rules = TokenRules { algorithms, issuers, audiences, leeway, claim };
+    let keys = fields.text("keys", out)?;
+    if Url::is_meant(keys.value) {
+        let server = key_server(fields, patience, out)?;
+        return Some(Source::KeyServer(Arc::new(server), Arc::new(rules)));
+    }
+    for name in ["refresh", "ca"] {
+        fields.misplaced(name, "goes with `keys` at a URL", out);
+    }
+    match Watched::read(Path::new(keys.value), Keys::parse) {
+        Ok(file) => Some(Source::Keys(file, Arc::new(rules))),
         Err(error) => {
-            out.error(path.span, format_args!("`keys`: {error}"));
+            out.error(keys.span, format_args!("`keys`: {error}"));
+            None
+        }
+    }
+}
+
+/// Keys that stand at a URL. They are not fetched here: who checks a configuration asks nobody.
+fn key_server(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<KeyServer> {
+    let url = fields.parsed("keys", Url::parse, out)?;
+    if !url.value.is_safe() {
+        let text = "`keys`: whoever is on the way to this URL can replace the keys, and sign tokens: \
+                    write https://";
+        out.warning(url.span, text);
+    }
+    let parse = |text: &str| {
+        let [least, most] = limits::KEYS_REFRESH_RANGE;
+        let length = crate::quantity::parse_duration(text)?;
+        let fits = (least..=most).contains(&length).then_some(length);
+        fits.ok_or_else(|| format!("write {} to {}", time(least), time(most)))
+    };
+    let every = fields.parsed("refresh", parse, out).map(|given| given.value);
+    let fetch = fetch(fields, patience, out)?;
+    Some(KeyServer { fetch, url: url.value, every: every.unwrap_or(limits::KEYS_REFRESH[0]) })
+}
+
+/// How a server is asked, whose certificate must be by `ca`.
+fn fetch(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<Fetch> {
+    let ca = fields.text("ca", out);
+    match Fetch::new(ca.as_ref().map(|given| Path::new(given.value)), patience) {
+        Ok(fetch) => Some(fetch),
+        Err(error) => {
+            out.error(ca.and_then(|given| given.span), format_args!("`ca`: {error}"));
             None
         }
     }
@@ -307,6 +345,7 @@ fn challenge(fields: &Fields<'_>, asks: Asks, out: &mut Complaints) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::settings::{Machine, Settings};
 
     const LISTEN: &str = "[[listen]]\naddress = \":8080\"\n";
@@ -346,11 +385,34 @@ mod tests {
             ("basic = \"/a\", request = \"http://h/\"".to_owned(), "more than one"),
             ("jwt = { keys = \"/nowhere\", algorithms = [\"none\"] }".to_owned(), "there are"),
             ("jwt = {}".to_owned(), "has no `keys`"),
+            ("jwt = { keys = \"https://\" }".to_owned(), "write a URL"),
+            ("jwt = { keys = \"https://h/\", refresh = \"1s\" }".to_owned(), "30s"),
+            ("jwt = { keys = \"https://h/\", ca = \"/nowhere/ca\" }".to_owned(), "/nowhere/ca"),
+            ("jwt = { keys = \"/a\", refresh = \"1m\" }".to_owned(), "at a URL"),
         ] {
             let said =
                 checked(&format!("{LISTEN}authorize = {{ {asked} }}\n{UPSTREAM}")).unwrap_err();
             assert!(said.starts_with("a.toml:") && said.contains(says), "{asked}: {said}");
         }
         std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn keys_at_a_url_are_not_fetched_to_be_checked() {
+        let asking = |url: &str| {
+            let machine = Machine { descriptors: 20_000, cores: 2 };
+            let content =
+                format!("{LISTEN}authorize = {{ jwt = {{ keys = \"{url}\" }} }}\n{UPSTREAM}");
+            super::super::check_text("a.toml", &content, machine).unwrap()
+        };
+        let configured = asking("https://id.example/keys");
+        assert!(!configured.warnings.contains("sign tokens"), "{}", configured.warnings);
+        let authorize = configured.settings.listeners[0].authorize.as_ref().unwrap();
+        let Some(Source::KeyServer(server, _)) = &authorize.source else { panic!() };
+        assert_eq!(server.every, limits::KEYS_REFRESH[0]);
+        assert_eq!(authorize.asked.asks, Asks::Tokens);
+        let warnings = asking("http://id.example/keys").warnings;
+        assert!(warnings.contains("a.toml:3:") && warnings.contains("sign tokens"), "{warnings}");
+        assert!(!asking("http://127.0.0.1:1/keys").warnings.contains("sign tokens"));
     }
 }

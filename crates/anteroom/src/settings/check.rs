@@ -10,6 +10,7 @@ use super::complaint::{Complaints, Given, Tongue, Word};
 use super::draft::{Draft, GroupDraft, ListenDraft, ServerDraft};
 use super::names::{self, Found};
 use super::{Group, Listen, Server, Settings, Spool, addresses, servers};
+use crate::authorize::AuthorizeSettings;
 use crate::cli::Io;
 use crate::descriptors::{self, Holders};
 use crate::identity::{Identity, Unknown};
@@ -197,11 +198,13 @@ impl Desk<'_> {
     }
 
     fn holders(&self, workers: u32, at_limit: AtLimit) -> Holders {
+        let asked = self.draft.listeners.iter().filter_map(|listen| listen.authorize.as_ref());
         Holders {
             upstream: self.draft.groups.iter().map(GroupDraft::most_connections).sum(),
             listeners: self.draft.listeners.len() as u64,
             workers: u64::from(workers),
             refusals: Holders::refusals(at_limit),
+            authorizers: asked.map(AuthorizeSettings::connections).sum(),
         }
     }
 

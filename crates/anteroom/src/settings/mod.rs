@@ -222,11 +222,13 @@ impl Settings {
 
     /// Who needs descriptors besides the clients.
     pub(crate) fn holders(&self) -> Holders {
+        let asked = self.listeners.iter().filter_map(|listen| listen.authorize.as_ref());
         Holders {
             upstream: self.connections(),
             listeners: self.listeners.len() as u64,
             workers: u64::from(self.workers),
             refusals: Holders::refusals(self.at_limit),
+            authorizers: asked.map(AuthorizeSettings::connections).sum(),
         }
     }
 

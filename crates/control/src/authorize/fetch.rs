@@ -1,14 +1,16 @@
 //! Requests to others: bounded in time and size.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::limits::AUTHORIZE_ANSWER_MAX;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
+use base::limits::{AUTHORIZE_ANSWER_MAX, TLS_SESSION_BYTES};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{ACCEPT, HeaderValue};
 use hyper::http::response::Parts;
-use hyper::{HeaderMap, Method, Request, Uri};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -21,9 +23,7 @@ use tokio::time::timeout;
 
 /// Longest head of an answer.
 const HEAD_MAX: usize = 16 << 10;
-/// Connections that are kept, and for how long.
-const KEPT: usize = 16;
-/// See [`KEPT`].
+/// How long connections are kept that nobody uses.
 const KEPT_FOR: Duration = Duration::from_secs(30);
 
 /// Where somebody is asked: `http://` or `https://`, a host, and a path.
@@ -44,15 +44,28 @@ impl Url {
         if known && host && authority { Ok(Self(uri)) } else { Err(wrong()) }
     }
 
-    /// Whether what is said there is secured.
-    pub fn is_secured(&self) -> bool {
-        self.0.scheme_str() == Some("https")
+    /// Whether a file's name is none: it begins as a URL does.
+    pub fn is_meant(text: &str) -> bool {
+        ["http://", "https://"].iter().any(|scheme| {
+            text.get(..scheme.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(scheme))
+        })
+    }
+
+    /// Whether nobody between us and it can change what is said: it is secured, or on this machine.
+    pub fn is_safe(&self) -> bool {
+        let host = self.0.host().unwrap_or_default();
+        let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        let here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
+        here || self.0.scheme_str() == Some("https")
     }
 }
 
+/// Without what follows the path: that may be a secret.
 impl std::fmt::Display for Url {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
+        let scheme = self.0.scheme_str().unwrap_or_default();
+        let authority = self.0.authority().map_or("", |it| it.as_str());
+        write!(f, "{scheme}://{authority}{}", self.0.path())
     }
 }
 
@@ -64,6 +77,11 @@ pub struct Fetch {
 }
 
 impl Fetch {
+    /// Connections that are kept though nobody uses them.
+    pub const KEPT: usize = 16;
+    /// Bytes that a connection takes at most: what is read and what is written, and its session.
+    pub const CONNECTION_BYTES: u64 = 3 * HEAD_MAX as u64 + TLS_SESSION_BYTES as u64;
+
     /// One that waits for an answer for so long. `ca`: whose certificates are believed, if not those
     /// that the system trusts.
     ///
@@ -88,28 +106,71 @@ impl Fetch {
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(KEPT_FOR)
-            .pool_max_idle_per_host(KEPT)
+            .pool_max_idle_per_host(Self::KEPT)
             .http1_max_buf_size(HEAD_MAX)
             .build(connector);
         Ok(Self { client, patience })
     }
 
-    /// GET, with these fields. The body is empty if it was longer than may be, or broke off.
+    /// GET, with these fields. What the answer says behind its head is for nobody.
     ///
     /// # Errors
     /// Why there is no answer, in a few words.
-    pub async fn get(&self, url: &Url, fields: HeaderMap) -> Result<(Parts, Bytes), String> {
+    pub async fn ask(&self, url: &Url, fields: HeaderMap) -> Result<Parts, String> {
+        let whole = async {
+            let (parts, body) = self.get(url, fields).await?;
+            // To its end if that is near: then the connection serves the next.
+            skip(body).await;
+            Ok(parts)
+        };
+        timeout(self.patience, whole).await.map_err(|_| LATE.to_owned())?
+    }
+
+    /// GET: what stands there, of at most [`AUTHORIZE_ANSWER_MAX`] bytes. Nobody is followed elsewhere.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in a few words.
+    pub async fn document(&self, url: &Url) -> Result<Bytes, String> {
+        let mut fields = HeaderMap::new();
+        fields.insert(ACCEPT, HeaderValue::from_static("application/jwk-set+json, */*"));
+        let whole = async {
+            let (parts, body) = self.get(url, fields).await?;
+            if parts.status != StatusCode::OK {
+                return Err(format!("the answer is {}, not 200", parts.status.as_u16()));
+            }
+            let body = Limited::new(body, AUTHORIZE_ANSWER_MAX).collect().await;
+            match body {
+                Ok(body) => Ok(body.to_bytes()),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    Err(format!("the answer is longer than {AUTHORIZE_ANSWER_MAX} bytes"))
+                }
+                Err(error) => Err(reason(error.as_ref())),
+            }
+        };
+        timeout(self.patience, whole).await.map_err(|_| LATE.to_owned())?
+    }
+
+    async fn get(&self, url: &Url, fields: HeaderMap) -> Result<(Parts, Incoming), String> {
         let mut request = Request::new(Empty::new());
         *request.method_mut() = Method::GET;
         *request.uri_mut() = url.0.clone();
         *request.headers_mut() = fields;
-        let whole = async {
-            let answer = self.client.request(request).await.map_err(|error| reason(&error))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, AUTHORIZE_ANSWER_MAX).collect().await;
-            Ok((parts, body.map(http_body_util::Collected::to_bytes).unwrap_or_default()))
-        };
-        timeout(self.patience, whole).await.map_err(|_| "no answer in time".to_owned())?
+        let answer = self.client.request(request).await.map_err(|error| reason(&error))?;
+        Ok(answer.into_parts())
+    }
+}
+
+const LATE: &str = "no answer in time";
+
+/// Reads a body, and keeps nothing of it.
+async fn skip(mut body: Incoming) {
+    let mut left = AUTHORIZE_ANSWER_MAX;
+    while !body.is_end_stream()
+        && let Some(Ok(frame)) = body.frame().await
+    {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        let Some(rest) = left.checked_sub(length) else { return };
+        left = rest;
     }
 }
 
@@ -149,12 +210,16 @@ mod tests {
     fn urls_have_a_scheme_a_host_and_no_secrets() {
         for good in ["http://127.0.0.1:9000/check", "https://a.example", "http://[::1]:1/a?b=c"] {
             let url = Url::parse(good).unwrap();
-            assert_eq!(url.is_secured(), good.starts_with("https"));
+            assert!(Url::is_meant(good) && url.is_safe(), "{good}");
         }
         for bad in ["", "127.0.0.1:9000", "/check", "ftp://h/", "http://", "http://me:pw@h/", "h t"]
         {
             assert!(Url::parse(bad).unwrap_err().contains("http://127"), "{bad}");
         }
+        assert!(!Url::parse("http://id.example/keys").unwrap().is_safe());
+        assert!(!Url::is_meant("/etc/http://keys") && !Url::is_meant("http"));
+        let told = Url::parse("https://id.example:8443/keys?secret=abc").unwrap().to_string();
+        assert_eq!(told, "https://id.example:8443/keys");
     }
 
     #[test]

@@ -32,6 +32,9 @@ impl fmt::Debug for Keys {
 }
 
 impl Keys {
+    /// None are known yet.
+    pub const NONE: Self = Self(Vec::new());
+
     /// Reads keys: a JWK, a set of them, or public keys in PEM.
     ///
     /// # Errors
@@ -63,16 +66,23 @@ impl Keys {
         id: Option<&'k str>,
         algorithm: Algorithm,
     ) -> impl Iterator<Item = &'k Key> {
-        let named = move |key: &&Key| match (id, &key.id) {
-            (Some(wanted), Some(id)) => wanted == id,
-            (None, _) | (_, None) => true,
-        };
-        self.0.iter().filter(named).filter(move |key| key.algorithms.contains(&algorithm))
+        let meant = self.0.iter().filter(move |key| key.may_be(id));
+        meant.filter(move |key| key.algorithms.contains(&algorithm))
     }
 
-    /// Whether a key of that name is known, or one without a name that may be meant.
+    /// Whether there is one that a token may mean that names its key so.
     pub(super) fn knows(&self, id: Option<&str>) -> bool {
-        id.is_none_or(|id| self.0.iter().any(|key| key.id.as_deref().is_none_or(|it| it == id)))
+        self.0.iter().any(|key| key.may_be(id))
+    }
+}
+
+impl Key {
+    /// Whether a token may mean it: by its name, or where one of both names none.
+    fn may_be(&self, id: Option<&str>) -> bool {
+        match (id, &self.id) {
+            (Some(wanted), Some(id)) => wanted == id,
+            (None, _) | (_, None) => true,
+        }
     }
 }
 

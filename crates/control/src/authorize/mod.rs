@@ -2,6 +2,7 @@
 //!
 //! - `passwords`: what `Basic` says, against a file of hashes (RFC 7617);
 //! - `tokens` and `keys`: what `Bearer` says, against keys (RFC 6750, 7519, 8725);
+//! - `refresh`: when keys are fetched that stand at a URL;
 //! - `fetch`: requests to others, bounded in time and size;
 //! - `server`: an authorization server, which is shown the head.
 //!
@@ -10,6 +11,7 @@
 mod fetch;
 mod keys;
 mod passwords;
+mod refresh;
 mod server;
 mod tokens;
 
@@ -18,6 +20,7 @@ use std::time::Duration;
 pub use fetch::{Fetch, Url};
 pub use keys::{Algorithm, Keys};
 pub use passwords::Passwords;
+pub use refresh::{Fetched, KeyServer, Refresh, Unknown};
 pub use server::AuthorizationServer;
 pub use tokens::{Token, TokenRules};
 

@@ -5,7 +5,7 @@ use std::fmt;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordVerifier};
-use base::limits::PASSWORDS_MAX;
+use base::limits::{PASSWORDS_MAX, SUBJECT_MAX};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
@@ -15,12 +15,16 @@ use super::{FileFault, Finding};
 const ARGON2_MAX: [u32; 3] = [256 << 10, 64, 16];
 /// Most that a hash of bcrypt may cost: 2 to that.
 const BCRYPT_MAX: u32 = 16;
+/// Memory of that, in KiB: the boxes of Blowfish.
+const BCRYPT_KIB: u32 = 5;
 
 /// Who may come in with which password.
 pub struct Passwords {
     hashes: HashMap<Box<str>, Hash>,
     /// That of somebody: what an unknown name is measured against, so that it takes as long.
     anybody: Option<Hash>,
+    /// KiB that the largest hash takes while it is made.
+    memory: u32,
 }
 
 #[derive(Clone)]
@@ -48,6 +52,7 @@ impl Passwords {
             .map_err(|_| FileFault::whole("it is no text: save it in UTF-8"))?;
         let mut hashes = HashMap::new();
         let mut anybody = None;
+        let mut memory = 0;
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -62,7 +67,14 @@ impl Passwords {
                     "a name has at least one character, all visible",
                 ));
             }
+            if user.len() > SUBJECT_MAX {
+                return Err(FileFault::at(
+                    number,
+                    format!("a name has at most {SUBJECT_MAX} bytes"),
+                ));
+            }
             let hash = Hash::parse(hash).map_err(|why| FileFault::at(number, why))?;
+            memory = memory.max(hash.memory());
             anybody.get_or_insert_with(|| hash.clone());
             if hashes.insert(Box::from(user), hash).is_some() {
                 let shown = user.escape_debug();
@@ -72,7 +84,12 @@ impl Passwords {
                 return Err(FileFault::at(number, format!("more than {PASSWORDS_MAX} names")));
             }
         }
-        Ok(Self { hashes, anybody })
+        Ok(Self { hashes, anybody, memory })
+    }
+
+    /// Bytes that one check takes at most while it lasts.
+    pub fn memory(&self) -> u64 {
+        u64::from(self.memory) << 10
     }
 
     /// How many names there are.
@@ -147,6 +164,17 @@ impl Hash {
             .to_owned())
     }
 
+    /// KiB that it takes while it is made.
+    fn memory(&self) -> u32 {
+        match self {
+            Self::Argon2(hash) => {
+                let params = PasswordHash::new(hash).ok().and_then(|it| Params::try_from(&it).ok());
+                params.map_or(0, |params| params.m_cost())
+            }
+            Self::Bcrypt(_) => BCRYPT_KIB,
+        }
+    }
+
     fn is_of(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
@@ -193,7 +221,7 @@ mod tests {
             bcrypt_line()
         );
         let passwords = Passwords::parse(file.as_bytes()).unwrap();
-        assert_eq!(passwords.len(), 3);
+        assert_eq!((passwords.len(), passwords.memory()), (3, 64 << 10));
         let right: [&[u8]; 3] = [b"me:my:own", "jos\u{e9}:p\u{e4}ss".as_bytes(), b"you:mine"];
         for pair in right {
             let subject = pair.split(|byte| *byte == b':').next().unwrap().to_vec();

@@ -23,8 +23,8 @@ impl AuthorizationServer {
     /// Asks it. `question`: field lines, each with its end.
     pub async fn ask(&self, question: &[u8]) -> Finding {
         let Some(fields) = fields(question) else { return Finding::Failed };
-        match self.fetch.get(&self.url, fields).await {
-            Ok((answer, _)) => self.read(&answer),
+        match self.fetch.ask(&self.url, fields).await {
+            Ok(answer) => self.read(&answer),
             Err(_) => Finding::Failed,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base::limits::SUBJECT_MAX;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
@@ -81,8 +82,8 @@ impl TokenRules {
             Some(Value::Number(number)) => number.to_string().into_bytes(),
             _ => Vec::new(),
         };
-        // What was asked for must be there.
-        if subject.is_empty() && self.claim != "sub" {
+        // What was asked for must be there, and fit.
+        if subject.is_empty() && self.claim != "sub" || subject.len() > SUBJECT_MAX {
             return Finding::Denied { why: Denial::Credentials, fields: Vec::new() };
         }
         // Fractions of a second are of no use to anybody: what has one ends before it.
@@ -173,6 +174,9 @@ mod tests {
         let by_claim = TokenRules { claim: "email".to_owned(), ..rules() };
         assert_eq!(subject(&by_claim.check(&token, &issuer.keys(), 0)), None, "it is not there");
         let mut told = claims();
+        told["sub"] = json!("a".repeat(SUBJECT_MAX + 1));
+        let long = issuer.sign(&Header::new(Algorithm::ES256), &told);
+        assert_eq!(subject(&rules().check(&long, &issuer.keys(), 0)), None, "it is no name");
         told["email"] = json!("me@example");
         let token = issuer.sign(&Header::new(Algorithm::ES256), &told);
         assert_eq!(
@@ -277,6 +281,10 @@ mod tests {
         }
         let nameless = issuer.sign(&Header::new(Algorithm::ES256), &claims());
         assert_eq!(subject(&rules().check(&nameless, &keys, 0)).as_deref(), Some("me"));
+        // Before any key is known, every token that may be right waits for one.
+        assert_eq!(rules().check(&nameless, &Keys::NONE, 0), Token::UnknownKey);
+        let forged = b"eyJhbGciOiJub25lIn0.e30.";
+        assert_eq!(rules().check(forged, &Keys::NONE, 0), Token::Found(Finding::bad_credentials()));
         // What a token says of where its key is, is not looked at.
         let header = Header {
             jku: Some("http://evil/keys".to_owned()),

@@ -6,8 +6,7 @@
 use core::fmt::Write;
 use core::net::IpAddr;
 
-use base::limits::{CREDENTIALS_MAX, QUESTION_MAX};
-use exchange::{Admission, Asks, Authorization, Refusal, Rules, TlsFacts};
+use exchange::{Admission, Asks, Authorization, Granted, Refusal, Rules, TlsFacts};
 use wire::http1::{FieldKind, Full, RequestHead, Writer, is_one_of};
 
 /// What becomes of a request.
@@ -55,20 +54,19 @@ pub(super) fn admit<'a>(
             return Admitted::As { subject, fields: b"" };
         }
         Asks::Passwords | Asks::Tokens => {
-            let scheme = authorization.asks.scheme().unwrap_or_default();
-            credentials(head, scheme).map(|credentials| question.push(credentials))
+            credentials(head, authorization.asks).map(|credentials| question.push(credentials))
         }
         Asks::Server => Ok(for_server(head, caller, rules, &mut question)),
     };
     let length = question.len();
     match written {
         Err(refusal) => return Admitted::Denied(refusal),
-        Ok(Ok(())) if length <= QUESTION_MAX => {}
+        Ok(Ok(())) if length <= authorization.asks.question_max() => {}
         Ok(_) => return Admitted::Denied(Refusal::HeadTooLarge),
     }
     let known = caller.admission.and_then(|known| known.granted(question.written()));
     match known {
-        Some(grant) => Admitted::As { subject: grant.subject(), fields: grant.fields() },
+        Some(Granted { subject, fields }) => Admitted::As { subject, fields },
         None => Admitted::Asks(u32::try_from(length).unwrap_or(u32::MAX)),
     }
 }
@@ -85,7 +83,8 @@ fn is_certified(authorization: &Authorization, shown: Option<&str>) -> bool {
 }
 
 /// What `Authorization` says behind its scheme (RFC 9110 §11.4). Two such fields say nothing.
-fn credentials<'h>(head: &RequestHead<'h>, scheme: &str) -> Result<&'h [u8], Refusal> {
+fn credentials<'h>(head: &RequestHead<'h>, asks: Asks) -> Result<&'h [u8], Refusal> {
+    let scheme = asks.scheme().unwrap_or_default();
     let named = |name: &[u8]| name.eq_ignore_ascii_case(b"authorization");
     let mut sent = head.fields.iter().filter(|field| named(field.name));
     let value = match (sent.next(), sent.next()) {
@@ -100,7 +99,7 @@ fn credentials<'h>(head: &RequestHead<'h>, scheme: &str) -> Result<&'h [u8], Ref
     }
     let token = rest.trim_ascii();
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte);
-    let fits = (1..=CREDENTIALS_MAX).contains(&token.len()) && token.iter().all(plain);
+    let fits = (1..=asks.question_max()).contains(&token.len()) && token.iter().all(plain);
     if fits { Ok(token) } else { Err(Refusal::BadCredentials) }
 }
 

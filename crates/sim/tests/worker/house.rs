@@ -6,14 +6,14 @@ use std::time::Duration;
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::{Driver, Wake};
-use exchange::{Authorization, ErrorPages, Passing};
+use exchange::{Asks, Authorization, ErrorPages, Passing};
 use pool::PoolConfig;
 use proxies::security::Limits;
 use sim::{MemoryDriver, Peer, World, WorldConfig};
 use wire::proxy_protocol::Version;
 use worker::{
-    AccessReader, AccessRecord, AtLimit, CloseReason, Inquiries, LeastRate, Letter, Life,
-    ListenerPlan, Office, Plan, Screening, Timeouts, Worker, WorkerCounters, access_ring,
+    AccessReader, AccessRecord, AtLimit, AuthorizerPlan, CloseReason, Inquiries, LeastRate, Letter,
+    Life, ListenerPlan, Office, Plan, Screening, Timeouts, Worker, WorkerCounters, access_ring,
 };
 
 /// Bytes of the note of one request's head.
@@ -171,7 +171,9 @@ impl House {
             (0..setting.workers).map(|worker| world.driver(plan(worker, None).sockets())).collect();
         let wakers: Vec<_> = drivers.iter().map(Driver::waker).collect();
         let inquiries = setting.authorization.is_some().then(|| {
-            Inquiries::new(&[setting.questions], wakers.clone(), Arc::new(Unheard), [1, 2])
+            let asks = setting.authorization.as_ref().map_or(Asks::Nobody, |it| it.asks);
+            let plan = AuthorizerPlan { asks, questions: setting.questions, remembers: true };
+            Inquiries::new(&[plan], wakers.clone(), Arc::new(Unheard), [1, 2])
         });
         let office = Office::new(wakers, 64, setting.max_clients, setting.pinned_free);
         let shared = Shared::new(setting.workers, &groups);

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::id::{ExchangeId, WorkerId};
-use base::limits::QUESTION_MAX;
 use base::sync::ArrayQueue;
 use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use driver::Wake;
-use exchange::{Grant, Refusal};
+use exchange::{Asks, Grant, Refusal};
 use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::remembered::Remembered;
 
 /// One question, and what was found.
 pub struct Inquiry {
@@ -30,6 +31,17 @@ pub struct Inquiry {
     /// What is known of the client that is let in, or field lines for one that is not.
     pub grant: Grant,
     pub(crate) verdict: Verdict,
+}
+
+/// What one authorizer is asked, and how much of that at one time.
+#[derive(Clone, Copy, Debug)]
+pub struct AuthorizerPlan {
+    /// What is asked.
+    pub asks: Asks,
+    /// Most questions under way.
+    pub questions: u32,
+    /// Whether it is remembered who was let in.
+    pub remembers: bool,
 }
 
 /// What was found.
@@ -47,15 +59,15 @@ pub enum Verdict {
 }
 
 impl Inquiry {
-    fn new(authorizer: u16) -> Self {
+    fn new(authorizer: u16, asks: Asks) -> Self {
         Self {
             worker: WorkerId(0),
             exchange: ExchangeId(0),
             number: 0,
             authorizer,
-            question: vec![0; QUESTION_MAX].into_boxed_slice(),
+            question: vec![0; asks.question_max()].into_boxed_slice(),
             length: 0,
-            grant: Grant::NONE,
+            grant: Grant::with_room(asks.grant_max()),
             verdict: Verdict::Refused(Refusal::AuthorizerFailed),
         }
     }
@@ -108,7 +120,9 @@ pub struct Inquiries {
     /// How often that changed by which each authorizer decides.
     editions: Box<[AtomicU32]>,
     /// By which questions are known that were answered before: nobody outside can foresee it.
-    pub(crate) secret: [u64; 2],
+    pub(super) secret: [u64; 2],
+    /// Bytes of the most that is remembered of a client; none if nobody is.
+    pub(super) room: Option<usize>,
 }
 
 impl fmt::Debug for Inquiries {
@@ -118,22 +132,22 @@ impl fmt::Debug for Inquiries {
 }
 
 impl Inquiries {
-    /// Between the workers that have these `wakers` and the authorizers, whom `bell` wakes: by their
-    /// numbers, `counts` says how many questions to each may be under way.
+    /// Between the workers that have these `wakers` and the authorizers, whom `bell` wakes; they are
+    /// known by their place in `plans`.
     pub fn new(
-        counts: &[u32],
+        plans: &[AuthorizerPlan],
         wakers: Vec<Arc<dyn Wake>>,
         bell: Arc<dyn Wake>,
         secret: [u64; 2],
     ) -> Arc<Self> {
-        let all: u32 = counts.iter().sum();
-        let idle = (0u16..).zip(counts).map(|(authorizer, &count)| {
-            let idle = ArrayQueue::new(count.max(1) as usize);
-            for _ in 0..count {
-                let _ = idle.push(Box::new(Inquiry::new(authorizer)));
+        let idle = (0u16..).zip(plans).map(|(authorizer, plan)| {
+            let idle = ArrayQueue::new(plan.questions.max(1) as usize);
+            for _ in 0..plan.questions {
+                let _ = idle.push(Box::new(Inquiry::new(authorizer, plan.asks)));
             }
             idle
         });
+        let all: u32 = plans.iter().map(|plan| plan.questions).sum();
         let count = all.max(1) as usize;
         Arc::new(Self {
             idle: idle.collect(),
@@ -141,8 +155,9 @@ impl Inquiries {
             answered: wakers.iter().map(|_| ArrayQueue::new(count)).collect(),
             wakers,
             bell,
-            editions: counts.iter().map(|_| AtomicU32::new(0)).collect(),
+            editions: plans.iter().map(|_| AtomicU32::new(0)).collect(),
             secret,
+            room: room(plans),
         })
     }
 
@@ -217,8 +232,20 @@ impl Inquiries {
         self.asked.capacity() - self.idle.iter().map(ArrayQueue::len).sum::<usize>()
     }
 
-    /// Bytes that `count` inquiries take.
-    pub const fn bytes(count: u32) -> u64 {
-        count as u64 * (size_of::<Inquiry>() + QUESTION_MAX) as u64
+    /// Bytes that one question takes, with its places in the queues of so many workers.
+    pub const fn bytes(asks: Asks, workers: u32) -> usize {
+        let places = (workers as usize + 2) * 2 * size_of::<usize>();
+        size_of::<Inquiry>() + asks.question_max() + asks.grant_max() + places
     }
+
+    /// Bytes for each client that a worker remembers; 0 if it remembers nobody.
+    pub fn bytes_remembered(plans: &[AuthorizerPlan]) -> usize {
+        room(plans).map_or(0, |room| Remembered::PLACE_BYTES + room)
+    }
+}
+
+/// Bytes of the most that is remembered of a client; none if nobody is.
+fn room(plans: &[AuthorizerPlan]) -> Option<usize> {
+    let remembering = plans.iter().filter(|plan| plan.remembers && plan.questions > 0);
+    remembering.map(|plan| plan.asks.grant_max()).max()
 }

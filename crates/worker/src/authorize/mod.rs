@@ -11,10 +11,10 @@ use std::time::Duration;
 use base::id::ExchangeId;
 use base::time::Instant;
 use driver::Driver;
-use exchange::{Admission, Exchange, Grant, Pace, Phase, Refusal, Rules, State};
+use exchange::{Admission, Exchange, Granted, Pace, Phase, Refusal, Rules, State};
 use pool::Rank;
 
-pub use inquiries::{Inquiries, Inquiry, Verdict};
+pub use inquiries::{AuthorizerPlan, Inquiries, Inquiry, Verdict};
 use remembered::Remembered;
 
 use crate::client::Patience;
@@ -34,13 +34,16 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// Bytes for each exchange.
+    pub(crate) const PLACE_BYTES: usize = size_of::<Option<Box<Inquiry>>>();
+
     /// For so many exchanges.
     pub(crate) fn new(inquiries: Option<Arc<Inquiries>>, exchanges: u32) -> Self {
-        let secret = inquiries.as_ref().map(|inquiries| inquiries.secret);
+        let remembered = |of: &Arc<Inquiries>| Remembered::new(of.secret, of.room);
         let answers = if inquiries.is_some() { exchanges as usize } else { 0 };
         Self {
             answers: (0..answers).map(|_| None).collect(),
-            remembered: Remembered::new(secret),
+            remembered: inquiries.as_ref().map_or_else(Remembered::none, remembered),
             asked: 0,
             inquiries,
         }
@@ -82,7 +85,7 @@ impl Gate {
             && good_for > Duration::ZERO
         {
             let mark = self.remembered.mark(inquiry.authorizer(), inquiry.question());
-            self.remembered.keep(mark, edition, (now, good_for), &inquiry.grant);
+            self.remembered.keep(mark, edition, (now, good_for), inquiry.grant.known());
         }
     }
 }
@@ -113,9 +116,9 @@ impl std::fmt::Debug for Known<'_> {
 }
 
 impl Admission for Known<'_> {
-    fn granted(&self, question: &[u8]) -> Option<&Grant> {
+    fn granted(&self, question: &[u8]) -> Option<Granted<'_>> {
         if let Some(answer) = self.answer {
-            return matches!(answer.verdict, Verdict::LetIn { .. }).then_some(&answer.grant);
+            return matches!(answer.verdict, Verdict::LetIn { .. }).then(|| answer.grant.known());
         }
         let edition = self.gate.inquiries.as_ref()?.edition(self.authorizer);
         let mark = self.gate.remembered.mark(self.authorizer, question);
@@ -125,7 +128,7 @@ impl Admission for Known<'_> {
     }
 
     fn told(&self) -> &[u8] {
-        self.answer.map_or(b"", |answer| answer.grant.fields())
+        self.answer.map_or(b"", |answer| answer.grant.known().fields)
     }
 }
 

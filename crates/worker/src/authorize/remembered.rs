@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::limits::REMEMBERED;
 use base::time::Instant;
-use exchange::Grant;
+use exchange::Granted;
 
 /// Places in which one question may be.
 const WAYS: usize = 4;
@@ -13,6 +13,9 @@ const WAYS: usize = 4;
 /// alone, whose key nobody outside can foresee.
 pub(crate) struct Remembered {
     places: Box<[Place]>,
+    /// What is known of the client in each place: so many bytes each, untouched until they are used.
+    known: Box<[u8]>,
+    room: usize,
     secret: [u64; 2],
 }
 
@@ -20,10 +23,12 @@ pub(crate) struct Remembered {
 #[derive(Clone)]
 struct Place {
     mark: Mark,
-    edition: u32,
     /// Until when; the epoch where nobody is.
     until: Instant,
-    grant: Grant,
+    edition: u32,
+    /// Bytes of the subject, which comes first, and of all that is known.
+    subject: u16,
+    len: u16,
 }
 
 /// What a question to an authorizer is known by.
@@ -39,12 +44,26 @@ impl Mark {
 }
 
 impl Remembered {
-    /// Room for [`REMEMBERED`] clients, or for none.
-    pub(crate) fn new(secret: Option<[u64; 2]>) -> Self {
+    /// Bytes of a place, without what is known.
+    pub(super) const PLACE_BYTES: usize = size_of::<Place>();
+
+    /// Room for [`REMEMBERED`] clients of whom so many bytes are known, or for none.
+    pub(crate) fn new(secret: [u64; 2], room: Option<usize>) -> Self {
         let nobody =
-            Place { mark: Mark(0), edition: 0, until: Instant::default(), grant: Grant::NONE };
-        let places = if secret.is_some() { REMEMBERED } else { 0 };
-        Self { places: vec![nobody; places].into_boxed_slice(), secret: secret.unwrap_or_default() }
+            Place { mark: Mark(0), until: Instant::default(), edition: 0, subject: 0, len: 0 };
+        let places = if room.is_some() { REMEMBERED } else { 0 };
+        let room = room.unwrap_or(0);
+        Self {
+            places: vec![nobody; places].into_boxed_slice(),
+            known: vec![0; places * room].into_boxed_slice(),
+            room,
+            secret,
+        }
+    }
+
+    /// Room for nobody.
+    pub(crate) fn none() -> Self {
+        Self::new([0; 2], None)
     }
 
     /// What a question to that authorizer is known by.
@@ -60,10 +79,14 @@ impl Remembered {
     }
 
     /// What is known of a client by that mark, if that still holds.
-    pub(crate) fn find(&self, mark: Mark, edition: u32, now: Instant) -> Option<&Grant> {
-        let places = &self.places[self.ways(mark)];
-        let found = places.iter().find(|it| it.until > now && it.mark.is(mark))?;
-        (found.edition == edition).then_some(&found.grant)
+    pub(crate) fn find(&self, mark: Mark, edition: u32, now: Instant) -> Option<Granted<'_>> {
+        let ways = self.ways(mark);
+        let first = ways.start;
+        let is_it = |place: &Place| place.until > now && place.mark.is(mark);
+        let at = first + self.places[ways].iter().position(is_it)?;
+        let place = self.places.get(at).filter(|place| place.edition == edition)?;
+        let known = self.known.get(at * self.room..)?.get(..usize::from(place.len))?;
+        Some(Granted::new(known, place.subject))
     }
 
     /// Remembers it for so long, in the place of itself, of nobody, or of whoever is forgotten first.
@@ -72,18 +95,27 @@ impl Remembered {
         mark: Mark,
         edition: u32,
         (now, length): (Instant, Duration),
-        grant: &Grant,
+        Granted { subject, fields }: Granted<'_>,
     ) {
         let ways = self.ways(mark);
-        let places = &mut self.places[ways];
+        let first = ways.start;
+        let places = &self.places[ways];
         let itself = places.iter().position(|it| it.mark.is(mark));
-        let first = || {
+        let soonest = || {
             let places = places.iter().enumerate();
             places.min_by_key(|(_, it)| it.until).map(|(at, _)| at)
         };
-        let Some(place) = itself.or_else(first).and_then(|at| places.get_mut(at)) else { return };
-        (place.mark, place.edition, place.until) = (mark, edition, now + length);
-        place.grant.copy_from(grant);
+        let Some(at) = itself.or_else(soonest).map(|at| first + at) else { return };
+        let ends = [subject.len(), subject.len() + fields.len()].map(u16::try_from);
+        let (Some(place), [Ok(subject_ends), Ok(len)]) = (self.places.get_mut(at), ends) else {
+            return;
+        };
+        let room = self.known.get_mut(at * self.room..(at + 1) * self.room);
+        let Some(known) = room.and_then(|room| room.get_mut(..usize::from(len))) else { return };
+        let (name, lines) = known.split_at_mut(subject.len());
+        name.copy_from_slice(subject);
+        lines.copy_from_slice(fields);
+        *place = Place { mark, until: now + length, edition, subject: subject_ends, len };
     }
 }
 
@@ -92,6 +124,11 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_mins(1);
+    const ROOM: usize = 8;
+
+    fn named(subject: &[u8]) -> Granted<'_> {
+        Granted { subject, fields: b"" }
+    }
 
     fn at(seconds: u64) -> Instant {
         Instant(seconds * 1_000_000_000)
@@ -99,12 +136,12 @@ mod tests {
 
     #[test]
     fn it_is_known_to_whom_it_was_said_for_as_long_as_it_holds() {
-        let mut table = Remembered::new(Some([1, 2]));
+        let mut table = Remembered::new([1, 2], Some(ROOM));
         let mark = table.mark(0, b"me:mine");
         assert!(table.find(mark, 0, at(0)).is_none());
-        table.keep(mark, 0, (at(0), MINUTE), &Grant::of(b"me").unwrap());
+        table.keep(mark, 0, (at(0), MINUTE), named(b"me"));
         let found = |table: &Remembered, mark, edition, now| {
-            table.find(mark, edition, now).map(|grant| grant.subject().to_vec())
+            table.find(mark, edition, now).map(|known| known.subject.to_vec())
         };
         assert_eq!(found(&table, mark, 0, at(59)), Some(b"me".to_vec()));
         assert_eq!(found(&table, mark, 0, at(60)), None, "its time is over");
@@ -112,19 +149,19 @@ mod tests {
         for (authorizer, question) in [(1, &b"me:mine"[..]), (0, b"me:min"), (0, b"me:mine ")] {
             assert_eq!(found(&table, table.mark(authorizer, question), 0, at(1)), None);
         }
-        table.keep(mark, 1, (at(30), MINUTE), &Grant::of(b"you").unwrap());
+        table.keep(mark, 1, (at(30), MINUTE), named(b"you"));
         assert_eq!(found(&table, mark, 1, at(61)), Some(b"you".to_vec()));
-        let other = Remembered::new(Some([1, 3]));
+        let other = Remembered::new([1, 3], Some(ROOM));
         assert!(!other.mark(0, b"me:mine").is(mark), "marks depend on a secret");
     }
 
     #[test]
     fn it_is_bounded_and_the_oldest_yields() {
-        let mut table = Remembered::new(Some([7, 8]));
+        let mut table = Remembered::new([7, 8], Some(ROOM));
         let marks: Vec<Mark> =
             (0..8 * REMEMBERED).map(|n| table.mark(0, &n.to_le_bytes())).collect();
         for (n, mark) in (0u64..).zip(&marks) {
-            table.keep(*mark, 0, (at(n), MINUTE * 600), &Grant::of(b"x").unwrap());
+            table.keep(*mark, 0, (at(n), MINUTE * 600), named(b"x"));
             assert!(table.find(*mark, 0, at(n)).is_some(), "whoever came last is known");
         }
         let end = at(marks.len() as u64);
@@ -135,10 +172,24 @@ mod tests {
     }
 
     #[test]
-    fn without_a_secret_nobody_is_remembered() {
-        let mut table = Remembered::new(None);
+    fn without_room_nobody_is_remembered() {
+        let mut table = Remembered::new([1, 2], None);
         let mark = table.mark(0, b"a");
-        table.keep(mark, 0, (at(0), MINUTE), &Grant::NONE);
+        table.keep(mark, 0, (at(0), MINUTE), named(b""));
         assert!(table.find(mark, 0, at(0)).is_none());
+    }
+
+    #[test]
+    fn fields_are_remembered_and_what_has_no_room_is_not() {
+        let mut table = Remembered::new([1, 2], Some(ROOM));
+        let (mark, other) = (table.mark(0, b"a"), table.mark(0, b"b"));
+        let known = Granted { subject: b"me", fields: b"A: b\r\n" };
+        table.keep(mark, 0, (at(0), MINUTE), known);
+        assert_eq!(table.find(mark, 0, at(1)), Some(known));
+        table.keep(other, 0, (at(0), MINUTE), Granted { subject: b"you", ..known });
+        assert_eq!(table.find(other, 0, at(1)), None);
+        table.keep(other, 0, (at(0), MINUTE), named(b""));
+        assert_eq!(table.find(other, 0, at(1)), Some(named(b"")));
+        assert_eq!(table.find(mark, 0, at(1)), Some(known), "it has room of its own");
     }
 }

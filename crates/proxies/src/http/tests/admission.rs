@@ -223,7 +223,7 @@ fn a_server_is_shown_the_head_and_its_words_are_passed_on() {
          Authorization: Any thing\r\nX-Original-URI: /a?b\r\nX-Forwarded-For: 192.0.2.1\r\n"
     );
     let told = b"Location: /login\r\nWWW-Authenticate: Custom\r\n";
-    desk.admission = Some(Known { question: Vec::new(), grant: Grant::NONE, told });
+    desk.admission = Some(Known { question: Vec::new(), grant: Grant::with_room(0), told });
     let answer = refused(&mut desk, &mut exchange, Refusal::Redirected);
     assert!(answer.starts_with("HTTP/1.1 302 Found\r\n"), "{answer}");
     assert!(answer.contains("\r\nLocation: /login\r\nWWW-Authenticate: Custom\r\n"), "{answer}");

@@ -7,8 +7,8 @@ use std::vec::Vec;
 use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::time::Instant;
 use exchange::{
-    Admission, Collected, ErrorPages, Exchange, Grant, Lease, Next, Note, Pieces, Proxy, Refusal,
-    RequestIds, Responded, Room, Rules, Scratch, TlsFacts,
+    Admission, Collected, ErrorPages, Exchange, Grant, Granted, Lease, Next, Note, Pieces, Proxy,
+    Refusal, RequestIds, Responded, Room, Rules, Scratch, TlsFacts,
 };
 use pool::{Chain, FillError, Pool, PoolConfig, Promise, Rank};
 use wire::http1::Fault;
@@ -54,8 +54,8 @@ pub(super) struct Known {
 }
 
 impl Admission for Known {
-    fn granted(&self, question: &[u8]) -> Option<&Grant> {
-        (self.question == question).then_some(&self.grant)
+    fn granted(&self, question: &[u8]) -> Option<Granted<'_>> {
+        (self.question == question).then(|| self.grant.known())
     }
 
     fn told(&self) -> &[u8] {
