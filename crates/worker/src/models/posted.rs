@@ -4,41 +4,13 @@
 use std::sync::Arc;
 
 use base::id::{GroupId, WorkerId};
-use base::sync::atomic::{
-    AtomicBool, AtomicU32,
-    Ordering::{AcqRel, Relaxed},
-};
+use base::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use base::sync::explore::Explore;
 use base::sync::thread;
 use driver::Wake;
 
+use super::bell::Bell;
 use crate::office::{Letter, Office};
-
-/// As the drivers' wakers are: many calls ring once, until they are answered.
-#[derive(Default)]
-struct Bell {
-    called: AtomicBool,
-    rung: AtomicU32,
-}
-
-impl Wake for Bell {
-    fn wake(&self) {
-        if !self.called.swap(true, AcqRel) {
-            self.rung.fetch_add(1, AcqRel);
-        }
-    }
-}
-
-impl Bell {
-    /// Whether it rang since it was heard last.
-    fn is_heard(&self) -> bool {
-        let rang = self.rung.swap(0, AcqRel) > 0;
-        if rang {
-            self.called.swap(false, AcqRel);
-        }
-        rang
-    }
-}
 
 /// Two workers free something and tell a third, whose mailbox has room for one letter. `looks`:
 /// it looks at everything anew when it wakes, not just at its letters.
