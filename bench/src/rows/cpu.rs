@@ -324,7 +324,7 @@ pub(super) fn disturbance(contest: &Contest) -> String {
 }
 
 /// Lets wrk ask for so many seconds; the number of requests answered.
-fn wrk(
+pub(super) fn wrk(
     clients: usize,
     seconds: u64,
     (scheme, target): (&str, SocketAddrV4),

@@ -1,5 +1,6 @@
 //! The rows of the table: what each measures and what must hold.
 
+mod authorize;
 mod beside;
 mod cpu;
 mod crowd;
@@ -54,6 +55,8 @@ pub(crate) enum Row {
     Logs,
     /// What 100,000 denied networks cost a connection.
     Deny,
+    /// What it costs per request to let in who was let in before.
+    Authorize,
     /// gunicorn's normal clients beside a crowd of slow ones.
     Gunicorn,
     /// 100,000 parked clients over several processes.
@@ -114,6 +117,7 @@ impl Row {
             (Self::TlsParked, _) => tls_parked::measure(stand, length),
             (Self::Logs, _) => logs::measure(stand, length),
             (Self::Deny, _) => deny::measure(stand, length),
+            (Self::Authorize, _) => authorize::measure(stand, length),
             (Self::Gunicorn, _) => gunicorn::measure(stand, length),
             (Self::Million, _) => crowd::measure(stand, length, 1_000_000),
             (_, None) => crowd::measure(stand, length, 100_000),

@@ -20,6 +20,9 @@ use crate::machine::Patience;
 use crate::process::Process;
 use folder::Folder;
 
+/// A name and a password, as clients send them: `me:U*U`.
+pub(crate) const CREDENTIALS: &str = "bWU6VSpV";
+
 /// What stands between the clients and the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Proxy {
@@ -84,6 +87,8 @@ pub(crate) struct Setup {
     pub(crate) logs: bool,
     /// How many networks anteroom denies, where it is started from a file.
     pub(crate) denied: Option<u32>,
+    /// What clients must show, where anteroom is started from a file: [`CREDENTIALS`], or nothing.
+    pub(crate) credentials: Option<&'static str>,
     /// What is spoken.
     pub(crate) kind: Kind,
     /// Whether clients speak TLS.
@@ -106,6 +111,7 @@ impl Setup {
             size: 1024,
             logs: false,
             denied: None,
+            credentials: None,
             kind: Kind::Http,
             secured: false,
             shared: None,

@@ -22,6 +22,9 @@ pub(super) fn start(
     let name = format!("nginx-{}.conf", listen.port());
     let text = configuration(&folder.root().display().to_string(), listen, setup, access);
     let file = folder.write(&name, &text)?;
+    if setup.credentials.is_some() {
+        folder.write("nginx-users", "me:{PLAIN}U*U\n")?;
+    }
     let log = folder.path(&format!("nginx-{}.log", listen.port()));
     let arguments = ["-c", &file.display().to_string(), "-e", &log.display().to_string()];
     let arguments = arguments.map(str::to_owned);
@@ -55,6 +58,12 @@ fn configuration(folder: &str, listen: &Address, setup: &Setup, access: Option<&
     } else {
         String::new()
     };
+    // Not hashed: it would be hashed for each request.
+    let passwords = if setup.credentials.is_some() {
+        format!("    auth_basic bench;\n    auth_basic_user_file {folder}/nginx-users;\n")
+    } else {
+        String::new()
+    };
     let (format, log) = match access {
         Some(file) => (FORMAT, format!("{} json buffer=64k flush=1s", file.display())),
         None => ("", "off".to_owned()),
@@ -85,7 +94,7 @@ http {{
   }}
   server {{
     listen {listen} backlog=4096{secured};
-    location / {{
+{passwords}    location / {{
       proxy_pass http://app;
       proxy_http_version 1.1;
       proxy_buffering on;

@@ -1,4 +1,4 @@
-//! anteroom from a file, with a list of networks that it denies.
+//! anteroom from a file, with a list of networks that it denies, or a password that it asks for.
 
 use std::fs;
 use std::path::Path;
@@ -9,6 +9,9 @@ use crate::address::Address;
 use crate::error::{Outcome, While};
 use crate::process::Process;
 
+/// [`CREDENTIALS`](super::CREDENTIALS) as bcrypt has them, at its least cost but one.
+const HASHED: &str = "me:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
+
 /// Starts it with as many denied networks as the setup says, none of them a client's.
 pub(super) fn start(
     program: &Path,
@@ -17,19 +20,25 @@ pub(super) fn start(
     setup: &Setup,
 ) -> Outcome<Process> {
     let count = setup.denied.unwrap_or(0);
-    let mut deny = String::new();
+    let mut asked = String::new();
     if count > 0 {
         let file = folder.path(&format!("deny-{count}.txt"));
         let name = file.display().to_string();
         fs::write(&file, networks(count)).doing(&name)?;
-        deny = format!("deny = [{{ file = \"{name}\" }}]\n");
+        asked = format!("deny = [{{ file = \"{name}\" }}]\n");
+    }
+    if setup.credentials.is_some() {
+        let file = folder.path("passwords");
+        let name = file.display().to_string();
+        fs::write(&file, HASHED).doing(&name)?;
+        asked = format!("{asked}authorize = {{ basic = \"{name}\", cache = \"1h\" }}\n");
     }
     let Setup { upstream, clients, connections, .. } = setup;
     let content = format!(
         "workers = 1\nmax_clients = {clients}\n[[listen]]\naddress = \"{listen}\"\nproxy = \"http\"\n\
-         {deny}[[upstream]]\nservers = [\"{upstream}\"]\nconnections = {connections}\n"
+         {asked}[[upstream]]\nservers = [\"{upstream}\"]\nconnections = {connections}\n"
     );
-    let file = folder.path(&format!("screened-{count}.toml"));
+    let file = folder.path(&format!("screened-{}.toml", listen.port()));
     let name = file.display().to_string();
     fs::write(&file, content).doing(&name)?;
     let mut process = Process::start(program, &["run".to_owned(), name], setup.core)?;
