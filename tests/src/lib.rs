@@ -9,7 +9,9 @@
 #![forbid(unsafe_code)]
 
 pub mod answers;
+pub mod asking;
 pub mod authority;
+pub mod certificates;
 pub mod client;
 pub mod corpus;
 pub mod crowd;
@@ -24,6 +26,7 @@ pub mod proxy;
 pub mod random;
 pub mod servers;
 pub mod stream;
+pub mod tokens;
 pub mod tools;
 pub mod trial;
 pub mod upstream;

@@ -1,38 +1,18 @@
 //! Who may have a request served: passwords, tokens, an authorization server.
 
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use blackbox::asking::{ask, asking};
+use blackbox::certificates::Certificates;
 use blackbox::folder::Folder;
 use blackbox::proxy::Anteroom;
-use blackbox::tools::{bytes, run};
+use blackbox::tokens::{Signer, in_seconds};
+use blackbox::tools::run;
 use blackbox::upstream::{Next, Upstream, respond};
 use blackbox::wait::eventually;
-
-/// A proxy before this server that asks this.
-fn asking(upstream: &Upstream, folder: &Folder, authorize: &str) -> Anteroom {
-    let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
-    let content = format!(
-        "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\nlog = {{ access = \"stderr\" }}\n[[listen]]\n\
-         address = \"127.0.0.1:0\"\nproxy = \"http\"\nauthorize = {authorize}\n[[upstream]]\n\
-         servers = [\"{}\"]\n",
-        upstream.address()
-    );
-    Anteroom::run(&folder.write("a.toml", content))
-}
-
-/// Status and everything else of an answer, as curl shows it.
-fn ask(proxy: &Anteroom, arguments: &[&str]) -> (u16, String) {
-    let url = format!("http://{}/a", proxy.address());
-    let mut line = vec!["--silent", "--show-error", "--include", "--max-time", "30"];
-    line.extend(arguments);
-    line.push(&url);
-    let text = String::from_utf8_lossy(&bytes("curl", &line)).into_owned();
-    let status = text.split(' ').nth(1).and_then(|code| code.parse().ok());
-    (status.unwrap_or_else(|| panic!("no answer: {text:?}")), text)
-}
 
 fn line(user: &str, password: &str, cost: u32) -> String {
     format!("{user}:{}\n", bcrypt::hash(password, cost).expect("a hash"))
@@ -89,34 +69,23 @@ fn many_wrong_passwords_slow_nobody_else_down() {
     crowd.join().unwrap();
 }
 
-/// A token that openssl signs.
-fn token(folder: &Folder, key: &str, header: &str, claims: &str) -> String {
-    let encoded = |text: &str| URL_SAFE_NO_PAD.encode(text);
-    let message = format!("{}.{}", encoded(header), encoded(claims));
-    let file = folder.write("message", &message);
-    let signed = bytes("openssl", &["dgst", "-sha256", "-sign", key, &file]);
-    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signed))
-}
-
 #[test]
 fn tokens_are_what_they_say_or_of_no_use() {
     let upstream = Upstream::pages();
     let folder = Folder::new();
-    let (key, public) = (folder.file("key.pem"), folder.file("public.pem"));
-    let made = run("openssl", &["genpkey", "-algorithm", "RSA", "-out", &key]);
-    assert_eq!(made.code, Some(0), "{made:?}");
-    run("openssl", &["pkey", "-in", &key, "-pubout", "-out", &public]);
+    let signer = Signer::new("k");
+    let public = signer.public();
     let asked = format!(
         "{{ jwt = {{ keys = \"{public}\", issuer = [\"i\"], audience = [\"us\"] }}, \
          subject_header = \"X-User\", pass_credentials = false }}"
     );
     let proxy = asking(&upstream, &folder, &asked);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = in_seconds(0);
     let claims = |exp: u64, audience: &str| {
         format!("{{\"sub\":\"me\",\"iss\":\"i\",\"aud\":\"{audience}\",\"exp\":{exp}}}")
     };
     let rs256 = "{\"alg\":\"RS256\"}";
-    let good = token(&folder, &key, rs256, &claims(now + 600, "us"));
+    let good = signer.sign(rs256, &claims(now + 600, "us"));
     let bearer = |token: &str| format!("Authorization: Bearer {token}");
     assert_eq!(ask(&proxy, &["-H", &bearer(&good)]).0, 200);
     let met = upstream.last();
@@ -125,12 +94,10 @@ fn tokens_are_what_they_say_or_of_no_use() {
     let [_, body, signature] = good.split('.').collect::<Vec<_>>()[..] else { panic!() };
     let none = URL_SAFE_NO_PAD.encode("{\"alg\":\"none\"}");
     for bad in [
-        token(&folder, &key, rs256, &claims(now - 600, "us")),
-        token(&folder, &key, rs256, &claims(now + 600, "them")),
-        token(&folder, &key, "{\"alg\":\"HS256\"}", &claims(now + 600, "us")),
-        token(
-            &folder,
-            &key,
+        signer.sign(rs256, &claims(now - 600, "us")),
+        signer.sign(rs256, &claims(now + 600, "them")),
+        signer.sign("{\"alg\":\"HS256\"}", &claims(now + 600, "us")),
+        signer.sign(
             "{\"alg\":\"RS256\",\"kid\":\"../../x\",\"crit\":[\"b64\"]}",
             &claims(now + 600, "us"),
         ),
@@ -188,4 +155,109 @@ fn an_authorization_server_decides_by_the_head() {
     assert_eq!(upstream.count(), 1);
     drop(door);
     assert_eq!(with("good").0, 503);
+}
+
+/// A configuration with TLS, for clients with certificates, and this `authorize`.
+fn certified(upstream: &Upstream, issuer: &Certificates, authorize: &str) -> Anteroom {
+    let folder = Folder::new();
+    let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
+    let own = issuer.issue("localhost", &["localhost"]);
+    let content = format!(
+        "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\nlog = {{ access = \"stderr\" }}\n[[listen]]\n\
+         address = \"127.0.0.1:0\"\nproxy = \"http\"\nauthorize = {authorize}\n\
+         tls = {{ certificates = [{{ certificate = \"{own}\", key = \"{own}\" }}], \
+         client_certificates = \"optional\", client_ca = \"{ca}\" }}\n[[upstream]]\n\
+         servers = [\"{}\"]\n",
+        upstream.address(),
+        ca = issuer.ca(),
+    );
+    Anteroom::run(&folder.write("a.toml", content))
+}
+
+/// Status of an answer over TLS.
+fn ask_secured(proxy: &Anteroom, issuer: &Certificates, arguments: &[&str]) -> u16 {
+    let port = proxy.address().rsplit(':').next().unwrap_or_default();
+    let (url, ca) = (format!("https://localhost:{port}/a"), issuer.ca());
+    let line =
+        ["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--cacert", &ca];
+    let told = run("curl", &[&line, arguments, &[&url]].concat());
+    told.output.trim().parse().unwrap_or_else(|_| panic!("no answer: {told:?}"))
+}
+
+#[test]
+fn certificates_let_in_whom_they_name() {
+    let (upstream, issuer) = (Upstream::pages(), Certificates::new());
+    let [me, other] = ["me", "other"].map(|name| issuer.issue(name, &[]));
+    let asked = "{ certificate = true, subjects = [\"CN=me\"], subject_header = \"X-User\" }";
+    let mut proxy = certified(&upstream, &issuer, asked);
+    let ask = |proxy: &Anteroom, line: &[&str]| ask_secured(proxy, &issuer, line);
+    assert_eq!(ask(&proxy, &[]), 403);
+    assert_eq!(ask(&proxy, &["--cert", &other]), 403);
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(ask(&proxy, &["--cert", &me, "-H", "X-User: root"]), 200);
+    assert_eq!(upstream.last().head.get("x-user"), Some("CN=me"));
+    eventually("the log", || {
+        let told = proxy.process().output();
+        told.contains("\"user\":\"CN=me\"").then_some(())
+    });
+    // With a password, both are needed.
+    let folder = Folder::new();
+    let file = folder.write("passwords", line("user", "mine", 4));
+    let asked = format!("{{ certificate = true, basic = \"{file}\" }}");
+    let proxy = certified(&upstream, &issuer, &asked);
+    assert_eq!(ask(&proxy, &["--user", "user:mine"]), 403);
+    assert_eq!(ask(&proxy, &["--cert", &other]), 401);
+    assert_eq!(ask(&proxy, &["--cert", &other, "--user", "user:wrong"]), 401);
+    assert_eq!(ask(&proxy, &["--cert", &other, "--user", "user:mine"]), 200);
+}
+
+/// Nothing that a client shows, or that its authorization server is shown, is written anywhere.
+#[test]
+fn no_secret_is_told_in_a_log_or_a_figure() {
+    let signer = Signer::new("k");
+    let upstream = Upstream::pages();
+    let door = Upstream::http(|request, _, stream| {
+        let known = request.head.get("cookie").is_some_and(|it| it.contains("c00kie"));
+        respond(stream, if known { 204 } else { 401 }, b"")?;
+        Ok(Next::Keep)
+    });
+    let folder = Folder::new();
+    let file = folder.write("passwords", line("me", "pa55word", 4));
+    let token = signer.bearer();
+    let signature = token.rsplit('.').next().unwrap_or_default();
+    let basic = base64::engine::general_purpose::STANDARD.encode("me:pa55word");
+    for asked in [
+        format!("basic = \"{file}\""),
+        format!("jwt = {{ keys = \"{}\" }}", signer.public()),
+        format!("request = \"http://{}/check?key=p4th\"", door.address()),
+    ] {
+        let mut proxy = asking(&upstream, &folder, &format!("{{ {asked} }}"));
+        let served = [
+            vec!["--user", "me:pa55word", "-H", "Cookie: id=c00kie"],
+            vec!["-H", &token, "-H", "Cookie: id=c00kie"],
+        ];
+        let codes = served.map(|line| ask(&proxy, &line).0);
+        assert!(codes.contains(&200), "{asked}: {codes:?}");
+        // And all that is wrong about them.
+        for line in [
+            vec!["--user", "me:pa55word2"],
+            vec!["--user", "nobody:pa55word"],
+            vec!["-H", "Authorization: Bearer x.pa55word.y"],
+            vec!["-H", "Authorization: Basic pa55word%"],
+            vec!["-H", "Authorization: pa55word"],
+            vec!["-H", &format!("{token}x"), "-H", "Cookie: id=c00ki"],
+        ] {
+            let status = ask(&proxy, &line).0;
+            assert!([401, 503].contains(&status), "{line:?}: {status}");
+        }
+        eventually("eight lines", || {
+            let told = proxy.process().output();
+            (told.matches("\"status\":").count() == 8).then_some(())
+        });
+        let figures = proxy.ask("/metrics").text() + &proxy.ask("/status").text();
+        let told = proxy.process().output() + &figures;
+        for secret in ["pa55word", "c00ki", "p4th", signature, &basic, "cGE1NX"] {
+            assert!(!told.contains(secret), "{secret} is told: {told}");
+        }
+    }
 }
