@@ -64,6 +64,11 @@ impl Fifo {
         if self.head == NONE { None } else { Some(self.head) }
     }
 
+    /// The youngest record.
+    pub const fn back(&self) -> Option<u32> {
+        if self.tail == NONE { None } else { Some(self.tail) }
+    }
+
     /// Adds record `index` at the end.
     pub fn push_back(&mut self, store: &mut impl Linked, index: u32) {
         debug_assert_ne!(index, NONE, "the end of a list is no record");

@@ -2,7 +2,8 @@
 //!
 //! A server that is restarted is gone for a moment. So when the last server of a group fails, its
 //! requests wait and go on probing; only when nobody has come back after the grace are they told
-//! 502, and from then on at once, until a probe succeeds.
+//! 502, and from then on at once, until a probe succeeds. Whoever was there when a probe began has
+//! its outcome to wait for, however long the grace: somebody has to.
 
 use base::id::{ExchangeId, GroupId, ServerId};
 use base::time::Instant;
@@ -68,24 +69,29 @@ impl Bus {
         }
     }
 
-    /// The oldest request of a group of which no server can be reached for longer than the grace.
+    /// A request of a group of which no server can be reached for longer than the grace: the oldest,
+    /// or if that awaits a probe the youngest, which came later.
     pub(crate) fn unreachable(&mut self, group: GroupId, now: Instant) -> Option<Decision> {
         let entry = &self.groups[group.index()];
         let down = entry.down_since?;
-        let grace = entry.policy.health.grace;
-        if now < down + grace || !entry.servers.iter().all(|&id| self.is_hopeless(group, id, now)) {
+        if now < down + entry.policy.health.grace {
             return None;
         }
-        let (exchange, _): (ExchangeId, _) = entry.queue.oldest(&self.waiters)?;
+        let ends = [entry.queue.oldest(&self.waiters), entry.queue.youngest(&self.waiters)];
+        let hopeless = |since| entry.servers.iter().all(|&id| self.is_hopeless(id, since, now));
+        let (exchange, _): (ExchangeId, _) =
+            ends.into_iter().flatten().find(|&(_, since)| hopeless(since))?;
         self.unqueue(group, exchange);
         Some(Decision::Fail { exchange })
     }
 
-    /// Whether nothing is expected of a server now: it is set aside, or does not answer its probe.
-    fn is_hopeless(&self, group: GroupId, id: ServerId, now: Instant) -> bool {
+    /// Whether a request that has waited since then has nothing to expect of a server now: it is set
+    /// aside, or does not answer a probe that began before.
+    fn is_hopeless(&self, id: ServerId, since: Instant, now: Instant) -> bool {
         let server = &self.servers[id.index()];
-        let grace = self.groups[group.index()].policy.health.grace;
-        server.health.is_set_aside(now) || (server.connecting > 0 && now >= server.opened + grace)
+        let grace = self.groups[self.shared.group_of(id).index()].policy.health.grace;
+        let silent = now >= server.opened + grace && since > server.opened;
+        server.health.is_set_aside(now) || (server.connecting > 0 && silent)
     }
 
     /// When requests of a group are given up, if nothing happens before.
@@ -204,8 +210,33 @@ mod tests {
         assert_eq!(one.all(at(1)), [], "it still is");
     }
 
+    /// Until then whoever asked first after a long pause was told 502 of a server that was well,
+    /// because its own probe took longer than the grace.
     #[test]
-    fn a_probe_that_hangs_keeps_nobody_longer_than_the_grace() {
+    fn whoever_begins_a_probe_waits_for_it_though_the_grace_is_shorter() {
+        for grace in [Duration::ZERO, Duration::from_millis(100)] {
+            let health = HealthPolicy { grace, ..HealthPolicy::default() };
+            let mut bus = with_policy(&[2], Policy { health, ..Policy::default() });
+            bus.wants(0, at(0));
+            bus.is_refused(at(0));
+            let (said, _) = probe_until(&mut bus, at(0), at(0) + grace);
+            assert_eq!(said, vec![fail(0)]);
+            let later = at(60_000);
+            bus.wants(1, later);
+            let probe = bus.opens(later);
+            assert_eq!(bus.all(later + grace), []);
+            // The others cannot all wait for that.
+            let end = later + grace + Duration::from_millis(1);
+            bus.wants(2, end);
+            bus.wants(3, end);
+            assert_eq!(bus.all(end + grace), vec![fail(3), fail(2)], "it is known to be down");
+            bus.connected(probe, at(61_000));
+            bus.leases_to(1, at(61_000));
+        }
+    }
+
+    #[test]
+    fn a_probe_that_hangs_keeps_nobody_else_longer_than_the_grace() {
         let mut bus = lone(&[1]);
         bus.wants(0, at(0));
         let hanging = bus.opens(at(0));
@@ -214,13 +245,16 @@ mod tests {
         assert_eq!(bus.all(at(5_000)), vec![fail(0)], "it waited longer than the grace");
         let probe = at(5_000) + SET_ASIDE;
         bus.wants(1, probe);
-        bus.opens(probe);
+        let hanging = bus.opens(probe);
         let young = probe + crate::others::PATIENCE;
+        bus.wants(2, young);
         assert_eq!(bus.all(young), []);
         assert_eq!(bus.wake_at(young), Some(probe + UNREACHABLE_GRACE));
-        assert_eq!(bus.all(probe + UNREACHABLE_GRACE), vec![fail(1)]);
-        bus.wants(2, probe + UNREACHABLE_GRACE);
-        assert_eq!(bus.all(probe + UNREACHABLE_GRACE), vec![fail(2)], "known to be down");
+        assert_eq!(bus.all(probe + UNREACHABLE_GRACE), vec![fail(2)]);
+        bus.wants(3, probe + UNREACHABLE_GRACE);
+        assert_eq!(bus.all(probe + UNREACHABLE_GRACE), vec![fail(3)], "known to be down");
+        bus.connect_failed(hanging, Failure::TimedOut, probe + Duration::from_secs(5));
+        assert_eq!(bus.all(probe + Duration::from_secs(5)), vec![fail(1)], "its own deadline");
     }
 
     #[test]

@@ -140,11 +140,23 @@ impl ReadyQueue {
 
     /// The request that has waited longest, and since when.
     pub(crate) fn oldest(&self, waiters: &Waiters) -> Option<(ExchangeId, Instant)> {
+        self.at_ends(waiters, Fifo::front).min_by_key(|&(_, since)| since)
+    }
+
+    /// The request that came last, and when.
+    pub(crate) fn youngest(&self, waiters: &Waiters) -> Option<(ExchangeId, Instant)> {
+        self.at_ends(waiters, Fifo::back).max_by_key(|&(_, since)| since)
+    }
+
+    fn at_ends(
+        &self,
+        waiters: &Waiters,
+        end: fn(&Fifo) -> Option<u32>,
+    ) -> impl Iterator<Item = (ExchangeId, Instant)> {
         [&self.again, &self.returned, &self.rest]
             .into_iter()
-            .filter_map(|fifo| fifo.front().map(ExchangeId))
+            .filter_map(move |fifo| end(fifo).map(ExchangeId))
             .filter_map(|exchange| Some((exchange, waiters.get(exchange)?.since)))
-            .min_by_key(|&(_, since)| since)
     }
 
     /// Adds a request at the end of its place.

@@ -96,8 +96,8 @@ impl Stage {
         each * setting.clients * 2 >= length
     }
 
-    /// Whether a server of a group may have failed long ago, and not been asked since: whoever asks next
-    /// waits for its connection no longer than the grace, which may be none.
+    /// Whether a server of a group may have failed long ago, and not been asked since: of those who ask
+    /// next all but the first wait for its connection no longer than the grace, which may be none.
     pub(super) fn may_be_on_probation(&self, group: usize) -> bool {
         let failed = self.book.causes.connects.ever() || self.dropped[group].is_some();
         failed && self.setting.policy.health.grace < LATE
