@@ -134,17 +134,29 @@ pub enum Received {
 
 /// What [`crate::Driver::peek`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Peeked {
-    /// So many bytes have arrived, perhaps none.
-    Bytes {
-        /// How many were copied.
-        count: usize,
-        /// No more will come: the peer ended its direction, or, as the next look tells, the
-        /// connection broke.
-        ended: bool,
-    },
-    /// The connection broke, and nothing is left of what came before.
+pub struct Peeked {
+    /// How many bytes that have arrived were copied, perhaps none.
+    pub count: usize,
+    /// What is to be expected behind all that have arrived.
+    pub then: Then,
+}
+
+/// What comes behind the bytes that have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    /// More, as far as is known.
+    More,
+    /// Nothing: the peer ended its direction.
+    Ended,
+    /// Nothing: the connection broke.
     Failed(PeerFault),
+}
+
+impl Peeked {
+    /// Nothing has arrived; what will?
+    pub const fn nothing(then: Then) -> Self {
+        Self { count: 0, then }
+    }
 }
 
 /// What became of a [`crate::Driver::send`].

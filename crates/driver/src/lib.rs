@@ -25,7 +25,7 @@ pub mod uring;
 pub use address::{Address, AddressError};
 pub use completion::{
     AcceptFault, Completion, ConnectFault, Owner, Peeked, PeerFault, Received, Sent, Socket,
-    SpoolDone, SpoolRead, Ticket,
+    SpoolDone, SpoolRead, Then, Ticket,
 };
 pub use disk::{Desk, Disk, SpoolError, SpoolFile, put_behind};
 pub use listener::{BindError, BindOptions, Listener, bind};

@@ -11,7 +11,7 @@ use base::id::{ListenerId, ServerId};
 use base::time::Instant;
 use driver::{
     Completion, ConnectFault, Driver, Owner, Peeked, PeerFault, Received, Sent, Socket, SpoolRead,
-    Ticket, Wake, put_behind,
+    Then, Ticket, Wake, put_behind,
 };
 use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
 use spool::Piece;
@@ -272,22 +272,23 @@ impl Driver for MemoryDriver {
     fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked {
         self.net(|net, worker| {
             let Some((entry, id)) = net.stations[worker].get(socket) else {
-                return Peeked::Failed(PeerFault::Reset);
+                return Peeked::nothing(Then::Failed(PeerFault::Reset));
             };
             let pipe = &net.connections[id].to_driver;
             let count = if entry.readable { pipe.bytes.len().min(space.len()) } else { 0 };
-            if let Some(fault) = entry.fault.filter(|_| count == 0) {
-                entry.reported = true;
-                return Peeked::Failed(fault);
-            }
-            if !entry.readable {
-                return Peeked::Bytes { count: 0, ended: false };
-            }
-            for (place, byte) in space.iter_mut().zip(&pipe.bytes) {
+            for (place, byte) in space.iter_mut().zip(pipe.bytes.iter().take(count)) {
                 *place = *byte;
             }
-            entry.readable = false;
-            Peeked::Bytes { count, ended: pipe.ended || entry.fault.is_some() }
+            let then = match entry.fault {
+                Some(fault) => Then::Failed(fault),
+                None if entry.readable && pipe.ended => Then::Ended,
+                None => Then::More,
+            };
+            // What came before a connection broke comes first.
+            let broken = count == 0 && entry.fault.is_some();
+            entry.reported |= broken;
+            entry.readable &= broken;
+            Peeked { count, then }
         })
     }
 

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use base::id::{ClientId, ConnectionId, ListenerId};
-use driver::{Driver, Peeked};
+use driver::{Driver, Peeked, Then};
 use wire::proxy_protocol::{HEADER_MAX, Header, read_header, write_header};
 
 use crate::client::Patience;
@@ -37,24 +37,15 @@ impl<D: Driver> Worker<D> {
         let Some(client) = self.clients.get(id) else { return };
         let socket = client.socket;
         let Some(space) = self.scratch.joined.get_mut(..HEADER_MAX) else { return };
-        // What came before a connection broke is told first, and is all of it.
-        let (count, ended) = match self.driver.peek(socket, space) {
-            Peeked::Bytes { count, ended } => (count, ended),
-            Peeked::Failed(_) => return self.close_client(id, CloseReason::Client),
-        };
+        let Peeked { count, then } = self.driver.peek(socket, space);
         match read_header(space.get(..count).unwrap_or_default()) {
-            Header::Incomplete if count == 0 && ended => {
-                self.close_client(id, CloseReason::Client);
-            }
-            Header::Incomplete if !ended => self.driver.arm(socket),
-            Header::Incomplete
-                if matches!(self.driver.peek(socket, &mut []), Peeked::Failed(_)) =>
-            {
-                self.close_client(id, CloseReason::Client);
-            }
-            Header::Incomplete | Header::Malformed => {
-                self.dismiss(id, CloseReason::ProxyHeader);
-            }
+            Header::Incomplete => match then {
+                Then::More => self.driver.arm(socket),
+                Then::Failed(_) => self.close_client(id, CloseReason::Client),
+                Then::Ended if count == 0 => self.close_client(id, CloseReason::Client),
+                Then::Ended => self.dismiss(id, CloseReason::ProxyHeader),
+            },
+            Header::Malformed => self.dismiss(id, CloseReason::ProxyHeader),
             Header::Whole { length, client } => {
                 self.driver.skip(socket, length);
                 self.introduced(id, client);

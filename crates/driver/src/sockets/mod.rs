@@ -37,7 +37,7 @@ use spool::Piece;
 
 use crate::{
     Address, Completion, ConnectFault, Desk, Driver, Listener, Owner, Peeked, PeerFault, Received,
-    Sent, Socket, SpoolRead, Ticket, Wake,
+    Sent, Socket, SpoolRead, Then, Ticket, Wake,
 };
 use accept::{Arrivals, Door};
 use clock::Clock;
@@ -467,12 +467,14 @@ impl<W: Watcher> Driver for SocketDriver<W> {
     }
 
     fn peek(&mut self, socket: Socket, space: &mut [u8]) -> Peeked {
-        let Some(entry) = self.table.get(socket) else { return Peeked::Failed(PeerFault::Reset) };
+        let Some(entry) = self.table.get(socket) else {
+            return Peeked::nothing(Then::Failed(PeerFault::Reset));
+        };
         let tried = entry.flags.any(Flags::UNWATCHED) && !entry.flags.any(Flags::SEEN);
         let peeked = preface::peek(entry, space);
         if tried {
             entry.flags.set(Flags::SEEN);
-            self.newcomers.learn(!matches!(peeked, Peeked::Bytes { count: 0, ended: false }));
+            self.newcomers.learn(peeked != Peeked::nothing(Then::More));
         }
         peeked
     }

@@ -8,12 +8,12 @@ use rustix::net::{self, RecvFlags};
 
 use super::table::{Entry, Flags};
 use super::transfer::{fault_of, offer};
-use crate::{Peeked, PeerFault};
+use crate::{Peeked, PeerFault, Then};
 
 /// Copies what is there, and leaves it. What came before the connection broke comes first.
 pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
-    let Some(descriptor) = entry.descriptor() else { return Peeked::Failed(PeerFault::Reset) };
-    let nothing = Peeked::Bytes { count: 0, ended: false };
+    let gone = Peeked::nothing(Then::Failed(PeerFault::Reset));
+    let Some(descriptor) = entry.descriptor() else { return gone };
     let fault = entry.fault();
     let looked = if entry.flags.any(Flags::READABLE) {
         net::recv(descriptor, space, RecvFlags::PEEK | RecvFlags::DONTWAIT).map(|(count, _)| count)
@@ -23,28 +23,32 @@ pub(crate) fn peek(entry: &mut Entry, space: &mut [u8]) -> Peeked {
     match (looked, fault) {
         (Ok(count), _) if count > 0 => {
             // The kernel tells when more arrives.
-            let ended = entry.flags.any(Flags::ENDED) || fault.is_some();
             entry.flags.clear(Flags::READABLE);
-            Peeked::Bytes { count, ended }
+            let then = match fault {
+                Some(fault) => Then::Failed(fault),
+                None if entry.flags.any(Flags::ENDED) => Then::Ended,
+                None => Then::More,
+            };
+            Peeked { count, then }
         }
         (_, Some(fault)) => {
             entry.flags.set(Flags::REPORTED);
-            Peeked::Failed(fault)
+            Peeked::nothing(Then::Failed(fault))
         }
         (Ok(_), None) => {
             entry.flags.set(Flags::ENDED);
-            Peeked::Bytes { count: 0, ended: true }
+            Peeked::nothing(Then::Ended)
         }
         (Err(Errno::AGAIN), None) => {
             entry.flags.clear(Flags::READABLE);
-            nothing
+            Peeked::nothing(Then::More)
         }
-        (Err(Errno::INTR), None) => nothing,
+        (Err(Errno::INTR), None) => Peeked::nothing(Then::More),
         (Err(error), None) => {
             let fault = fault_of(error);
             entry.break_with(fault);
             entry.flags.set(Flags::REPORTED);
-            Peeked::Failed(fault)
+            Peeked::nothing(Then::Failed(fault))
         }
     }
 }

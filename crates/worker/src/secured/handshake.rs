@@ -1,6 +1,6 @@
 //! Until a connection is open: the client's messages are read where the kernel has them.
 
-use driver::{Completion, ConnectFault, Driver, Owner, Peeked, Socket};
+use driver::{Completion, ConnectFault, Driver, Owner, Peeked, Socket, Then};
 use tls::{Failure, Output, Record, next_record};
 
 use super::slot::{Party, Stage};
@@ -151,12 +151,15 @@ impl<D: Driver> Secured<D> {
             return Shaken::Left;
         };
         let socket = slot.socket;
-        let (count, last) = match self.driver.peek(socket, &mut self.scratch.incoming) {
-            Peeked::Bytes { count: 0, ended: true } => return Shaken::Left,
-            Peeked::Bytes { count: 0, .. } => return Shaken::Blocked,
-            Peeked::Bytes { count, ended } => (count, ended),
-            Peeked::Failed(_) => return Shaken::Broken,
+        let Peeked { count, then } = self.driver.peek(socket, &mut self.scratch.incoming);
+        let left_off = match then {
+            Then::More => Shaken::Blocked,
+            Then::Ended => Shaken::Left,
+            Then::Failed(_) => Shaken::Broken,
         };
+        if count == 0 {
+            return left_off;
+        }
         let full = count == self.scratch.incoming.len();
         let incoming = &mut self.scratch.incoming[..count];
         if slot.session.is_none() && incoming[0].is_ascii_uppercase() {
@@ -177,8 +180,8 @@ impl<D: Driver> Secured<D> {
         match read {
             Err(failure) => Shaken::Failed(failure),
             Ok(true) => Shaken::Open,
-            Ok(false) if last => Shaken::Left,
-            Ok(false) => Shaken::Blocked,
+            Ok(false) if full => Shaken::Blocked,
+            Ok(false) => left_off,
         }
     }
 

@@ -1,7 +1,7 @@
 //! Bytes of an open connection: looked at, decrypted in scratch, put into the chain that asked.
 
 use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PLAIN_MAX};
-use driver::{Driver, Peeked, PeerFault, Received, Socket};
+use driver::{Driver, Peeked, PeerFault, Received, Socket, Then};
 use pool::{Chain, Fill, FillError, Pool, Promise};
 use tls::{Failure, Output, Record, next_record};
 
@@ -152,12 +152,10 @@ impl<D: Driver> Secured<D> {
             Stage::Broken => return self.truncated(socket),
             Stage::Lost => return Received::Failed(PeerFault::Reset),
         }
-        let (count, last) = match self.driver.peek(socket, &mut self.scratch.incoming) {
-            Peeked::Bytes { count: 0, ended: true } => return self.truncated(socket),
-            Peeked::Bytes { count: 0, .. } => return Received::Nothing,
-            Peeked::Bytes { count, ended } => (count, ended),
-            Peeked::Failed(fault) => return Received::Failed(fault),
-        };
+        let Peeked { count, then } = self.driver.peek(socket, &mut self.scratch.incoming);
+        if count == 0 {
+            return self.left_off(socket, then);
+        }
         let full = count == self.scratch.incoming.len();
         let mut output = Output::new(&mut self.scratch.outgoing);
         // Whoever brings a promise puts at least that buffer's worth, so that each grant is of use.
@@ -197,8 +195,18 @@ impl<D: Driver> Secured<D> {
                 Some(received) => received,
                 None => Received::Nothing,
             },
-            None if last && look.settled => self.truncated(socket),
+            // Of what has arrived no more may have fitted.
+            None if look.settled && !full => self.left_off(socket, then),
             None => Received::Nothing,
+        }
+    }
+
+    /// No record is whole, and that is to be expected behind what has arrived.
+    fn left_off(&mut self, socket: Socket, then: Then) -> Received {
+        match then {
+            Then::More => Received::Nothing,
+            Then::Ended => self.truncated(socket),
+            Then::Failed(fault) => Received::Failed(fault),
         }
     }
 
@@ -219,13 +227,12 @@ impl<D: Driver> Secured<D> {
         if slot.socket != socket || slot.is_client() || slot.stage != Stage::Open {
             return false;
         }
-        let (count, last) = match self.driver.peek(socket, &mut self.scratch.incoming) {
-            Peeked::Bytes { count: 0, ended } => return !ended,
-            Peeked::Bytes { count, ended } => (count, ended),
-            Peeked::Failed(_) => return false,
-        };
+        let Peeked { count, then } = self.driver.peek(socket, &mut self.scratch.incoming);
+        if count == 0 {
+            return then == Then::More;
+        }
         let mut output = Output::new(&mut self.scratch.outgoing);
-        let (mut taken, mut silent) = (0, !last);
+        let (mut taken, mut silent) = (0, then == Then::More);
         let Some(session) = slot.session.as_deref_mut() else { return false };
         while silent && let Record::Whole(whole) = next_record(&self.scratch.incoming[taken..count])
         {

@@ -4,19 +4,18 @@ use std::io::Read;
 use std::net::Shutdown;
 
 use super::*;
-use crate::Peeked;
+use crate::{Peeked, Then};
 
 const OTHER: Owner = Owner(78);
 
 fn peek(bench: &mut Bench, socket: Socket) -> (Peeked, Vec<u8>) {
     let mut space = [0; 16];
     let peeked = bench.driver.peek(socket, &mut space);
-    let count = if let Peeked::Bytes { count, .. } = peeked { count } else { 0 };
-    (peeked, space[..count].to_vec())
+    (peeked, space[..peeked.count].to_vec())
 }
 
 fn bytes(count: usize) -> Peeked {
-    Peeked::Bytes { count, ended: false }
+    Peeked { count, then: Then::More }
 }
 
 #[test]
@@ -64,12 +63,12 @@ fn an_end_and_a_reset_are_seen_behind_what_was_looked_at() {
     bench.driver.arm(socket);
     stream.shutdown(Shutdown::Write).unwrap();
     assert_eq!(bench.settle(), [Completion::Readable { owner: OWNER }]);
-    assert_eq!(peek(&mut bench, socket).0, Peeked::Bytes { count: 2, ended: true });
+    assert_eq!(peek(&mut bench, socket).0, Peeked { count: 2, then: Then::Ended });
     let (stream, silent) = bench.client(OTHER);
     bench.driver.arm(silent);
     drop(stream);
     assert_eq!(bench.settle(), [Completion::Readable { owner: OTHER }]);
-    assert_eq!(peek(&mut bench, silent).0, Peeked::Bytes { count: 0, ended: true });
+    assert_eq!(peek(&mut bench, silent).0, Peeked::nothing(Then::Ended));
     let (mut stream, socket) = bench.client(OTHER);
     bench.driver.arm(socket);
     stream.write_all(b"HE").unwrap();
@@ -78,9 +77,10 @@ fn an_end_and_a_reset_are_seen_behind_what_was_looked_at() {
     reset(stream);
     bench.settle();
     // What came before it is there, and the last of it.
-    assert_eq!(peek(&mut bench, socket).0, Peeked::Bytes { count: 2, ended: true });
+    let broken = Then::Failed(PeerFault::Reset);
+    assert_eq!(peek(&mut bench, socket).0, Peeked { count: 2, then: broken });
     bench.driver.skip(socket, 2, false);
-    assert_eq!(peek(&mut bench, socket).0, Peeked::Failed(PeerFault::Reset));
+    assert_eq!(peek(&mut bench, socket).0, Peeked::nothing(broken));
 }
 
 #[test]
