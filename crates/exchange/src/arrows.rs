@@ -274,6 +274,22 @@ impl Exchange {
         lease
     }
 
+    /// As [`give_up`](Self::give_up), but interim responses that the client has not taken stay, the
+    /// first of them in part perhaps: an answer of our own stands behind them.
+    pub fn give_up_but_hints(&mut self, pool: &mut Pool) -> Option<Lease> {
+        let early = match &mut self.state {
+            State::Leased { reply, .. } | State::Pending { reply, .. } => {
+                mem::take(&mut reply.early)
+            }
+            _ => Chain::new(),
+        };
+        let lease = self.give_up(pool);
+        if !early.is_empty() {
+            self.state = State::Delivering { output: early };
+        }
+        lease
+    }
+
     /// Gives up everything the exchange holds but `rest` and what is in the spool; it is over. Returns the lease that
     /// ended with it.
     pub fn give_up(&mut self, pool: &mut Pool) -> Option<Lease> {

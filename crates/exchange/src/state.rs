@@ -347,8 +347,8 @@ impl Exchange {
         self.output().map(|output| pool.cursor(output).before_last(held))
     }
 
-    /// Whether the client was given part of a message that it cannot be told to forget: an
-    /// answer of our own must not stand behind it.
+    /// Whether the client was given part of a message, or is about to be: of interim responses an
+    /// answer of our own can stand behind the last, of a final one it cannot.
     pub const fn has_begun_to_deliver(&self) -> bool {
         match &self.state {
             State::Leased { reply, .. } | State::Pending { reply, .. } => {

@@ -3,7 +3,7 @@
 use base::id::{ClientId, ExchangeId};
 use base::limits;
 use driver::{Driver, Received, Socket};
-use exchange::{Mishap, Outcome, Phase, Proxy, Refusal, Room, outcome};
+use exchange::{Exchange, Mishap, Outcome, Phase, Proxy, Refusal, Room, outcome};
 use wire::http1::Fault;
 
 use crate::client::{ClientState, Patience};
@@ -15,29 +15,21 @@ use crate::turn::Worker;
 impl<D: Driver> Worker<D> {
     /// Does what the table says of a mishap. `reason` is told if the client is closed.
     pub(crate) fn mishap(&mut self, id: ExchangeId, mishap: Mishap, reason: CloseReason) {
-        let Some(phase) = self.exchanges.get(id.0).and_then(exchange::Exchange::phase) else {
+        let Some(phase) = self.exchanges.get(id.0).and_then(Exchange::phase) else {
             return;
         };
         self.witness(Event::Mishap(mishap), id);
         match outcome(phase, mishap) {
             Outcome::Impossible => debug_assert!(false, "{mishap:?} while {phase:?}"),
             Outcome::GoOn => {}
-            // Where an interim response is on its way to the client in part, nothing else fits.
-            Outcome::Answer(_) | Outcome::GoAgain if self.has_begun_to_deliver(id) => {
-                self.abandon(id, reason);
-            }
             Outcome::Answer(refusal) => self.refuse(id, refusal, None),
             Outcome::Close => self.abandon(id, reason),
             Outcome::GoAgain => self.go_again(id),
         }
     }
 
-    /// Whether the client was given part of a message that nothing may stand behind.
-    pub(crate) fn has_begun_to_deliver(&self, id: ExchangeId) -> bool {
-        self.exchanges.get(id.0).is_some_and(exchange::Exchange::has_begun_to_deliver)
-    }
-
-    /// Answers a request ourselves. A lease, if held, ends, and its connection with it.
+    /// Answers a request ourselves, behind what the client has not taken of interim responses. A
+    /// lease, if held, ends, and its connection with it.
     pub(crate) fn refuse(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
         self.counters.refusals[refusal as usize].increment();
         self.ledger.refused(id, refusal, fault);
@@ -52,7 +44,7 @@ impl<D: Driver> Worker<D> {
         let client = exchange.client;
         // Without a lease the proxy gives it up, when it has seen what came.
         if exchange.lease().is_some()
-            && let Some(lease) = exchange.give_up(&mut self.pool)
+            && let Some(lease) = exchange.give_up_but_hints(&mut self.pool)
         {
             self.end_lease(&lease, false, false);
         }
@@ -75,13 +67,20 @@ impl<D: Driver> Worker<D> {
             note: self.ledger.note(id),
         };
         self.driver.disarm(socket);
-        self.clients.disarm(client);
+        if exchange.sending {
+            self.clients.arm(client, Patience::Write, self.now);
+        } else {
+            self.clients.disarm(client);
+        }
         if self.proxy.refuse(exchange, refusal, fault, &mut room) {
             self.note_phase(id);
             self.deliver(id);
             return;
         }
-        // Not one buffer is to be had: the client is told without.
+        // Not one buffer is to be had: the client is told without, unless that would stand in a hint.
+        if self.exchanges.get(id.0).is_some_and(Exchange::has_begun_to_deliver) {
+            return self.abandon(id, CloseReason::Refused);
+        }
         if let Some(exchange) = self.exchanges.get_mut(id.0) {
             exchange.facts.status = Refusal::Crowded.status();
         }
@@ -209,12 +208,12 @@ impl<D: Driver> Worker<D> {
     }
 
     fn uploads(&self, id: ExchangeId) -> bool {
-        self.exchanges.get(id.0).is_some_and(exchange::Exchange::uploads)
+        self.exchanges.get(id.0).is_some_and(Exchange::uploads)
     }
 
     /// Waited too long for a lease, or for a first buffer.
     fn queue_over(&mut self, id: ExchangeId) {
-        match self.exchanges.get(id.0).and_then(exchange::Exchange::phase) {
+        match self.exchanges.get(id.0).and_then(Exchange::phase) {
             Some(Phase::Ready) => self.mishap(id, Mishap::QueueOver, CloseReason::Refused),
             Some(_) => self.refuse(id, Refusal::Crowded, None),
             None => {}

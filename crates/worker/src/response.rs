@@ -127,7 +127,7 @@ impl<D: Driver> Worker<D> {
                 self.wait_for_response_buffer(id);
             }
             Responded::Whole { reusable } => self.end_response(id, reusable),
-            Responded::Switched => self.switch(id, begun),
+            Responded::Switched => self.switch(id),
             Responded::Broken(_) => {
                 self.mishap(id, Mishap::ServerBroke, CloseReason::Upstream);
             }

@@ -19,14 +19,14 @@ use crate::upstream::{Ending, Progress, User};
 
 impl<D: Driver> Worker<D> {
     /// The server switched protocols. As many may be pinned as may be: then the client is told
-    /// that instead, and nothing is switched. `begun` as in [`pin`](Self::pin).
-    pub(crate) fn switch(&mut self, id: ExchangeId, begun: bool) {
+    /// that instead, and nothing is switched.
+    pub(crate) fn switch(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.get(id.0) else { return };
         let (began, lease) = (exchange.began, exchange.lease());
         let Some(connection) = lease.map(|lease| lease.connection) else { return };
         self.bus.answered(connection);
         self.unspool(id);
-        if !self.take_pin(id, begun) {
+        if !self.take_pin(id, false) {
             return;
         }
         // That is all there is of HTTP here.

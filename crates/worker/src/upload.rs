@@ -66,10 +66,6 @@ impl<D: Driver> Worker<D> {
                 self.count_trailers(id);
                 self.pass_on(id);
             }
-            // Half a hint on its way to the client leaves no room for an answer.
-            Collected::Refused(..) if self.has_begun_to_deliver(id) => {
-                self.abandon(id, CloseReason::Refused);
-            }
             Collected::Refused(refusal, fault) => self.refuse(id, refusal, fault),
             Collected::Starved | Collected::Asks(_) | Collected::Answered | Collected::Spool => {
                 debug_assert!(false, "a streamed body goes on, or is refused");

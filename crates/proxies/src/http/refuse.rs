@@ -1,5 +1,7 @@
 //! Answers of our own: short, plain, and final where the framing is in doubt.
 
+use core::mem;
+
 use exchange::{Collected, Exchange, Refusal, Room, State, Then};
 use pool::{Chain, Pool, Rank};
 use wire::http1::{Fault, Full, Page, RefusalText, Writer, write_empty, write_refusal};
@@ -18,7 +20,8 @@ pub(super) const CROWDED: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     \r\n\
     503 Service Unavailable: too many clients are here\n";
 
-/// See [`exchange::Proxy::refuse`]. The lease, if there is one, must have ended before.
+/// See [`exchange::Proxy::refuse`]. The lease, if there is one, must have ended before; what is to be
+/// delivered then are interim responses.
 pub(super) fn refuse(
     exchange: &mut Exchange,
     refusal: Refusal,
@@ -37,6 +40,10 @@ pub(super) fn refuse(
     let read = refusal.keeps_framing() && !arrives && exchange.upload.is_none();
     let keep = read && keeps(exchange, room);
     let to_head_request = is_head(exchange, room.pool);
+    let mut output = match &mut exchange.state {
+        State::Delivering { output } => mem::take(output),
+        _ => Chain::new(),
+    };
     exchange.give_up(room.pool);
     let request_id = exchange.request_id;
     let mut space = [0; CHALLENGE_MAX];
@@ -51,12 +58,17 @@ pub(super) fn refuse(
         request_id: request_id.get(),
         page: room.rules.error_pages.get(refusal.status()),
     };
-    let mut output = write_output(room, |writer| write_refusal(writer, &text));
-    if output.is_none() && text.page.take().is_some() {
+    let mut written = write_behind(&mut output, room, |writer| write_refusal(writer, &text));
+    if written.is_none() && text.page.take().is_some() {
         // The pool is too short for the operator's page; two lines of ours may still fit.
-        output = write_output(room, |writer| write_refusal(writer, &text));
+        written = write_behind(&mut output, room, |writer| write_refusal(writer, &text));
     }
-    let Some(output) = output else { return false };
+    if written.is_none() {
+        if !output.is_empty() {
+            exchange.state = State::Delivering { output };
+        }
+        return false;
+    }
     let then = match (keep, read) {
         (true, _) => Then::Park,
         (false, true) => Then::Close,
@@ -149,12 +161,22 @@ fn write_output(
     room: &mut Room<'_>,
     write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
 ) -> Option<Chain> {
+    let mut output = Chain::new();
+    write_behind(&mut output, room, write).map(|()| output)
+}
+
+/// Puts what `write` writes behind a chain; `None`, and nothing of it, when the buffers for it were
+/// not to be had.
+fn write_behind(
+    output: &mut Chain,
+    room: &mut Room<'_>,
+    write: impl FnOnce(&mut Writer<'_>) -> Result<(), Full>,
+) -> Option<()> {
     let mut writer = Writer::new(&mut room.scratch.written);
     write(&mut writer).ok()?;
     let length = writer.len();
-    let mut output = Chain::new();
     let written = &room.scratch.written[..length];
-    room.pool.append(&mut output, written, Rank::Send).ok().map(|()| output)
+    room.pool.append(output, written, Rank::Send).ok()
 }
 
 fn deliver(exchange: &mut Exchange, status: u16, then: Then, output: Chain, room: &mut Room<'_>) {

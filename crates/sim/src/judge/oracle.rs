@@ -401,9 +401,8 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
         // It had room for half of 100 only.
         return Some(Excuse::NoRoom);
     }
-    // As many streams as may be run already, and hints were under way: nothing else fits behind them.
-    let kept = |reply: &Reply| reply.is_stream() || reply.is_switch();
-    if record.reply().is_some_and(|reply| kept(reply) && reply.interim > 0) {
+    // As many streams as may be run already, and hints were under way: the stream's head with them.
+    if record.reply().is_some_and(|reply| reply.is_stream() && reply.interim > 0) {
         return Some(Excuse::Crowd);
     }
     if record.arrivals > 0 && silence >= first_byte.min(response).min(idle) {

@@ -72,29 +72,67 @@ fn a_client_that_takes_no_hint_is_given_up() {
     house.assert_quiet();
 }
 
-/// A server that breaks after a hint: 502 if the client has all of the hint, else the end.
+/// A server that fails behind a hint: 502, behind what is left of the hint.
 #[test]
 fn an_answer_of_ours_stands_behind_whole_hints_only() {
-    for (window, whole) in [(1000, true), (10, false)] {
-        let mut house = House::new(&Setting::default());
-        let client = house.client();
-        client.set_window(window);
-        house.exchange(&client, GET);
-        let server = house.server();
-        server.write_all(HINT.as_bytes());
-        house.settle();
-        server.reset();
-        house.settle();
-        let got = all(&mut house, &client);
-        if whole {
-            assert_eq!(status(got.strip_prefix(HINT).expect("the hint")), 502);
+    // All of them ended or cut the client before, where it had part of the hint only.
+    for window in [0, 10, 1000] {
+        for failure in ["reset", "end", "HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\n"] {
+            let mut house = House::new(&Setting::default());
+            let client = house.client();
+            client.set_window(window);
+            house.exchange(&client, GET);
+            let server = house.server();
+            server.write_all(HINT.as_bytes());
+            house.settle();
+            match failure {
+                "reset" => server.reset(),
+                "end" => server.end(),
+                malformed => server.write_all(malformed.as_bytes()),
+            }
+            house.settle();
+            assert!(server.is_closed());
+            client.set_window(1000);
+            house.settle();
+            let got = all(&mut house, &client);
+            assert_eq!(status(got.strip_prefix(HINT).expect("the hint")), 502, "{got}");
             assert!(!client.has_ended(), "the request was read to its end");
-        } else {
-            assert!(HINT.starts_with(&got) && got.len() < HINT.len(), "{got}");
-            assert!(client.is_closed());
+            house.assert_quiet();
         }
-        house.assert_quiet();
     }
+}
+
+/// A malformed response that comes together with its hint.
+#[test]
+fn what_is_wrong_behind_a_hint_is_told_behind_it() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    house.exchange(&client, GET);
+    let server = house.server();
+    server.write_all(format!("{HINT}{HINT}no response\r\n\r\n").as_bytes());
+    house.settle();
+    let got = all(&mut house, &client);
+    let answer = got.strip_prefix(&format!("{HINT}{HINT}")).expect("the hints");
+    assert_eq!(status(answer), 502, "{got}");
+    house.assert_quiet();
+}
+
+/// Whoever takes nothing of it is not waited for without end.
+#[test]
+fn an_answer_of_ours_behind_half_a_hint_has_a_deadline() {
+    let mut house = House::new(&Setting::default());
+    let client = house.client();
+    client.set_window(10);
+    house.exchange(&client, GET);
+    let server = house.server();
+    server.write_all(HINT.as_bytes());
+    house.settle();
+    server.reset();
+    house.settle();
+    assert!(!client.is_closed());
+    house.pass(Duration::from_secs(61));
+    assert!(client.is_closed());
+    house.assert_quiet();
 }
 
 #[test]

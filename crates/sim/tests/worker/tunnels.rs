@@ -111,6 +111,24 @@ fn hints_go_before_the_101() {
     house.assert_quiet();
 }
 
+/// A hint that the client has taken half of does not hide that nothing is switched.
+#[test]
+fn a_refused_switch_behind_half_a_hint_is_told() {
+    let mut house = House::new(&Setting { pinned: 0, ..Setting::default() });
+    let client = house.client();
+    client.set_window(10);
+    house.exchange(&client, ASK);
+    let server = house.server();
+    server.write_all(format!("HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n{SWITCHED}x").as_bytes());
+    house.settle();
+    client.set_window(1000);
+    let mut answer = text(&client);
+    house.settle();
+    answer += &text(&client);
+    assert!(status(&answer) == 103 && answer.contains("\r\n\r\nHTTP/1.1 503 "), "{answer}");
+    house.assert_quiet();
+}
+
 #[test]
 fn an_end_is_passed_on_and_the_other_direction_goes_on() {
     for client_first in [true, false] {

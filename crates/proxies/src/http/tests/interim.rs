@@ -4,9 +4,10 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-use exchange::{Exchange, Mishap, Outcome, Phase, Responded, State, outcome};
+use exchange::{Exchange, Mishap, Outcome, Phase, Proxy, Refusal, Responded, State, outcome};
 use pool::{Chain, Rank};
 
+use super::super::Http;
 use super::desk::{Came, DATE, Desk};
 use super::samples::{bytes, delivered, padding};
 use super::source::Source;
@@ -129,23 +130,57 @@ fn a_short_pool_leaves_hints_out_whole() {
     }
 }
 
-/// Where part of a hint is on its way, an answer of ours would be read as the rest of it.
+/// An answer of ours stands behind what the client has not taken of hints, be it in the middle of one.
 #[test]
 fn an_answer_of_ours_never_stands_in_a_hint() {
-    let mut desk = Desk::roomy();
-    let mut exchange = leased(&mut desk, GET, usize::MAX);
-    assert!(!exchange.has_begun_to_deliver());
-    let taken = desk.answer_slowly(&mut exchange, &mut Source::whole(HINT.as_bytes()));
-    assert!(taken.is_empty() && matches!(exchange.state, State::Pending { .. }));
-    let mut delivered = Vec::new();
-    desk.deliver(&mut exchange, 5, &mut delivered);
-    assert!(exchange.has_begun_to_deliver());
-    desk.deliver(&mut exchange, u32::MAX, &mut delivered);
-    assert_eq!(delivered, HINT.as_bytes());
-    assert!(!exchange.has_begun_to_deliver());
-    exchange.sending = true;
-    assert!(exchange.has_begun_to_deliver());
-    desk.end(exchange);
+    for taken in [0, 5, 60, u32::MAX] {
+        let mut desk = Desk::roomy();
+        let mut exchange = leased(&mut desk, GET, usize::MAX);
+        assert!(!exchange.has_begun_to_deliver());
+        let hints = HINT.repeat(2);
+        let early = desk.answer_slowly(&mut exchange, &mut Source::whole(hints.as_bytes()));
+        assert!(early.is_empty() && matches!(exchange.state, State::Pending { .. }));
+        let mut delivered = Vec::new();
+        desk.deliver(&mut exchange, taken, &mut delivered);
+        assert_eq!(exchange.has_begun_to_deliver(), delivered.len() < hints.len());
+        assert!(exchange.give_up_but_hints(&mut desk.pool).is_some());
+        assert!(Http.refuse(&mut exchange, Refusal::BadResponse, None, &mut desk.room(Rank::Send)));
+        desk.deliver(&mut exchange, u32::MAX, &mut delivered);
+        let answer = delivered.strip_prefix(hints.as_bytes()).expect("all of the hints");
+        assert!(answer.starts_with(b"HTTP/1.1 502 "), "{}", answer.escape_ascii());
+        desk.end(exchange);
+    }
+}
+
+/// Where there is no buffer for the answer, what is left of the hints stays, so that nobody answers
+/// over it.
+#[test]
+fn without_a_buffer_the_rest_of_a_hint_stays() {
+    let mut refused = 0;
+    for length in (1000..3000).step_by(50) {
+        let mut desk = Desk::roomy();
+        let mut exchange = leased(&mut desk, GET, usize::MAX);
+        let hint = format!("HTTP/1.1 103 \r\nDate: d\r\n{}\r\n", padding(length));
+        desk.answer_slowly(&mut exchange, &mut Source::whole(hint.as_bytes()));
+        assert!(exchange.give_up_but_hints(&mut desk.pool).is_some());
+        desk.hoard_all();
+        let room = &mut desk.room(Rank::Send);
+        let answered = Http.refuse(&mut exchange, Refusal::BadResponse, None, room);
+        assert!(exchange.has_begun_to_deliver());
+        let mut delivered = Vec::new();
+        desk.deliver(&mut exchange, u32::MAX, &mut delivered);
+        let behind = delivered.strip_prefix(hint.as_bytes()).expect("all of the hint");
+        // What fits behind it needs no buffer.
+        assert_eq!(behind.starts_with(b"HTTP/1.1 502 "), answered);
+        refused += usize::from(!answered);
+        desk.relax();
+        desk.end(exchange);
+    }
+    assert!(refused > 0, "it never fits");
+}
+
+#[test]
+fn a_client_that_takes_no_hints_is_closed() {
     for phase in [Phase::Leased, Phase::Pending] {
         assert_eq!(outcome(phase, Mishap::ClientSlow), Outcome::Close);
     }
