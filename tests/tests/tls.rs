@@ -1,7 +1,9 @@
 //! TLS with programs that others wrote: curl, OpenSSL, nginx.
 
 use std::fmt::Display;
-use std::process::{Command, Stdio};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::{JoinHandle, spawn};
 
 use blackbox::folder::Folder;
 use blackbox::proxy::{Anteroom, command};
@@ -550,6 +552,132 @@ fn connections_to_servers_are_kept_and_sessions_resumed() {
         client.get("/").text().starts_with("TLSv1.3 app.example r ").then_some(())
     });
     drop(client);
+    proxy.finish();
+}
+
+/// Whom servers' certificates come from, and who we are to them, is taken up when the files change.
+#[test]
+fn files_for_servers_are_taken_up_anew() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    authority.good("app", "app", &["app.example"]);
+    authority.good("own", "first", &["proxy.example"]);
+    let server = nginx(&authority, ("app", &free_address()), true);
+    let folder = &authority.folder;
+    let replace = |text: &str| {
+        let path = folder.write("believed.new", text);
+        std::fs::rename(path, folder.file("believed.pem")).expect("one folder");
+    };
+    let read = |path: String| std::fs::read_to_string(path).expect("a file");
+    replace(&read(other.ca()));
+    let upstream = format!(
+        "servers = [\"{}\"]\npersistent = false\nhealth = {{ grace = \"1ms\" }}\n\
+         tls = {{ ca = \"{}\", name = \"app.example\", certificate = \"{}\", key = \"{}\" }}",
+        server.address(),
+        folder.file("believed.pem"),
+        folder.file("own.pem"),
+        folder.file("own.key"),
+    );
+    let proxy = Anteroom::run(&authority.config("", upstream));
+    let ask = || {
+        let answer = proxy.client().get("/");
+        (answer.status, answer.text())
+    };
+    assert_eq!(ask().0, 502, "nobody vouches for it");
+    replace(&read(authority.ca()));
+    eventually("the other authority", || (ask().0 == 200).then_some(()));
+    assert!(ask().1.ends_with("CN=first"), "{}", ask().1);
+    replace("broken");
+    eventually("a warning", || {
+        proxy.output().contains("the certificates from before remain in force").then_some(())
+    });
+    assert_eq!(ask().0, 200);
+    replace(&read(authority.ca()));
+    authority.good("own", "second", &["proxy.example"]);
+    eventually("the other certificate", || ask().1.ends_with("CN=second").then_some(()));
+    replace(&read(other.ca()));
+    eventually("nobody to vouch for it", || (ask().0 == 502).then_some(()));
+    proxy.finish();
+}
+
+/// OpenSSL's client, to which a line of one letter is a command.
+struct Typist {
+    client: Child,
+    keyboard: ChildStdin,
+    /// What it was told, and what it says itself.
+    outputs: [JoinHandle<String>; 2],
+}
+
+impl Typist {
+    fn begin(proxy: &Anteroom) -> Self {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-connect", proxy.address(), "-tls1_3", "-quiet"]);
+        client.args(["-no_ign_eof", "-servername", "a.example"]);
+        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut client = client.spawn().expect("openssl is installed");
+        let keyboard = client.stdin.take().expect("a pipe");
+        let outputs: [Box<dyn Read + Send>; 2] = [
+            Box::new(client.stdout.take().expect("a pipe")),
+            Box::new(client.stderr.take().expect("a pipe")),
+        ];
+        let outputs = outputs.map(|mut output| {
+            spawn(move || {
+                let mut bytes = Vec::new();
+                output.read_to_end(&mut bytes).expect("a pipe");
+                String::from_utf8_lossy(&bytes).into_owned()
+            })
+        });
+        pause(200);
+        Self { client, keyboard, outputs }
+    }
+
+    /// Types something, and takes its hands away: a command begins what is read at once.
+    fn types(&mut self, text: &str) {
+        // Who was turned away reads nothing.
+        let _ = self.keyboard.write_all(text.as_bytes());
+        pause(20);
+    }
+
+    /// What it was told until its connection ended, and what it says of that.
+    fn ends(mut self) -> [String; 2] {
+        self.client.wait().expect("it runs");
+        self.outputs.map(|output| output.join().expect("it reads"))
+    }
+}
+
+/// Keys change as often as a client likes as long as it says something now and then (RFC 8446 §4.6.3):
+/// its own (`k`) and ours with them (`K`), between requests and within one.
+#[test]
+fn keys_change_at_any_moment() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
+    let mut client = Typist::begin(&proxy);
+    for round in 0..4 {
+        for _ in 0..6 {
+            client.types("K\n");
+            client.types("k\n");
+        }
+        client.types("POST /30000 HTTP/1.1\r\nHo");
+        client.types("K\n");
+        client.types("st: h\r\nContent-Length: 4\r\n");
+        client.types(if round == 3 { "Connection: close\r\n\r\nab" } else { "\r\nab" });
+        client.types("k\n");
+        client.types("cd");
+        client.types("K\n");
+    }
+    let [told, said] = client.ends();
+    assert_eq!(told.matches("HTTP/1.1 200 ").count(), 4, "{said}");
+    assert_eq!(told.matches(&"x".repeat(29_000)).count(), 4, "every byte of each: {said}");
+    let labels = [("with", "client"), ("reason", "protocol")];
+    assert!(proxy.figure("anteroom_tls_failures_total", &labels) == 0.0, "{said}");
+
+    // Who changes keys and says nothing keeps a processor busy for nothing: 32 are enough.
+    let mut client = Typist::begin(&proxy);
+    (0..40).for_each(|_| client.types("K\n"));
+    let [told, said] = client.ends();
+    assert!(told.is_empty(), "{told} {said}");
+    assert!(proxy.figure("anteroom_tls_failures_total", &labels) == 1.0, "{said}");
+    assert_eq!(authority.curl(&proxy, "a.example", &[]).0, Some(0));
     proxy.finish();
 }
 

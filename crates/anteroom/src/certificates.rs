@@ -1,5 +1,7 @@
 //! Certificates and keys in files: read at start, and taken up anew when the files change.
 
+mod servers;
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +11,18 @@ use std::time::{Duration, SystemTime};
 use base::id::ListenerId;
 use base::limits;
 use control::FileSet;
-use driver::Address;
 use tls::{
-    Acceptor, AcceptorConfig, Authorities, Cipher, ClientAuth, Connector, Identity, PemError,
-    Tickets, UnknownName, Versions,
+    Acceptor, AcceptorConfig, Authorities, Cipher, ClientAuth, Identity, PemError, Tickets,
+    UnknownName, Versions,
 };
 use tokio::time::{Instant, sleep_until};
-use worker::ServerTls;
 
 use crate::crew::Crew;
 use crate::log;
 use crate::quantity::Length;
-use crate::resolve::Target;
 use crate::settings::Settings;
+use servers::WatchedServers;
+pub(crate) use servers::{ServerFiles, UpstreamTls, own_name};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -97,32 +98,6 @@ pub(crate) struct Issued {
 impl Issued {
     fn at(&self, places: &[usize]) -> impl Iterator<Item = Arc<Identity>> {
         places.iter().filter_map(|place| self.certificates.get(*place)?.clone())
-    }
-}
-
-/// How connections to a group's servers are secured.
-#[derive(Clone, Debug)]
-pub(crate) struct UpstreamTls {
-    pub(crate) connector: Connector,
-    /// Whom every server of the group must be, if not what its address says.
-    pub(crate) name: Option<Arc<str>>,
-}
-
-impl UpstreamTls {
-    /// How those to one of them are.
-    pub(crate) fn of(&self, server: &Target) -> ServerTls {
-        let own = || own_name(server).unwrap_or_default().into();
-        let name = self.name.clone().unwrap_or_else(own);
-        ServerTls { connector: self.connector.clone(), name }
-    }
-}
-
-/// Whom a server must be by its address: nobody, if that is a path.
-pub(crate) fn own_name(server: &Target) -> Option<String> {
-    match server {
-        Target::Name(name) => Some(name.host.trim_end_matches('.').to_owned()),
-        Target::Address(Address::Ip(ip)) => Some(ip.ip().to_string()),
-        Target::Address(Address::Unix(_)) => None,
     }
 }
 
@@ -293,9 +268,10 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// Watches the files of every listener.
+/// Watches the files of every listener, and of every group of servers.
 pub(crate) struct Certificates {
     listeners: Vec<Watched>,
+    groups: Vec<WatchedServers>,
     issued: Issued,
     next: Instant,
 }
@@ -304,11 +280,42 @@ pub(crate) struct Certificates {
 struct Watched {
     id: ListenerId,
     files: TlsFiles,
-    marks: FileSet,
     /// What they held when they were good last.
     content: Content,
-    /// What was wrong with them since then.
+    watch: Watch,
+}
+
+/// How files that are read together are looked after.
+struct Watch {
+    marks: FileSet,
+    /// What was wrong with them since they were good last.
     wrong: Option<Wrong>,
+}
+
+impl Watch {
+    fn new(marks: FileSet) -> Self {
+        Self { marks, wrong: None }
+    }
+
+    /// Files were read: what they are good for. What is wrong leaves in force what was before.
+    fn accept<T>(&mut self, read: Result<T, Wrong>) -> Option<T> {
+        let wrong = match read {
+            Ok(good) => {
+                self.wrong = None;
+                return Some(good);
+            }
+            Err(wrong) => wrong,
+        };
+        if wrong.passes {
+            self.marks.forget();
+        }
+        // What does not pass is told once for as long as it is the same.
+        if !wrong.passes || self.wrong.as_ref() != Some(&wrong) {
+            keep_old(&wrong);
+        }
+        self.wrong = Some(wrong);
+        None
+    }
 }
 
 impl Certificates {
@@ -317,12 +324,13 @@ impl Certificates {
         let ids = (0u32..).map(ListenerId);
         let of = |(id, tls): (ListenerId, &ListenTls)| {
             let ListenTls { files, marks, content, .. } = tls.clone();
-            Watched { id, files, marks, content, wrong: None }
+            Watched { id, files, content, watch: Watch::new(marks) }
         };
         let secured = ids.zip(&settings.listeners);
         let secured = secured.filter_map(|(id, listen)| Some((id, listen.tls.as_ref()?)));
         Self {
             listeners: secured.map(of).collect(),
+            groups: WatchedServers::of(settings),
             issued: Issued::default(),
             next: Instant::now() + LOOK,
         }
@@ -330,7 +338,7 @@ impl Certificates {
 
     /// When to [`look`](Self::look) next: never, without a file.
     pub(crate) async fn due(&self) {
-        if self.listeners.is_empty() {
+        if self.is_empty() {
             std::future::pending::<()>().await;
         }
         sleep_until(self.next).await;
@@ -340,8 +348,13 @@ impl Certificates {
     pub(crate) fn look(&mut self, crew: &mut Crew) {
         self.next = Instant::now() + LOOK;
         for listener in &mut self.listeners {
-            if listener.marks.look() {
+            if listener.watch.marks.look() {
                 listener.take_up(&self.issued, crew);
+            }
+        }
+        for group in &mut self.groups {
+            if group.watch.marks.look() {
+                group.take_up(crew);
             }
         }
     }
@@ -350,8 +363,12 @@ impl Certificates {
     pub(crate) fn look_at_all(&mut self, crew: &mut Crew) {
         self.next = Instant::now() + LOOK;
         for listener in &mut self.listeners {
-            listener.marks.note();
+            listener.watch.marks.note();
             listener.take_up(&self.issued, crew);
+        }
+        for group in &mut self.groups {
+            group.watch.marks.note();
+            group.take_up(crew);
         }
     }
 
@@ -376,7 +393,7 @@ impl Certificates {
 
     /// Whether there are files at all.
     pub(crate) const fn is_empty(&self) -> bool {
-        self.listeners.is_empty()
+        self.listeners.is_empty() && self.groups.is_empty()
     }
 }
 
@@ -388,31 +405,17 @@ impl Watched {
     /// Reads the files, and has the listener go by them if they are good.
     fn take_up(&mut self, issued: &Issued, crew: &mut Crew) {
         let mut warnings = Vec::new();
-        match self.read(issued, &mut warnings) {
-            Ok(acceptor) => {
-                let pairs = self.files.pairs.iter();
-                let names: Vec<String> =
-                    pairs.map(|pair| pair.certificate.display().to_string()).collect();
-                if !names.is_empty() {
-                    log::note(format_args!("certificates taken up anew: {}", names.join(", ")));
-                }
-                for warning in warnings {
-                    log::note(format_args!("warning: {warning}"));
-                }
-                crew.secure(self.id, acceptor);
-                self.wrong = None;
-            }
-            Err(wrong) => {
-                if wrong.passes {
-                    self.marks.forget();
-                }
-                // What does not pass is told once for as long as it is the same.
-                if !wrong.passes || self.wrong.as_ref() != Some(&wrong) {
-                    keep_old(&wrong);
-                }
-                self.wrong = Some(wrong);
-            }
+        let read = self.read(issued, &mut warnings);
+        let Some(acceptor) = self.watch.accept(read) else { return };
+        let pairs = self.files.pairs.iter();
+        let names: Vec<String> = pairs.map(|pair| pair.certificate.display().to_string()).collect();
+        if !names.is_empty() {
+            log::note(format_args!("certificates taken up anew: {}", names.join(", ")));
         }
+        for warning in warnings {
+            log::note(format_args!("warning: {warning}"));
+        }
+        crew.secure(self.id, acceptor);
     }
 
     fn read(&mut self, issued: &Issued, warnings: &mut Vec<Wrong>) -> Result<Acceptor, Wrong> {

@@ -15,7 +15,7 @@ use driver::uring::UringDriver;
 use driver::{Address, Desk, Detached, Driver, Listener, SocketConfig, Wake, Waker};
 use exchange::Challenges;
 use proxies::security::{AccessList, LimitRules, Limits};
-use tls::Acceptor;
+use tls::{Acceptor, Connector};
 use tokio::sync::mpsc::UnboundedSender;
 use worker::{AccessWriter, Carried, Inquiries, Letter, Office, Plan, Worker, WorkerCounters};
 
@@ -85,6 +85,8 @@ pub(crate) struct Crew {
     inquiries: Option<(Arc<Inquiries>, Arc<Waker>)>,
     /// Listeners that got another one, where that met a full mailbox.
     unsecured: Vec<(WorkerId, ListenerId)>,
+    /// Servers with which sessions are made by another connector, where that did.
+    mistrusted: Vec<(WorkerId, ServerId)>,
     /// What certificate authorities are answered, and whom that could not be told, or not yet.
     challenges: Option<Arc<Challenges>>,
     unanswering: Vec<WorkerId>,
@@ -128,6 +130,7 @@ impl Crew {
             servers: settings.servers().map(|(_, server)| server.addresses.clone()).collect(),
             acceptors: settings.listeners.iter().map(Listen::acceptor).collect(),
             unsecured: Vec::new(),
+            mistrusted: Vec::new(),
             challenges: None,
             unanswering: Vec::new(),
             undelivered: Vec::new(),
@@ -277,6 +280,24 @@ impl Crew {
         self.deliver();
     }
 
+    /// Tells every worker that sessions with a group's servers are made by another connector.
+    pub(crate) fn secure_servers(&mut self, group: usize, connector: &Connector) {
+        let before = self.settings.groups.iter().take(group);
+        let first = before.map(|group| group.servers.len()).sum::<usize>();
+        let Some(group) = self.settings.groups.get_mut(group) else { return };
+        let ids = (0u32..).map(ServerId).skip(first).zip(&mut group.servers);
+        let ids: Vec<ServerId> = ids
+            .filter_map(|(id, server)| {
+                server.tls.as_mut()?.connector = connector.clone();
+                Some(id)
+            })
+            .collect();
+        self.mistrusted.retain(|(_, other)| !ids.contains(other));
+        let all = self.ids().flat_map(|id| ids.iter().map(move |server| (id, *server)));
+        self.mistrusted.extend(all);
+        self.deliver();
+    }
+
     /// Tells every worker that these are banned now.
     pub(crate) fn ban(&mut self, bans: &Arc<AccessList>) {
         self.bans = Some(Arc::clone(bans));
@@ -313,6 +334,12 @@ impl Crew {
             let Some(acceptor) = acceptors[listener.index()].clone() else { return false };
             office.post(id, Letter::Acceptor { listener, acceptor }).is_err()
         });
+        let settings = &self.settings;
+        self.mistrusted.retain(|&(id, server)| {
+            let tls = settings.servers().nth(server.index()).and_then(|(_, it)| it.tls.as_ref());
+            let Some(connector) = tls.map(|tls| tls.connector.clone()) else { return false };
+            office.post(id, Letter::Connector { server, connector }).is_err()
+        });
         let bans = &self.bans;
         self.unbanned.retain(|&id| {
             bans.clone().is_some_and(|bans| office.post(id, Letter::Bans(bans)).is_err())
@@ -336,8 +363,8 @@ impl Crew {
     pub(crate) fn has_undelivered(&self) -> bool {
         let told = self.undelivered.is_empty() && self.untold.is_empty();
         let screened = self.unlisted.is_empty() && self.unbanned.is_empty();
-        let secured = self.unsecured.is_empty() && self.unanswering.is_empty();
-        !(told && screened && secured)
+        let secured = self.unsecured.is_empty() && self.mistrusted.is_empty();
+        !(told && screened && secured && self.unanswering.is_empty())
     }
 }
 

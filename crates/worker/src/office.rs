@@ -50,6 +50,13 @@ pub enum Letter<T> {
         /// What makes them.
         acceptor: tls::Acceptor,
     },
+    /// Sessions with a server are made by this from now on.
+    Connector {
+        /// Which server.
+        server: ServerId,
+        /// What makes them.
+        connector: tls::Connector,
+    },
     /// These may come to no listener now.
     Bans(Arc<AccessList>),
     /// What certificate authorities are answered from now on.

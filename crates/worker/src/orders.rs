@@ -42,6 +42,9 @@ impl<D: Driver> Worker<D> {
                 Letter::Acceptor { listener, acceptor } => {
                     self.driver.set_acceptor(listener, acceptor);
                 }
+                Letter::Connector { server, connector } => {
+                    self.driver.set_connector(server, connector);
+                }
                 Letter::Bans(bans) => self.take_bans(bans),
                 Letter::Challenges(challenges) => self.answer_challenges(&challenges),
                 Letter::Drain => self.drain(),

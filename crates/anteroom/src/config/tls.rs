@@ -1,8 +1,10 @@
 //! `tls` of a `[[listen]]` and of an `[[upstream]]`: their files are read here, so that a wrong one is found before a client is.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use control::FileSet;
 use tls::{
     Authorities, Cipher, Connector, ConnectorConfig, Identity, Tickets, Trust, UnknownName,
     Versions,
@@ -13,7 +15,8 @@ use super::acme::{self, Sets};
 use super::fields::{Entry, Fields, or_list};
 use super::schema::{CERTIFICATE, LISTEN_TLS, UPSTREAM_TLS};
 use crate::certificates::{
-    Clients, Issued, KeyPair, ListenTls, TlsFiles, UpstreamTls, Wrong, authorities, own_name,
+    Clients, Issued, KeyPair, ListenTls, ServerFiles, TlsFiles, UpstreamTls, Wrong, authorities,
+    own_name,
 };
 use crate::settings::{Complaints, Given, ServerDraft};
 
@@ -21,6 +24,9 @@ const CLIENTS: [(&str, Clients); 3] =
     [("off", Clients::Off), ("optional", Clients::Optional), ("required", Clients::Required)];
 const UNKNOWN: [(&str, UnknownName); 2] =
     [("first", UnknownName::First), ("refuse", UnknownName::Refuse)];
+
+/// Where something stands in the configuration.
+type Span = Option<Range<usize>>;
 
 /// Reads it, if it is there.
 pub(super) fn read(
@@ -225,17 +231,26 @@ pub(super) fn upstream(
         );
         out.error(server.at.span.clone(), text);
     }
+    let ca = fields.text("ca", out);
+    let pair = own_pair(&fields, out);
+    // Whoever believes everybody reads no authorities.
+    let ca_path = ca.as_ref().filter(|_| verify).map(|given| PathBuf::from(given.value));
+    let own = pair.as_ref().map(|(pair, _)| pair);
+    let marks = FileSet::new(ServerFiles::paths(ca_path.as_ref(), own));
     let config = ConnectorConfig {
-        trust: trust(&fields, verify, out)?,
-        identity: own_identity(&fields, out),
+        trust: trust(ca, verify, &fields, out)?,
+        identity: pair.as_ref().and_then(|pair| own_identity(pair, out)),
         versions,
         sni: fields.switch("sni", out).unwrap_or(true),
         alpn: vec![b"http/1.1".to_vec()],
     };
-    match Connector::new(config) {
-        Ok(connector) => {
-            Some(UpstreamTls { connector, name: name.map(|given| given.value.into()) })
-        }
+    match Connector::new(config.clone()) {
+        Ok(connector) => Some(UpstreamTls {
+            connector,
+            name: name.map(|given| given.value.into()),
+            files: ServerFiles { ca: ca_path, pair: pair.map(|(pair, _)| pair), config },
+            marks,
+        }),
         Err(error) => {
             out.error(Some(fields.span()), error);
             None
@@ -244,8 +259,12 @@ pub(super) fn upstream(
 }
 
 /// Whose certificates are believed.
-fn trust(fields: &Fields<'_>, verify: bool, out: &mut Complaints) -> Option<Trust> {
-    let ca = fields.text("ca", out);
+fn trust(
+    ca: Option<Given<&str>>,
+    verify: bool,
+    fields: &Fields<'_>,
+    out: &mut Complaints,
+) -> Option<Trust> {
     if !verify {
         let text = "`verify` = false: whoever stands between may read and change everything: name \
                     the server's own certificate as `ca` instead";
@@ -270,27 +289,36 @@ fn trust(fields: &Fields<'_>, verify: bool, out: &mut Complaints) -> Option<Trus
     }
 }
 
-/// What we show servers that ask who we are.
-fn own_identity(fields: &Fields<'_>, out: &mut Complaints) -> Option<Arc<Identity>> {
+/// Files with what we show servers that ask who we are, and where they are named: certificate, key.
+fn own_pair(fields: &Fields<'_>, out: &mut Complaints) -> Option<(KeyPair, [Span; 2])> {
     let [certificate, key] = ["certificate", "key"].map(|name| fields.text(name, out));
-    let (certificate, key) = match (certificate, key) {
-        (Some(certificate), Some(key)) => (certificate, key),
-        (None, None) => return None,
+    match (certificate, key) {
+        (Some(certificate), Some(key)) => {
+            let pair = KeyPair { certificate: certificate.value.into(), key: key.value.into() };
+            Some((pair, [certificate.span, key.span]))
+        }
+        (None, None) => None,
         (Some(alone), None) => {
             out.error(alone.span, "`certificate`: its key is missing: add `key`");
-            return None;
+            None
         }
         (None, Some(alone)) => {
             out.error(alone.span, "`key`: its certificate is missing: add `certificate`");
-            return None;
+            None
         }
-    };
-    let pair = KeyPair { certificate: certificate.value.into(), key: key.value.into() };
+    }
+}
+
+/// What we show servers that ask who we are.
+fn own_identity(
+    (pair, spans): &(KeyPair, [Span; 2]),
+    out: &mut Complaints,
+) -> Option<Arc<Identity>> {
     match pair.load() {
         Ok(identity) => Some(Arc::new(identity)),
         Err(wrong) => {
-            let of_key = wrong.path == pair.key;
-            out.error(if of_key { key.span } else { certificate.span }, wrong);
+            let place = usize::from(wrong.path == pair.key);
+            out.error(spans[place].clone(), wrong);
             None
         }
     }

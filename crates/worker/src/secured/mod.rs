@@ -30,7 +30,7 @@ use driver::{
 use exchange::TlsFacts;
 use pool::{Audit, Chain, Cursor, Flaw, Pool, Promise};
 use spool::Piece;
-use tls::{Acceptor, Agreed, Failure};
+use tls::{Acceptor, Agreed, Connector, Failure};
 
 use crate::counters::WorkerCounters;
 use crate::plan::ServerTls;
@@ -127,6 +127,13 @@ impl<D: Driver> Secured<D> {
             && own.is_some()
         {
             *own = Some(acceptor);
+        }
+    }
+
+    /// Sessions with this server are made by another connector from now on.
+    pub(crate) fn set_connector(&mut self, server: ServerId, connector: Connector) {
+        if let Some(Some(own)) = self.makers.servers.get_mut(server.index()) {
+            own.connector = connector;
         }
     }
 

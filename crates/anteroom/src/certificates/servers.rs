@@ -1,0 +1,119 @@
+//! How connections to servers are secured: by files that say whom to believe, and who we are.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use control::FileSet;
+use driver::Address;
+use tls::{Connector, ConnectorConfig, Trust};
+use worker::ServerTls;
+
+use super::{KeyPair, Watch, Wrong, authorities, doubt, now};
+use crate::crew::Crew;
+use crate::log;
+use crate::resolve::Target;
+use crate::settings::Settings;
+
+/// How connections to a group's servers are secured.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamTls {
+    /// As the files were when they were read.
+    pub(crate) connector: Connector,
+    /// Whom every server of the group must be, if not what its address says.
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) files: ServerFiles,
+    /// Of the files, from before they were read.
+    pub(crate) marks: FileSet,
+}
+
+impl UpstreamTls {
+    /// How those to one of them are.
+    pub(crate) fn of(&self, server: &Target) -> ServerTls {
+        let own = || own_name(server).unwrap_or_default().into();
+        let name = self.name.clone().unwrap_or_else(own);
+        ServerTls { connector: self.connector.clone(), name }
+    }
+}
+
+/// Whom a server must be by its address: nobody, if that is a path.
+pub(crate) fn own_name(server: &Target) -> Option<String> {
+    match server {
+        Target::Name(name) => Some(name.host.trim_end_matches('.').to_owned()),
+        Target::Address(Address::Ip(ip)) => Some(ip.ip().to_string()),
+        Target::Address(Address::Unix(_)) => None,
+    }
+}
+
+/// What connectors are made of, again and again.
+#[derive(Clone, Debug)]
+pub(crate) struct ServerFiles {
+    /// Whose certificates are believed, if a file says that.
+    pub(crate) ca: Option<PathBuf>,
+    /// What servers are shown that ask who we are.
+    pub(crate) pair: Option<KeyPair>,
+    /// What no file says, and what they held at first.
+    pub(crate) config: ConnectorConfig,
+}
+
+impl ServerFiles {
+    /// Every file that is read.
+    pub(crate) fn paths<'a>(
+        ca: Option<&'a PathBuf>,
+        pair: Option<&'a KeyPair>,
+    ) -> impl Iterator<Item = PathBuf> + use<'a> {
+        let pair = pair.into_iter().flat_map(|it| [it.certificate.clone(), it.key.clone()]);
+        ca.cloned().into_iter().chain(pair)
+    }
+
+    /// What makes sessions, by what the files hold now. Warnings are of a certificate that is not good
+    /// now, or not for long.
+    fn read(&self, warnings: &mut Vec<Wrong>) -> Result<Connector, Wrong> {
+        let mut config = self.config.clone();
+        if let Some(path) = &self.ca {
+            config.trust = Trust::Authorities(authorities(path)?);
+        }
+        if let Some(pair) = &self.pair {
+            let identity = pair.load()?;
+            warnings.extend(doubt(&identity, now()).map(|why| Wrong::new(&pair.certificate, why)));
+            config.identity = Some(Arc::new(identity));
+        }
+        let first = Self::paths(self.ca.as_ref(), self.pair.as_ref()).next().unwrap_or_default();
+        Connector::new(config).map_err(|error| Wrong::new(&first, error))
+    }
+}
+
+/// A group's files.
+pub(super) struct WatchedServers {
+    /// Its place among the groups.
+    group: usize,
+    files: ServerFiles,
+    pub(super) watch: Watch,
+}
+
+impl WatchedServers {
+    /// Those of all groups that are secured by files.
+    pub(super) fn of(settings: &Settings) -> Vec<Self> {
+        let secured = settings.groups.iter().enumerate();
+        let secured = secured.filter_map(|(group, it)| Some((group, it.tls.as_ref()?)));
+        let watched = |(group, tls): (usize, &UpstreamTls)| Self {
+            group,
+            files: tls.files.clone(),
+            watch: Watch::new(tls.marks.clone()),
+        };
+        secured.filter(|(_, tls)| !tls.marks.is_empty()).map(watched).collect()
+    }
+
+    /// Reads the files, and has connections to the group's servers go by them if they are good.
+    pub(super) fn take_up(&mut self, crew: &mut Crew) {
+        let mut warnings = Vec::new();
+        let read = self.files.read(&mut warnings);
+        let Some(connector) = self.watch.accept(read) else { return };
+        let paths = ServerFiles::paths(self.files.ca.as_ref(), self.files.pair.as_ref());
+        let names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+        log::note(format_args!("taken up anew for servers: {}", names.join(", ")));
+        for warning in warnings {
+            log::note(format_args!("warning: {warning}"));
+        }
+        crew.secure_servers(self.group, &connector);
+    }
+}
