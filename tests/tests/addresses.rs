@@ -63,6 +63,18 @@ fn ipv6() {
     proxy.finish();
 }
 
+/// Who names no host is told to the server by the address it came to, with the port the kernel chose.
+#[test]
+fn whose_port_was_chosen_is_told_by_that() {
+    let upstream = Upstream::pages();
+    let proxy = Setup::new(upstream.address()).listen("127.0.0.1:0").start();
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    assert_eq!(client.response().status, 200);
+    assert_eq!(upstream.last().head.get("host"), Some(proxy.address()));
+    proxy.finish();
+}
+
 #[test]
 fn several_listeners_serve_one_group() {
     let folder = Folder::new();

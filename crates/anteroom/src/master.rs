@@ -133,8 +133,12 @@ impl Master {
     ///
     /// # Errors
     /// When an address cannot be had, or the system grants no descriptors.
-    pub(crate) fn open(settings: Settings) -> Result<Self, Failure> {
+    pub(crate) fn open(mut settings: Settings) -> Result<Self, Failure> {
         let listeners = bind(&settings)?;
+        for (listen, listener) in settings.listeners.iter_mut().zip(&listeners) {
+            // Where the kernel chose the port, servers are told that one, not 0.
+            listen.address = listener.local_address().clone();
+        }
         let admin = settings.admin.as_ref().map(admin::open).transpose()?;
         let addresses: Vec<Address> =
             listeners.iter().map(|listener| listener.local_address().clone()).collect();
