@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use base::id::ServerId;
+use base::limits::TLS_AHEAD_MAX;
+use sim::Peer;
 use tls::{Authorities, Connector, ConnectorConfig, Failure, Trust, Versions};
 use worker::ServerTls;
 
@@ -130,4 +132,54 @@ fn an_early_answer_before_a_reset_is_passed_on() {
     client.reset();
     house.pass(Duration::from_secs(5));
     house.assert_quiet();
+}
+
+/// What is decrypted before there are buffers for it is bounded, whichever side it comes from (law 3): of
+/// servers with long records no more go ahead than may, and the others' stay with the kernel.
+#[test]
+fn servers_count_among_those_who_are_ahead_of_their_buffers() {
+    const STREAMS: usize = 40;
+    let (buffers, pinned) = (64, 40);
+    let mut house = House::new(&Setting { buffers, pinned, pinned_free: pinned, ..to_servers() });
+    let mut streams: Vec<_> = (0..STREAMS).map(|_| stream(&mut house)).collect();
+    let event = "y".repeat(16_000);
+    for (client, server) in &mut streams {
+        client.set_window(0);
+        let record = server.sealed(format!("{:x}\r\n{event}\r\n", event.len()).as_bytes());
+        server.peer.write_all(&record);
+    }
+    house.settle();
+    let unread = streams.iter().filter(|(_, server)| server.peer.unreceived() > 0).count();
+    let with_buffers = usize::try_from(buffers).unwrap() * 2048 / event.len();
+    let most = usize::try_from(TLS_AHEAD_MAX).unwrap() + with_buffers;
+    assert!(unread > 0 && STREAMS - unread <= most, "{} were read", STREAMS - unread);
+    // They go on one after another.
+    let mut got = vec![0; STREAMS];
+    for _ in 0..200 {
+        for (got, (client, _)) in got.iter_mut().zip(&streams) {
+            client.set_window(64 << 10);
+            *got += text(client).matches('y').count();
+        }
+        house.settle();
+    }
+    assert!(got.iter().all(|&got| got == event.len()), "{got:?}");
+    for (client, _) in &streams {
+        client.reset();
+    }
+    house.assert_quiet();
+}
+
+/// A client whose event stream has begun, and its server's end.
+fn stream(house: &mut House) -> (Peer, End) {
+    let client = house.client();
+    house.exchange(&client, GET);
+    let mut server = End::server(house);
+    server.text(house);
+    let head =
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = server.sealed(head.as_bytes());
+    server.peer.write_all(&head);
+    house.settle();
+    assert!(text(&client).contains("text/event-stream"));
+    (client, server)
 }
