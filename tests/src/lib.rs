@@ -21,6 +21,7 @@ pub mod folder;
 pub mod large;
 pub mod message;
 pub mod metrics;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod random;

@@ -8,7 +8,7 @@ use crate::deny;
 use crate::run::{Runner, shown};
 
 /// (program that shows the package is there, Debian package)
-const DEBIAN: [(&str, &str); 14] = [
+const DEBIAN: [(&str, &str); 15] = [
     // libFuzzer is C++.
     ("c++", "g++"),
     ("haproxy", "haproxy"),
@@ -20,6 +20,8 @@ const DEBIAN: [(&str, &str); 14] = [
     ("python3", "python3"),
     ("openssl", "openssl"),
     ("redis-server", "redis-server"),
+    // Its server is on no path, as there may be several versions of it.
+    ("pg_createcluster", "postgresql"),
     ("chromium", "chromium"),
     ("slowhttptest", "slowhttptest"),
     ("testssl", "testssl.sh"),
