@@ -256,12 +256,13 @@ pub(crate) enum Timeout {
     Response,
     Queue,
     Tunnel,
+    HalfClosed,
     Drain,
 }
 
 impl Timeout {
     /// Their names.
-    pub(crate) const NAMED: [(&'static str, Self); 12] = [
+    pub(crate) const NAMED: [(&'static str, Self); 13] = [
         ("handshake", Self::Handshake),
         ("head", Self::Head),
         ("authorize", Self::Authorize),
@@ -273,6 +274,7 @@ impl Timeout {
         ("response", Self::Response),
         ("queue", Self::Queue),
         ("tunnel", Self::Tunnel),
+        ("half_closed", Self::HalfClosed),
         ("drain", Self::Drain),
     ];
 }

@@ -147,8 +147,12 @@ impl<D: Driver> Worker<D> {
     /// In a drain a stream or a tunnel ends when it is silent for a moment: its client comes back to
     /// whoever serves then. One that flows may end by itself.
     pub(crate) fn end_silent_streams(&mut self) {
-        let Timeouts { idle, tunnel, .. } = self.plan.timeouts;
-        for (progress, longest) in [(Progress::Event, idle), (Progress::Tunnel, tunnel)] {
+        let Timeouts { idle, tunnel, half_closed, .. } = self.plan.timeouts;
+        for (progress, longest) in [
+            (Progress::Event, idle),
+            (Progress::Tunnel, tunnel),
+            (Progress::HalfClosed, half_closed.min(tunnel)),
+        ] {
             self.upstreams.set_length(progress, limits::STREAM_GRACE.min(longest));
         }
     }

@@ -176,6 +176,8 @@ pub struct Timeouts {
     pub queue: Duration,
     /// How long both ends of a tunnel may be silent.
     pub tunnel: Duration,
+    /// The same where one end has ended; not longer.
+    pub half_closed: Duration,
     /// For a drain in all.
     pub drain: Duration,
 }
@@ -195,6 +197,7 @@ impl Default for Timeouts {
             response: seconds(60),
             queue: seconds(30),
             tunnel: Duration::from_hours(1),
+            half_closed: seconds(60),
             drain: seconds(30),
         }
     }

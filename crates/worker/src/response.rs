@@ -233,14 +233,17 @@ impl<D: Driver> Worker<D> {
         match (progress, upstream.exchange()) {
             (Progress::Parting, _) => self.close_upstream(id),
             (Progress::Connect, _) => self.connect_failed(id, ConnectFault::TimedOut),
-            (Progress::Tunnel | Progress::Response, None) => self.tunnel_late(id, progress),
+            (Progress::Tunnel | Progress::HalfClosed | Progress::Response, None) => {
+                self.tunnel_late(id, progress);
+            }
             (Progress::Event, Some(exchange)) if self.life != Life::Serving => {
                 self.mishap(exchange, Mishap::ServerSilent, CloseReason::Drain);
             }
             (Progress::FirstByte | Progress::Response | Progress::Event, Some(exchange)) => {
                 self.mishap(exchange, Mishap::ServerSilent, CloseReason::Upstream);
             }
-            (Progress::Tunnel, Some(_)) | (Progress::FirstByte | Progress::Event, None) => {
+            (Progress::Tunnel | Progress::HalfClosed, Some(_))
+            | (Progress::FirstByte | Progress::Event, None) => {
                 debug_assert!(false, "an idle connection has no deadline");
             }
         }

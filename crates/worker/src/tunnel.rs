@@ -234,6 +234,8 @@ impl<D: Driver> Worker<D> {
         self.driver.shutdown(receiver);
         if over {
             self.end_tunnel(id, CloseReason::Done, false);
+        } else {
+            self.note_life(id);
         }
     }
 
@@ -260,11 +262,14 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Neither end is silent. A server that takes nothing has a deadline of its own all the same.
+    /// Neither end is silent. A server that takes nothing has a deadline of its own all the same. Once
+    /// one end has ended, it is the other's turn.
     fn note_life(&mut self, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get(id.0) else { return };
         if !tunnel.up.sending {
-            self.upstreams.arm(tunnel.connection, Progress::Tunnel, self.now);
+            let half_closed = tunnel.up.passed_on || tunnel.down.passed_on;
+            let progress = if half_closed { Progress::HalfClosed } else { Progress::Tunnel };
+            self.upstreams.arm(tunnel.connection, progress, self.now);
         }
     }
 
@@ -296,9 +301,9 @@ impl<D: Driver> Worker<D> {
             return;
         };
         let reason = match progress {
-            Progress::Tunnel if self.life != Life::Serving => CloseReason::Drain,
-            Progress::Tunnel => CloseReason::Idle,
-            _ => CloseReason::Upstream,
+            Progress::Response => CloseReason::Upstream,
+            _ if self.life != Life::Serving => CloseReason::Drain,
+            _ => CloseReason::Idle,
         };
         self.tunnel_mishap(tunnel, Mishap::ServerSilent, reason);
     }

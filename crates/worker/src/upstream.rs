@@ -82,13 +82,22 @@ pub enum Progress {
     Event,
     /// Anything from either end of a tunnel.
     Tunnel,
+    /// Anything from the end of a tunnel that has not ended, where the other has.
+    HalfClosed,
     /// Until the server ends a connection that is not used any more.
     Parting,
 }
 
 impl Progress {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Connect, Self::FirstByte, Self::Response, Self::Event, Self::Tunnel, Self::Parting];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Connect,
+        Self::FirstByte,
+        Self::Response,
+        Self::Event,
+        Self::Tunnel,
+        Self::HalfClosed,
+        Self::Parting,
+    ];
     pub(crate) const COUNT: usize = Self::ALL.len();
 }
 
@@ -138,6 +147,7 @@ impl Upstreams {
             Progress::Response => timeouts.response,
             Progress::Event => timeouts.idle,
             Progress::Tunnel => timeouts.tunnel,
+            Progress::HalfClosed => timeouts.half_closed.min(timeouts.tunnel),
             Progress::Parting => base::limits::PARTING,
         });
         // Touched only as far as there ever were connections: pinned ones may be many.

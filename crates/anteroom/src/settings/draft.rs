@@ -292,6 +292,7 @@ impl Timeout {
             Self::Response => &mut timeouts.response,
             Self::Queue => &mut timeouts.queue,
             Self::Tunnel => &mut timeouts.tunnel,
+            Self::HalfClosed => &mut timeouts.half_closed,
             Self::Drain => &mut timeouts.drain,
         }
     }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use base::time::Instant;
+use worker::Timeouts;
 
 use super::book::{Excuse, Fate, Record};
 use super::oracle::{LATE, TICK};
@@ -77,7 +78,7 @@ pub(super) fn may_break(me: usize, stage: &Stage) -> Verdict<Parted> {
     };
     let causes = &stage.book.causes;
     let t = &stage.setting.timeouts;
-    let patience = t.write_progress.min(t.response).min(t.tunnel);
+    let patience = t.write_progress.min(t.response).min(t.tunnel).min(t.half_closed);
     let stalled = mine.stalled.max(other.stalled) + slack(stage) >= patience;
     let excuse = if other.broke || mine.broke {
         Some(Excuse::Server)
@@ -113,8 +114,11 @@ fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
         let fresh = stage.now().since(end.spoke) <= slack(stage);
         if fresh { end.before } else { end.spoke }
     };
+    let Timeouts { tunnel, half_closed, .. } = stage.setting.timeouts;
+    let half = mine.ended.is_some() || other.ended.is_some();
+    let length = if half { half_closed.min(tunnel) } else { tunnel };
     let last = ended.chain([noticed(mine), noticed(other)]).max()?;
-    is_over(last, stage.setting.timeouts.tunnel, stage).then_some(Excuse::Silence)
+    is_over(last, length, stage).then_some(Excuse::Silence)
 }
 
 /// Whether this may be a client's end whose address may not be here any more.

@@ -364,6 +364,7 @@ impl Setting {
         if any && short {
             let millis = dice.pick(&[2000_u32, 500, 100]);
             self.timeouts.tunnel = Duration::from_millis(u64::from(millis));
+            self.timeouts.half_closed = self.timeouts.tunnel / 2;
         }
         for (streams, serves) in self.stream.iter_mut().zip(&self.serves) {
             // What is passed through is not read.
@@ -521,5 +522,6 @@ fn short_timeouts(dice: &mut Dice) -> Timeouts {
         queue: length(),
         drain: length(),
         tunnel: Duration::from_secs(2),
+        half_closed: Duration::from_secs(1),
     }
 }

@@ -129,6 +129,31 @@ fn a_refused_switch_behind_half_a_hint_is_told() {
     house.assert_quiet();
 }
 
+/// Who has ended may be gone for good, and a server that does not notice would keep its place.
+#[test]
+fn half_of_a_tunnel_may_not_be_silent_for_long() {
+    for client_first in [true, false] {
+        let mut house = House::new(&Setting::default());
+        let (client, server) = tunnel(&mut house);
+        let (first, second) = if client_first { (&client, &server) } else { (&server, &client) };
+        first.end();
+        house.settle();
+        assert!(second.has_ended());
+        // Whoever still speaks is heard.
+        for number in 0..5 {
+            house.pass(Duration::from_secs(50));
+            say(&mut house, second, first, &number.to_string());
+        }
+        house.pass(Duration::from_secs(59));
+        assert_eq!(tunnels(&house), 1);
+        house.pass(Duration::from_secs(2));
+        assert_eq!((house.closed(CloseReason::Idle), tunnels(&house)), (1, 0));
+        assert!(first.has_ended() && !first.is_reset(), "it has all that was said");
+        house.assert_quiet();
+        assert_eq!(house.world.connections_to(ServerId(0)), 0);
+    }
+}
+
 #[test]
 fn an_end_is_passed_on_and_the_other_direction_goes_on() {
     for client_first in [true, false] {

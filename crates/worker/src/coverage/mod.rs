@@ -181,6 +181,7 @@ impl Event {
             Self::ServerLate(Progress::Response),
             Self::ServerLate(Progress::Event),
             Self::ServerLate(Progress::Tunnel),
+            Self::ServerLate(Progress::HalfClosed),
             Self::ServerLate(Progress::Parting),
             Self::HandedOver,
             Self::PipelinedTurn,

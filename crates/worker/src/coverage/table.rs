@@ -194,8 +194,8 @@ const fn server_late(class: Progress, state: State) -> Cell {
         (L::FirstByte, Exchange(P::Pending)) => Happens,
         (L::FirstByte, _) => Never("the request is not taken, or the response has begun"),
         (L::Response, Exchange(_)) => Happens,
-        (L::Tunnel, Exchange(P::Tunnel)) => Happens,
-        (L::Tunnel, _) => Never("it is no tunnel"),
+        (L::Tunnel | L::HalfClosed, Exchange(P::Tunnel)) => Happens,
+        (L::Tunnel | L::HalfClosed, _) => Never("it is no tunnel"),
         (L::Event, Exchange(P::Draining)) => Happens,
         (L::Event, _) => Never("it is no event stream"),
     }
