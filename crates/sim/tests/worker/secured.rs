@@ -173,6 +173,24 @@ impl End {
     }
 }
 
+/// The server gets a request that ends so, and answers.
+pub(crate) fn is_answered(house: &mut House, client: &mut End, end: &str) {
+    let server = house.server();
+    assert!(text(&server).ends_with(end));
+    server.write_all(OK);
+    house.settle();
+    assert_eq!(status(&client.text(house)), 200);
+    house.assert_quiet();
+}
+
+/// The transport of the only client ends, too, and nothing of it is left.
+fn leaves_nothing(house: &mut House, client: &End) {
+    client.peer.end();
+    house.settle();
+    house.assert_quiet();
+    assert_eq!(house.sum(|c| c.clients.get()), 0);
+}
+
 fn failures(house: &House, failure: Failure) -> u64 {
     house.sum(|c| c.tls_failures[failure as usize].get())
 }
@@ -229,12 +247,7 @@ fn what_comes_byte_by_byte_holds_nothing() {
         }
         house.settle();
     }
-    let server = house.server();
-    assert!(text(&server).ends_with(&body));
-    server.write_all(OK);
-    house.settle();
-    assert_eq!(status(&client.text(&mut house)), 200);
-    house.assert_quiet();
+    is_answered(&mut house, &mut client, &body);
 }
 
 /// A record is longer than the pool: it goes on all the same, piece by piece.
@@ -470,10 +483,7 @@ fn a_last_word_counts_without_the_end_of_the_transport() {
     house.settle();
     assert_eq!(status(&client.text(&mut house)), 200);
     assert!(client.closed && client.peer.has_ended(), "it is not parked");
-    client.peer.end();
-    house.settle();
-    house.assert_quiet();
-    assert_eq!(house.sum(|c| c.clients.get()), 0);
+    leaves_nothing(&mut house, &client);
 }
 
 /// More clients than may have a record decrypted ahead, each with one that is longer than the pool.
@@ -550,10 +560,7 @@ fn whoever_fails_while_data_is_exchanged_hears_why() {
         assert!(!client.peer.is_reset(), "an alert may be on its way");
         client.hear(&mut house);
         assert!(client.failed.is_some() && client.peer.has_ended(), "it heard an alert");
-        client.peer.end();
-        house.settle();
-        house.assert_quiet();
-        assert_eq!(house.sum(|c| c.clients.get()), 0);
+        leaves_nothing(&mut house, &client);
     }
 }
 

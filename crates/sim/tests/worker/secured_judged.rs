@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::house::{GET, House, OK, Setting, status, text};
-use crate::secured::{End, setting};
+use crate::secured::{End, is_answered, setting};
 
 const UPGRADE: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -174,12 +174,7 @@ fn a_body_that_is_streamed_may_be_there_at_once() {
     let body = "b".repeat(9000);
     let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9000\r\n\r\n";
     client.say(&mut house, &format!("{head}{body}"));
-    let server = house.server();
-    assert!(text(&server).ends_with(&body));
-    server.write_all(OK);
-    house.settle();
-    assert_eq!(status(&client.text(&mut house)), 200);
-    house.assert_quiet();
+    is_answered(&mut house, &mut client, &body);
 }
 
 /// A client that takes a little all the time is slow, and not stalled: each piece that it takes
