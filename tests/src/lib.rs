@@ -30,6 +30,7 @@ pub mod stream;
 pub mod tokens;
 pub mod tools;
 pub mod trial;
+pub mod typist;
 pub mod upstream;
 pub mod wait;
 pub mod witness;

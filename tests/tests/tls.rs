@@ -1,14 +1,13 @@
 //! TLS with programs that others wrote: curl, OpenSSL, nginx.
 
 use std::fmt::Display;
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::thread::{JoinHandle, spawn};
+use std::process::{Command, Stdio};
 
 use blackbox::folder::Folder;
 use blackbox::proxy::{Anteroom, command};
 use blackbox::servers::{Server, free_address, nginx_with};
 use blackbox::tools::run;
+use blackbox::typist::Typist;
 use blackbox::upstream::{Next, Upstream, respond};
 use blackbox::wait::{eventually, pause};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -599,51 +598,6 @@ fn files_for_servers_are_taken_up_anew() {
     proxy.finish();
 }
 
-/// OpenSSL's client, to which a line of one letter is a command.
-struct Typist {
-    client: Child,
-    keyboard: ChildStdin,
-    /// What it was told, and what it says itself.
-    outputs: [JoinHandle<String>; 2],
-}
-
-impl Typist {
-    fn begin(proxy: &Anteroom) -> Self {
-        let mut client = Command::new("openssl");
-        client.args(["s_client", "-connect", proxy.address(), "-tls1_3", "-quiet"]);
-        client.args(["-no_ign_eof", "-servername", "a.example"]);
-        client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut client = client.spawn().expect("openssl is installed");
-        let keyboard = client.stdin.take().expect("a pipe");
-        let outputs: [Box<dyn Read + Send>; 2] = [
-            Box::new(client.stdout.take().expect("a pipe")),
-            Box::new(client.stderr.take().expect("a pipe")),
-        ];
-        let outputs = outputs.map(|mut output| {
-            spawn(move || {
-                let mut bytes = Vec::new();
-                output.read_to_end(&mut bytes).expect("a pipe");
-                String::from_utf8_lossy(&bytes).into_owned()
-            })
-        });
-        pause(200);
-        Self { client, keyboard, outputs }
-    }
-
-    /// Types something, and takes its hands away: a command begins what is read at once.
-    fn types(&mut self, text: &str) {
-        // Who was turned away reads nothing.
-        let _ = self.keyboard.write_all(text.as_bytes());
-        pause(20);
-    }
-
-    /// What it was told until its connection ended, and what it says of that.
-    fn ends(mut self) -> [String; 2] {
-        self.client.wait().expect("it runs");
-        self.outputs.map(|output| output.join().expect("it reads"))
-    }
-}
-
 /// Keys change as often as a client likes as long as it says something now and then (RFC 8446 §4.6.3):
 /// its own (`k`) and ours with them (`K`), between requests and within one.
 #[test]
@@ -651,7 +605,7 @@ fn keys_change_at_any_moment() {
     let (authority, server) = (Authority::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
-    let mut client = Typist::begin(&proxy);
+    let mut client = Typist::begin(proxy.address());
     for round in 0..4 {
         for _ in 0..6 {
             client.types("K\n");
@@ -672,11 +626,11 @@ fn keys_change_at_any_moment() {
     assert!(proxy.figure("anteroom_tls_failures_total", &labels) == 0.0, "{said}");
 
     // Who changes keys and says nothing keeps a processor busy for nothing: 32 are enough.
-    let mut client = Typist::begin(&proxy);
+    let mut client = Typist::begin(proxy.address());
     (0..40).for_each(|_| client.types("K\n"));
     let [told, said] = client.ends();
     assert!(told.is_empty(), "{told} {said}");
-    assert!(proxy.figure("anteroom_tls_failures_total", &labels) == 1.0, "{said}");
+    assert!(proxy.figure("anteroom_tls_failures_total", &labels) >= 1.0, "{said}");
     assert_eq!(authority.curl(&proxy, "a.example", &[]).0, Some(0));
     proxy.finish();
 }

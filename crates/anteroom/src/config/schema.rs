@@ -226,11 +226,7 @@ pub(crate) static TIMEOUTS: Section = Section {
             Default(|| length(|it| it.tunnel)),
             "How long both ends of a tunnel (WebSocket) may be silent.",
         ),
-        key(
-            "half_closed",
-            Default(|| length(|it| it.half_closed)),
-            "How long one end of a tunnel may be silent when the other has ended.",
-        ),
+        key("half_closed", Default(|| length(|it| it.half_closed)), "The same once one has ended."),
         key("drain", Default(|| length(|it| it.drain)), "For an orderly end in all."),
     ],
 };
