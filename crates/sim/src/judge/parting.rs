@@ -61,8 +61,9 @@ pub(super) fn may_end(me: usize, stage: &Stage) -> Verdict<Parted> {
     if let Some(excuse) = never {
         return Ok(Parted::Cut(excuse));
     }
-    // What is on its way for so short a time may be missed.
-    let missed = stage.now().since(other.spoke) <= slack(stage);
+    // What was on its way for so short a time when the connection was cut may be missed.
+    let until = other.cut.map_or(stage.now(), |(_, moment)| moment);
+    let missed = until.since(other.spoke) <= slack(stage);
     let quiet = if whole || missed { quiet(mine, other, stage) } else { None };
     match quiet {
         Some(excuse) => Ok(Parted::Cut(excuse)),
@@ -97,8 +98,8 @@ pub(super) fn may_break(me: usize, stage: &Stage) -> Verdict<Parted> {
 
 /// Both were silent for as long as they may be, or the operator wants an end.
 fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
-    if other.cut.is_some() {
-        return other.cut;
+    if let Some((excuse, _)) = other.cut {
+        return Some(excuse);
     }
     let causes = &stage.book.causes;
     if causes.drained.is_some() || causes.stopped {

@@ -125,8 +125,8 @@ pub(super) struct End {
     pub(super) broke: bool,
     /// It heard the other one's end.
     pub(super) knows: bool,
-    /// Its connection was cut off, for that reason: the other one's was, too.
-    pub(super) cut: Option<Excuse>,
+    /// Its connection was cut off, for that reason, and when: the other one's was, too.
+    pub(super) cut: Option<(Excuse, Instant)>,
 }
 
 impl End {
@@ -320,10 +320,11 @@ impl Speech {
         } else {
             return Ok(None);
         };
+        let now = stage.now();
         let end = &mut stage.ends[self.me];
         end.knows = true;
         if let Parted::Cut(excuse) = parted {
-            end.cut = Some(excuse);
+            end.cut = Some((excuse, now));
         }
         Ok(Some(parted))
     }
