@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::gate::Shown;
 use super::outbox::Outbox;
 use super::pattern::{Key, stretch};
 use super::setting::{Serves, Setting};
@@ -34,6 +35,10 @@ pub(super) struct Ask {
     pub(super) own_id: bool,
     /// It asks to go on in another protocol, and with what.
     pub(super) talk: Option<Talk>,
+    /// What it shows of who sends it.
+    pub(super) shown: Shown,
+    /// Fields that it must not write.
+    pub(super) forged: &'static str,
 }
 
 /// A request method.
@@ -114,6 +119,8 @@ impl Ask {
             blank: dice.chance(habits.upgrades),
             own_id: dice.chance(habits.upgrades),
             talk: dice.chance(setting.switches).then(|| Talk::draw(dice, setting)),
+            shown: Shown::Nothing,
+            forged: "",
         }
     }
 
@@ -132,6 +139,8 @@ impl Ask {
             blank: false,
             own_id: false,
             talk: None,
+            shown: Shown::Nothing,
+            forged: "",
         }
     }
 
@@ -196,6 +205,8 @@ impl Ask {
             put(w, format_args!("Host: {host}\r\n"));
         }
         put(w, format_args!("X-Number: {number}\r\n"));
+        self.shown.write(w);
+        w.extend_from_slice(self.forged.as_bytes());
         if self.upgrades {
             w.extend_from_slice(
                 b"upgrade: websocket\r\nKeep-Alive: 9\r\nX-Mine: 1\r\nTE: trailers\r\n\

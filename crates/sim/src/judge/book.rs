@@ -15,6 +15,7 @@ use super::tunnel::Talk;
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 pub(super) struct Record {
+    pub(super) number: u32,
     pub(super) what: What,
     /// The group whose servers it is for.
     pub(super) group: usize,
@@ -48,6 +49,8 @@ pub(super) struct Record {
     pub(super) id: Option<Vec<u8>>,
     /// The ends of the tunnel that it is to become: its client's, its server's.
     pub(super) ends: [Option<usize>; 2],
+    /// By which verdict it reached a server.
+    pub(super) verdict: Option<usize>,
 }
 
 /// What a client sent.
@@ -166,6 +169,7 @@ pub(super) struct Book {
 impl Record {
     pub(super) const fn new(what: What, group: usize, peer: IpAddr) -> Self {
         Self {
+            number: 0,
             what,
             group,
             peer,
@@ -185,6 +189,7 @@ impl Record {
             settled: None,
             id: None,
             ends: [None; 2],
+            verdict: None,
         }
     }
 
@@ -227,8 +232,9 @@ impl Record {
 impl Book {
     /// Enters a request; its number.
     pub(super) fn enter(&mut self, record: Record) -> u32 {
-        self.records.push(record);
-        u32::try_from(self.records.len() - 1).unwrap_or(u32::MAX)
+        let number = self.len();
+        self.records.push(Record { number, ..record });
+        number
     }
 
     pub(super) fn len(&self) -> u32 {

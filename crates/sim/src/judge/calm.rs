@@ -29,6 +29,7 @@ impl Run {
         causes.connects.ends(now + aftermath);
         causes.disk.ends(now + aftermath);
         self.open_the_door();
+        self.stage.desk.calm_down(now);
         self.next_event = None;
         self.events = Vec::new().into_iter();
         for ending in std::mem::take(&mut self.endings) {

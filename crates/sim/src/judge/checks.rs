@@ -11,6 +11,7 @@ use super::book::Fate;
 use super::client::Client;
 use super::door;
 use super::duties;
+use super::gate;
 use super::house::House;
 use super::oracle::LATE;
 use super::server::Session;
@@ -111,6 +112,8 @@ impl Checks {
         }
         duties::tunnels(stage, house, sessions, clients)?;
         self.somebody_yields(stage, house)?;
+        let authorizing = house.sum(|c| c.exchanges[Phase::Authorizing as usize].get());
+        gate::waits_in_time(authorizing, stage)?;
         clients.iter().try_for_each(|client| client.shakes_in_time(stage))?;
         door::no_more_than(clients.iter().filter_map(Client::visit), stage)?;
         self.audit(stage, house, sessions)
@@ -316,6 +319,8 @@ impl Checks {
             ("exchanges spooled for others", house.sum(|c| c.spooled_for_others.get())),
             ("waits for the disk", house.sum(|c| c.spool_waits.get())),
             ("disk failures", house.sum(|c| c.spool_failures.get())),
+            ("questions whether one may", house.sum(|c| c.authorizations_asked.get())),
+            ("let in without one", house.sum(|c| c.authorizations_remembered.get())),
             ("lines of the log", self.lines.all()),
             ("lines of the log dropped", house.sum(|c| c.access_dropped.get())),
         ] {

@@ -11,6 +11,7 @@ use super::ask::{Ask, put};
 use super::book::{Record, What};
 use super::channel::{Channel, Manner};
 use super::door::Visit;
+use super::gate::Shown;
 use super::line::Line;
 use super::malformed;
 use super::outbox::{Cut, Pace, Wrote};
@@ -278,11 +279,8 @@ impl Client {
             && (!stage.is_calm() || self.is_probe)
         {
             self.left -= 1;
-            let record = Record::new(
-                self::what(&mut self.dice, stage, self.is_probe, self.group),
-                self.group,
-                self.address,
-            );
+            let what = self::what(&mut self.dice, stage, self.is_probe, self.group);
+            let record = Record::new(what, self.group, self.address);
             line.ask(stage, &mut self.dice, record);
             if self.is_probe {
                 break;
@@ -311,10 +309,12 @@ pub(super) const BALANCER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// What it says next.
 fn what(dice: &mut Dice, stage: &Stage, is_probe: bool, group: usize) -> What {
-    if is_probe {
-        return What::Asked(Ask::plain(), Reply::plain(77));
-    }
     let setting = &stage.setting;
+    let right = |user| stage.desk.right(group, user);
+    if is_probe {
+        let shown = Shown::right(&setting.gate, group, right);
+        return What::Asked(Ask { shown, ..Ask::plain() }, Reply::plain(77));
+    }
     if dice.chance(setting.habits.malformed) {
         let which = dice.below(u32::try_from(malformed::ALL.len() + 4).unwrap_or(1)) as usize;
         let secured = setting.door.secured[group][0];
@@ -323,9 +323,19 @@ fn what(dice: &mut Dice, stage: &Stage, is_probe: bool, group: usize) -> What {
             return What::Malformed(one);
         }
         let body = Some((0, super::ask::Coding::Chunks { most: 1, odd: false }));
-        return What::BadBody(Ask { method: super::ask::Method::Post, body, ..Ask::plain() });
+        let shown = Shown::right(&setting.gate, group, right);
+        return What::BadBody(Ask {
+            method: super::ask::Method::Post,
+            body,
+            shown,
+            ..Ask::plain()
+        });
     }
-    let ask = Ask::draw(dice, setting);
+    let mut ask = Ask::draw(dice, setting);
+    if setting.gate.is_there() {
+        ask.shown = Shown::draw(dice, &setting.gate, group, right);
+        ask.forged = setting.gate.forged(dice);
+    }
     let reply = Reply::draw(dice, setting, &ask, group);
     What::Asked(ask, reply)
 }

@@ -303,7 +303,7 @@ impl Setting {
     pub(super) fn notices(&self, busy: bool) -> Duration {
         let t = &self.timeouts;
         let all = [t.head, t.body_progress, t.first_byte, t.write_progress, t.connect, t.response];
-        let deadlines: Duration = all.into_iter().chain([t.queue, t.tunnel]).sum();
+        let deadlines: Duration = all.into_iter().chain([t.queue, t.tunnel, t.authorize]).sum();
         self.takes_up() + if busy { deadlines } else { Duration::ZERO }
     }
 }
@@ -337,6 +337,8 @@ fn least_rate(number: u32, record: &Record, stage: &Stage) -> Verdict {
     let waits = stage.book.causes.short.explains(began) || setting.stream[record.group];
     // Whoever waits in the backlog is not received yet.
     let waits = waits || record.blocked || setting.may_be_crowded();
+    // While it is found out whether it may, nobody receives.
+    let waits = waits || setting.gate.asks[record.group].is_some();
     // One that is pipelined waits for its turn, and nobody receives it meanwhile.
     if waits || ask.expects || setting.habits.pipelines > 0 {
         return Ok(());

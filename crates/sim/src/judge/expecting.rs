@@ -62,6 +62,10 @@ impl Expecting {
             return Ok(());
         }
         let now = stage.now();
+        if super::gate::is_awaited(stage.book.get(number), stage) {
+            self.since = None;
+            return Ok(());
+        }
         if now.since(*self.since.get_or_insert(now)) <= PROMPT {
             return Ok(());
         }

@@ -71,6 +71,7 @@ impl Run {
                 self.endings.push(Ending { at: now + lasts, what: Ends::Ban(whom) });
                 self.bans(whom, true);
             }
+            &Happens::Word(group, user) => self.stage.desk.changes(group, user, now),
             &Happens::Bans(denied) => {
                 self.stage.door.bans(denied);
                 self.order_all(what);

@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig, Shared};
-use driver::{Driver, Socket};
+use driver::{Driver, Socket, Wake};
 use exchange::{ErrorPages, Passing};
 use pool::PoolConfig;
 use proxies::security::{AccessList, Limits, Verdict as Judgement};
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Balancers, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening,
-    ServerTls, TlsPlan, Worker, WorkerCounters, access_ring,
+    AccessReader, Balancers, Carried, Inquiries, Letter, Life, ListenerPlan, Office, Plan,
+    Screening, ServerTls, TlsPlan, Worker, WorkerCounters, access_ring,
 };
 
 use super::channel::{self, Keys};
 use super::client::BALANCER;
+use super::desk::Looks;
 use super::door::{self, Denied};
 use super::duties::Before;
 use super::setting::{Serves, Setting};
@@ -39,6 +40,8 @@ pub(super) struct House {
     pub(super) logs: Vec<AccessReader>,
     /// What met what in the workers that are over.
     met: Coverage,
+    /// What goes round between workers and those who decide who is let in.
+    pub(super) inquiries: Option<Arc<Inquiries>>,
     /// There is TLS.
     secured: bool,
     /// A worker's drain took so long that the rest was cut off.
@@ -55,7 +58,8 @@ impl House {
         let plan = |worker| plan(setting, worker, &groups, spool.as_ref(), limits.as_ref(), tls);
         let drivers: Vec<MemoryDriver> =
             (0..setting.workers).map(|worker| world.driver(plan(worker).sockets())).collect();
-        let wakers = drivers.iter().map(Driver::waker).collect();
+        let wakers: Vec<_> = drivers.iter().map(Driver::waker).collect();
+        let inquiries = inquiries(setting, &wakers);
         let office = Office::new(wakers, setting.mailbox, setting.max_clients, setting.pinned_free);
         let shared = Shared::new(setting.workers, &groups);
         let counters: Vec<Arc<WorkerCounters>> = drivers.iter().map(|_| Arc::default()).collect();
@@ -63,7 +67,7 @@ impl House {
         let workers = (0..).zip(drivers).zip(&counters).map(|((worker, driver), counters)| {
             let waker = driver.waker();
             let (shared, office) = (Arc::clone(&shared), Arc::clone(&office));
-            let plan = plan(worker);
+            let plan = Plan { inquiries: inquiries.clone(), ..plan(worker) };
             let mut worker = Worker::new(plan, driver, shared, office, Arc::clone(counters))
                 .expect("a small pool can be had");
             if let Some(bytes) = setting.access {
@@ -84,6 +88,7 @@ impl House {
             limits,
             logs,
             met,
+            inquiries,
             secured,
             cut_off: false,
             office: Some(office),
@@ -218,6 +223,12 @@ fn groups(setting: &Setting) -> Vec<GroupConfig> {
     groups.collect()
 }
 
+fn inquiries(setting: &Setting, wakers: &[Arc<dyn Wake>]) -> Option<Arc<Inquiries>> {
+    let counts = vec![setting.gate.places; setting.groups.len()];
+    let new = || Inquiries::new(&counts, wakers.to_vec(), Arc::new(Looks), [3, 4]);
+    setting.gate.is_there().then(new)
+}
+
 /// The balancer's word is required.
 fn balancers() -> Balancers {
     let entries = [(BALANCER.into(), Judgement::Allow)];
@@ -254,9 +265,10 @@ fn plan(
         },
         tls: TlsPlan {
             acceptor: setting.door.secured[id as usize][0].then(|| tls.acceptor.clone()),
+            own_fields: setting.gate.own_fields().into(),
             ..TlsPlan::default()
         },
-        authorization: None,
+        authorization: setting.gate.of(id as usize).map(Arc::new),
     };
     Plan {
         worker: WorkerId(worker),

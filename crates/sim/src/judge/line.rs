@@ -102,15 +102,16 @@ impl Line {
             }
             What::Malformed(malformed) => malformed.write(self.outbox.bytes()),
             What::Passed(_) => {}
-            What::BadBody(_) => {
+            What::BadBody(ask) => {
                 let w = self.outbox.bytes();
                 super::ask::put(
                     w,
                     format_args!(
-                        "POST /{number} HTTP/1.1\r\nHost: world\r\nX-Number: {number}\r\n\
-                         Transfer-Encoding: chunked\r\n\r\n"
+                        "POST /{number} HTTP/1.1\r\nHost: world\r\nX-Number: {number}\r\n"
                     ),
                 );
+                ask.shown.write(w);
+                w.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n");
                 let which = dice.below(u32::try_from(malformed::CHUNKS.len()).unwrap_or(1));
                 w.extend_from_slice(malformed::CHUNKS[which as usize].as_bytes());
             }
@@ -421,7 +422,8 @@ impl Line {
             let What::Asked(ask, _) = &stage.book.get(number).what else { return true };
             let long = u64::from(ask.length()) > stage.setting.collectable();
             let advised = ask.expects && stage.setting.has_small_pipes();
-            ask.old || !ask.keeps || long || advised
+            let denied = stage.setting.gate.asks[self.visit.group].is_some() && ask.body.is_some();
+            denied || ask.old || !ask.keeps || long || advised
         };
         lost.iter().chain(&self.awaits).any(is_last)
     }

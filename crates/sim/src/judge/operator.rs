@@ -11,6 +11,7 @@ use worker::Letter;
 
 use super::client::ADDRESSES;
 use super::door::Denied;
+use super::gate::USERS;
 use super::outbox::Cut;
 use super::reply::micros;
 use super::setting::Setting;
@@ -42,6 +43,8 @@ pub(super) enum Happens {
     Ban(usize, Duration),
     /// These are banned, and nobody else.
     Bans(Denied),
+    /// A user of a group has another word.
+    Word(usize, usize),
     /// All workers are to drain.
     Drain,
     /// All workers are to stop.
@@ -108,6 +111,11 @@ pub(super) fn events(dice: &mut Dice, setting: &Setting) -> Vec<Event> {
     }
     for at in times(dice, setting.door.restless) {
         all.push(Event { at, what: at_the_door(dice, setting) });
+    }
+    for at in times(dice, setting.gate.restless) {
+        let group = dice.below(u32::try_from(setting.groups.len()).unwrap_or(1)) as usize;
+        let user = dice.below(u32::try_from(USERS).unwrap_or(1)) as usize;
+        all.push(Event { at, what: Happens::Word(group, user) });
     }
     all.sort_by_key(|event| event.at);
     all

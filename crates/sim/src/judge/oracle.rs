@@ -10,6 +10,7 @@ use worker::Timeouts;
 use super::ask::Method;
 use super::book::{Excuse, Record, What};
 use super::door::may_ask_too_often;
+use super::gate;
 use super::message::{Framing, Head, Wrong, decimal};
 use super::reply::{Reply, Trouble, micros};
 use super::server::reading;
@@ -68,6 +69,8 @@ pub(super) fn request_head(
                 framing = Framing::Chunked;
                 (11, text == "chunked" && streamed && ask.is_chunked())
             }
+            // That is looked at there.
+            _ if setting.gate.is_there() && gate::is_of_the_gate(name) => continue,
             _ => return Err(format!("field {:?}", name.escape_ascii().to_string())),
         };
         if !right || seen & 1 << bit != 0 {
@@ -316,7 +319,8 @@ pub(super) fn may_refuse(
         | Refusal::TargetTooLong
         | Refusal::Misdirected
         | Refusal::HeadTooLarge => {
-            (malformed == Some(refusal.status()), "the request was not malformed so")
+            let long = refusal == Refusal::HeadTooLarge && gate::may_be_too_long(record, setting);
+            (malformed == Some(refusal.status()) || long, "the request was not malformed so")
         }
         Refusal::BodyTooLarge => {
             let streams = setting.stream[record.group];
@@ -361,7 +365,7 @@ pub(super) fn may_refuse(
         | Refusal::Forbidden
         | Refusal::Redirected
         | Refusal::AuthorizerFull
-        | Refusal::AuthorizerFailed => (false, "nobody is asked whether it may"),
+        | Refusal::AuthorizerFailed => gate::may_refuse(refusal, record, stage),
         Refusal::PinnedFull => {
             let keeps = |reply: &Reply| reply.is_stream() || reply.is_switch();
             let kept = record.reply().is_none_or(keeps);

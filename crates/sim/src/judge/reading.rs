@@ -7,6 +7,7 @@ use exchange::Refusal;
 
 use super::ask::Method;
 use super::book::Fate;
+use super::gate;
 use super::message::{Body, Content, Framing, Head, decimal};
 use super::oracle::{Standing, may_refuse, response_head, switch_head};
 use super::pattern::Key;
@@ -181,6 +182,7 @@ impl Reading {
         }
         let old = record.ask().is_none_or(|ask| ask.old);
         let advises = status == 100 && record.ask().is_some_and(|ask| ask.expects);
+        let advises = advises && gate::may_go_on(record, stage);
         let hints = status == 103 && record.reply().is_some_and(|reply| reply.interim > 0);
         let mut fields = head.fields();
         let own = |(name, value): (&[u8], &[u8])| {
@@ -228,12 +230,15 @@ impl Reading {
                     keeps = value == b"keep-alive";
                     value == b"close" || (keeps && ask.is_some_and(|ask| ask.old && ask.keeps))
                 }
-                _ => false,
+                _ => gate::may_tell((name, value), status, record, stage),
             };
             if !right {
                 let name = name.escape_ascii();
                 return wrong("response", format!("field {name} in a refusal with {status}"));
             }
+        }
+        if status == 401 && !head.fields().any(|(name, _)| name == b"WWW-Authenticate") {
+            return wrong("response", "401 without a challenge");
         }
         let Some(length) = length else {
             return wrong("response", format!("a refusal with {status} without a length"));

@@ -11,6 +11,7 @@ use base::time::Instant;
 use super::channel::Keys;
 use super::checks::Checks;
 use super::client::{Client, earlier};
+use super::desk::{self, Desk};
 use super::door::Porter;
 use super::house::House;
 use super::operator::{self, Ending, Event, Happens};
@@ -28,6 +29,7 @@ const WEATHER: usize = 1;
 const TURNS: usize = 2;
 const OPERATOR: usize = 3;
 const SERVERS: usize = 4;
+const DESK: usize = 15;
 const CLIENTS: usize = 16;
 
 /// Players from here on are sessions; below, clients.
@@ -88,6 +90,7 @@ impl Run {
             tally: Tally::of_one(),
             dropped: vec![None; groups],
             door: Porter::new(groups),
+            desk: Desk::new(dice(DESK), groups, house.inquiries.clone()),
             keys,
             unsafe_pieces: 0,
             ends: Vec::new(),
@@ -154,6 +157,9 @@ impl Run {
             self.probe()?;
         }
         self.rest()?;
+        if self.stage.book.causes.drained.is_none() && !self.stage.book.causes.stopped {
+            desk::all_given_back(&self.stage)?;
+        }
         self.close()
     }
 
@@ -162,7 +168,8 @@ impl Run {
     fn bound(&self) -> Duration {
         let t = self.stage.setting.timeouts;
         let deadlines = [t.head, t.body_progress, t.first_byte, t.write_progress, t.connect];
-        let sum: Duration = deadlines.into_iter().chain([t.response, t.queue, t.drain]).sum();
+        let sum: Duration =
+            deadlines.into_iter().chain([t.response, t.queue, t.drain, t.authorize]).sum();
         2 * sum + Duration::from_mins(1)
     }
 
@@ -210,7 +217,8 @@ impl Run {
         let deadline = awake.filter_map(|worker| self.stage.world.deadline_of(worker)).min();
         let disk = self.stage.world.disk_due();
         let order = self.orders.first().map(|_| self.stage.now() + Duration::from_millis(1));
-        [woken, ending, deadline, disk, order].into_iter().fold(actor, earlier)
+        let verdict = self.stage.desk.next_due();
+        [woken, ending, deadline, disk, order, verdict].into_iter().fold(actor, earlier)
     }
 
     /// Whoever is due acts, then the workers turn. False if nobody did.
@@ -218,12 +226,14 @@ impl Run {
         self.happen();
         self.stage.world.do_errands();
         let mut any = self.act()?;
+        any |= self.stage.desk.says(self.stage.now());
         let count = self.house.len();
         let first = if count > 1 { self.turns.below(u32::try_from(count).unwrap_or(1)) } else { 0 };
         for step in 0..count {
             let worker = (first as usize + step) % count;
             any |= self.turn(worker)?;
         }
+        desk::is_asked(&mut self.stage)?;
         self.take_connections();
         self.hear();
         if any {
@@ -231,7 +241,9 @@ impl Run {
             self.read_logs();
         }
         let now = self.stage.now();
-        Ok(any || self.calendar.peek().is_some_and(|Reverse((moment, _))| *moment <= now))
+        let verdict = self.stage.desk.next_due().is_some_and(|due| due <= now);
+        let due = self.calendar.peek().is_some_and(|Reverse((moment, _))| *moment <= now);
+        Ok(any || verdict || due)
     }
 
     fn turn(&mut self, worker: usize) -> Verdict<bool> {

@@ -12,6 +12,7 @@ use super::channel::{Channel, Manner};
 use super::client::earlier;
 use super::door::{introduction, may_reach};
 use super::duties;
+use super::gate;
 use super::message::{Body, Content, Head};
 use super::oracle::{TICK, is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
@@ -492,6 +493,7 @@ impl Session {
         if record.id.is_some() && record.id != id {
             return wrong("request", format!("request {number} has another ID now"));
         }
+        gate::may_reach(&head, number, stage)?;
         let now = stage.now();
         let record = stage.book.get_mut(number);
         record.is_served(now);

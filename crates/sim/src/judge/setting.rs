@@ -8,6 +8,7 @@ use spool::Limits;
 use worker::{AtLimit, Timeouts};
 
 use super::door::Door;
+use super::gate::Gate;
 use crate::dice::Dice;
 use crate::segments::Segments;
 
@@ -97,6 +98,8 @@ pub struct Setting {
     pub rereads: bool,
     /// Who may come in, and how often.
     pub door: Door,
+    /// Who is let in.
+    pub gate: Gate,
 }
 
 /// What a listener does with what comes.
@@ -341,10 +344,16 @@ impl Setting {
             sulks: if theme == 4 { 200 } else { 0 },
             rereads,
             door: Door::default(),
+            gate: Gate::default(),
         };
         setting.draw_tunnels(dice, short);
         setting.balanced = dice.chance(40);
         setting.draw_door(dice);
+        setting.gate = Gate::draw(dice, &setting.serves);
+        if setting.gate.is_there() && dice.chance(160) {
+            let millis = dice.pick(&[2000_u32, 20, 100, 500]);
+            setting.timeouts.authorize = Duration::from_millis(u64::from(millis));
+        }
         setting
     }
 
@@ -509,7 +518,6 @@ fn policy(dice: &mut Dice) -> Policy {
 fn short_timeouts(dice: &mut Dice) -> Timeouts {
     let mut length = || Duration::from_millis(u64::from(dice.pick(&[2000_u32, 20, 100, 500])));
     Timeouts {
-        // Nobody is asked for a verdict.
         authorize: Timeouts::default().authorize,
         handshake: Timeouts::default().handshake,
         head: length(),

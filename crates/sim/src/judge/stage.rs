@@ -6,6 +6,7 @@ use base::time::Instant;
 
 use super::book::{Book, Fate};
 use super::channel::Keys;
+use super::desk::Desk;
 use super::door::Porter;
 use super::oracle::LATE;
 use super::reply::micros;
@@ -48,6 +49,8 @@ pub(super) struct Stage {
     pub(super) keys: Keys,
     /// What the door did.
     pub(super) door: Porter,
+    /// Those who decide who is let in.
+    pub(super) desk: Desk,
     /// The ends of tunnels, and of connections that are passed through.
     pub(super) ends: Vec<End>,
     /// For each server, how often a connection to it was to be kept by one client for long.
