@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::front::Way;
 use super::gate::Shown;
 use super::outbox::Outbox;
 use super::pattern::{Key, stretch};
@@ -39,6 +40,8 @@ pub(super) struct Ask {
     pub(super) shown: Shown,
     /// Fields that it must not write.
     pub(super) forged: &'static str,
+    /// What it says of its way.
+    pub(super) way: Option<Way>,
 }
 
 /// A request method.
@@ -121,6 +124,7 @@ impl Ask {
             talk: dice.chance(setting.switches).then(|| Talk::draw(dice, setting)),
             shown: Shown::Nothing,
             forged: "",
+            way: None,
         }
     }
 
@@ -141,6 +145,7 @@ impl Ask {
             talk: None,
             shown: Shown::Nothing,
             forged: "",
+            way: None,
         }
     }
 
@@ -190,6 +195,8 @@ impl Ask {
         if self.blank {
             w.extend_from_slice(b"\r\n");
         }
+        let way = self.way.filter(Way::is_trusted);
+        let secured = way.and_then(|way| way.proto()).map_or(secured, |proto| proto == "https");
         let origin = match (self.absolute, secured) {
             (false, _) => "",
             (true, false) => "http://world",
@@ -210,9 +217,14 @@ impl Ask {
         if self.upgrades {
             w.extend_from_slice(
                 b"upgrade: websocket\r\nKeep-Alive: 9\r\nX-Mine: 1\r\nTE: trailers\r\n\
-                Proxy-Connection: close\r\nX-Forwarded-For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
-                Content_Length: 5\r\n",
+                Proxy-Connection: close\r\nForwarded: for=6.6.6.6\r\nContent_Length: 5\r\n",
             );
+            if way.is_none() {
+                w.extend_from_slice(b"X-Forwarded-For: 6.6.6.6\r\n");
+            }
+        }
+        if let Some(way) = &self.way {
+            way.write(w);
         }
         let options = match (self.keeps, self.old) {
             (false, false) => Some("close"),

@@ -19,8 +19,9 @@ pub(super) struct Record {
     pub(super) what: What,
     /// The group whose servers it is for.
     pub(super) group: usize,
-    /// Where its client is.
+    /// Whom it is from, and who connected: others where it came through a proxy in front.
     pub(super) peer: IpAddr,
+    pub(super) through: IpAddr,
     /// When its client wrote its first byte, and its last.
     pub(super) began: Option<Instant>,
     pub(super) complete: Option<Instant>,
@@ -167,12 +168,14 @@ pub(super) struct Book {
 }
 
 impl Record {
-    pub(super) const fn new(what: What, group: usize, peer: IpAddr) -> Self {
+    pub(super) fn new(what: What, group: usize, through: IpAddr) -> Self {
+        let way = if let What::Asked(ask, _) = &what { ask.way } else { None };
         Self {
             number: 0,
+            peer: way.and_then(|way| way.client()).unwrap_or(through),
+            through,
             what,
             group,
-            peer,
             began: None,
             complete: None,
             blocked: false,
@@ -206,6 +209,11 @@ impl Record {
         }
         let since = self.served.or(self.complete).or(self.began).unwrap_or(now);
         self.silence.max(now.since(since))
+    }
+
+    /// Whether a proxy in front says whom it is from.
+    pub(super) fn is_named(&self) -> bool {
+        self.peer != self.through
     }
 
     /// When it began; now, if nothing of it was written.

@@ -11,6 +11,7 @@ use super::ask::{Ask, put};
 use super::book::{Record, What};
 use super::channel::{Channel, Manner};
 use super::door::Visit;
+use super::front::{FRONT, Way};
 use super::gate::Shown;
 use super::line::Line;
 use super::malformed;
@@ -26,6 +27,7 @@ pub(super) struct Client {
     pub(super) number: u32,
     dice: Dice,
     group: usize,
+    /// Where it is, or the proxy in front through which it comes.
     address: IpAddr,
     /// Exchanges it may still begin.
     left: u32,
@@ -69,6 +71,7 @@ impl Client {
             depth: if dice.chance(habits.pipelines.saturating_mul(2)) { 6 } else { 1 },
         };
         let address = ADDRESSES[dice.below(4) as usize];
+        let address = if setting.trusts && dice.chance(128) { FRONT } else { address };
         Self {
             number,
             group: dice.below(groups) as usize,
@@ -90,6 +93,7 @@ impl Client {
         probe.temper =
             Temper { pace: Pace::FREE, latency: Duration::ZERO, reads: 1 << 20, depth: 1 };
         (probe.group, probe.left, probe.is_probe) = (group, 1, true);
+        probe.address = ADDRESSES[0];
         probe
     }
 
@@ -279,7 +283,13 @@ impl Client {
             && (!stage.is_calm() || self.is_probe)
         {
             self.left -= 1;
-            let what = self::what(&mut self.dice, stage, self.is_probe, self.group);
+            let mut what = self::what(&mut self.dice, stage, self.is_probe, self.group);
+            if let What::Asked(ask, _) = &mut what
+                && stage.setting.trusts
+                && !self.is_probe
+            {
+                ask.way = Some(Way::draw(&mut self.dice, self.address == FRONT));
+            }
             let record = Record::new(what, self.group, self.address);
             line.ask(stage, &mut self.dice, record);
             if self.is_probe {

@@ -10,6 +10,7 @@ use exchange::{Asks, Refusal};
 use worker::{Inquiries, Inquiry, Verdict as Finding};
 
 use super::book::Book;
+use super::front;
 use super::gate::{self, Gate, USERS};
 use super::reply::micros;
 use super::setting::Setting;
@@ -306,7 +307,7 @@ fn head_is_asked_about(
     let record = book.get(number);
     let ask = record.ask().filter(|_| record.group == group).ok_or("about none of its requests")?;
     let host = if ask.homeless && !ask.absolute { None } else { Some("world") };
-    let proto = if setting.door.secured[group][0] { "https" } else { "http" };
+    let proto = front::proto(ask, group, setting);
     let peer = record.peer.to_string();
     let told = number.to_string();
     let once = [

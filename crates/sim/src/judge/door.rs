@@ -13,6 +13,7 @@ use worker::LeastRate;
 use super::book::Record;
 use super::checks::is_answer;
 use super::client::ADDRESSES;
+use super::front::FRONT;
 use super::message::Wrong;
 use super::oracle::{LATE, TICK};
 use super::reply::micros;
@@ -84,7 +85,7 @@ impl Door {
     /// The same network or address, as far as limits tell them apart.
     fn key(&self, address: IpAddr) -> usize {
         let apart = self.limits.is_some_and(|rules| rules.prefixes[0] == 32);
-        if apart { place_of(address) } else { 0 }
+        if apart || address == FRONT { place_of(address) } else { 0 }
     }
 }
 
@@ -94,8 +95,11 @@ fn rate(dice: &mut Dice) -> Option<Rate> {
     dice.chance(100).then_some(Rate { count, period })
 }
 
+/// Places of addresses: behind those of clients that of a proxy in front, which nobody denies.
+const PLACES: usize = ADDRESSES.len() + 1;
+
 fn place_of(address: IpAddr) -> usize {
-    ADDRESSES.iter().position(|&other| other == address).unwrap_or(0)
+    ADDRESSES.iter().position(|&other| other == address).unwrap_or(ADDRESSES.len())
 }
 
 /// Whom it denies, by address.
@@ -192,9 +196,9 @@ impl Paced {
 #[derive(Debug, Default)]
 pub(super) struct Porter {
     /// By listener, and by address.
-    lists: Vec<[History; ADDRESSES.len()]>,
-    bans: [History; ADDRESSES.len()],
-    visitors: [Visitor; ADDRESSES.len()],
+    lists: Vec<[History; PLACES]>,
+    bans: [History; PLACES],
+    visitors: [Visitor; PLACES],
     /// Connections that may have been turned away by a list or a ban; and those that surely were.
     pub(super) suspects: u64,
     pub(super) turned_away: u64,
@@ -270,7 +274,9 @@ impl Porter {
         if self.may_deny(visit.group, visit.address, visit.since) {
             return true;
         }
-        let Some(rules) = door.limits.filter(|_| !visit.heard) else { return false };
+        // The connections of a proxy in front are no address's.
+        let counts = !visit.heard && visit.address != FRONT;
+        let Some(rules) = door.limits.filter(|_| counts) else { return false };
         let stays = &self.visitors[door.key(visit.address)].stays;
         let here = |from: Instant| {
             let is_here =
@@ -317,6 +323,8 @@ pub(super) fn may_reach(number: u32, stage: &mut Stage) -> Verdict {
         + 2 * micros(setting.latency)
         + super::server::reading(setting.pipe_bytes);
     let since = Instant(now.0.saturating_sub(nanos(slow)));
+    // Whom a proxy names is looked up when the head is read, and not again.
+    let since = if record.is_named() { since.min(record.since(now)) } else { since };
     if stage.door.denies_surely(record.group, record.peer, since) {
         return wrong("door", format!("request {number} of a denied client reaches a server"));
     }
@@ -364,6 +372,7 @@ pub(super) fn may_hear(visit: Visit, stage: &mut Stage) -> Verdict {
         return wrong("door", format!("a denied client is told something: {visit:?}"));
     }
     let rate = setting.door.limits.and_then(|rules| rules.connection_rate);
+    let rate = rate.filter(|_| visit.address != FRONT);
     let visitor = &mut stage.door.visitors[setting.door.key(visit.address)];
     if visitor.served.one_more(visit.since, now, rate) {
         return Ok(());
@@ -375,8 +384,8 @@ pub(super) fn may_hear(visit: Visit, stage: &mut Stage) -> Verdict {
 pub(super) fn no_more_than(visits: impl Iterator<Item = Visit>, stage: &Stage) -> Verdict {
     let door = &stage.setting.door;
     let Some(most) = door.limits.and_then(|rules| rules.connections) else { return Ok(()) };
-    let mut here = [0; ADDRESSES.len()];
-    for visit in visits {
+    let mut here = [0; PLACES];
+    for visit in visits.filter(|visit| visit.address != FRONT) {
         let own = &mut here[door.key(visit.address)];
         *own += 1;
         if *own > most {
@@ -413,7 +422,8 @@ pub(super) fn introduction(
 ) -> Result<Option<(usize, IpAddr)>, Wrong> {
     // The balancer says which port; otherwise the network does.
     let port: u16 = if balanced { 5000 } else { 40_000 };
-    let all = ADDRESSES.into_iter().map(|address| (header(version, address, port), address));
+    let all = ADDRESSES.into_iter().chain([FRONT]);
+    let all = all.map(|address| (header(version, address, port), address));
     let fits = |text: &[u8]| text.iter().zip(bytes).all(|(one, other)| one == other);
     let mut fitting = all.filter(|(text, _)| fits(text)).peekable();
     if fitting.peek().is_none() {

@@ -20,6 +20,7 @@ use super::client::BALANCER;
 use super::desk::Looks;
 use super::door::{self, Denied};
 use super::duties::Before;
+use super::front;
 use super::setting::{Serves, Setting};
 use super::stage::{Verdict, wrong};
 use crate::memory::{Detached, MemoryDriver};
@@ -261,7 +262,7 @@ fn plan(
         screening: Screening {
             list: setting.door.lists.then(|| Arc::new(door::list(Denied::default()))),
             balancers: setting.balanced.then(|| Arc::new(balancers())),
-            trusted: None,
+            trusted: setting.trusts.then(front::trusted),
         },
         tls: TlsPlan {
             acceptor: setting.door.secured[id as usize][0].then(|| tls.acceptor.clone()),

@@ -11,6 +11,7 @@
 //! - `channel`: a connection, secured or not;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
+//! - `front`: a proxy that is trusted to say whom its requests are from;
 //! - `door`: who may come in, and how often; `gate`: who is let in, and `desk`: those who decide;
 //! - `book`, `oracle`: what was asked, what happened, and what may follow from it;
 //! - `house`, `run`: the workers, and the turns that all take; `happens`: what happens to
@@ -29,6 +30,7 @@ mod desk;
 mod door;
 mod duties;
 mod expecting;
+mod front;
 mod gate;
 mod happens;
 mod house;

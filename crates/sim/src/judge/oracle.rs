@@ -10,6 +10,7 @@ use worker::Timeouts;
 use super::ask::Method;
 use super::book::{Excuse, Record, What};
 use super::door::may_ask_too_often;
+use super::front;
 use super::gate;
 use super::message::{Framing, Head, Wrong, decimal};
 use super::reply::{Reply, Trouble, micros};
@@ -34,8 +35,9 @@ pub(super) fn request_head(
     let connection = if offers { "upgrade" } else { "close" };
     let host = if ask.homeless && !ask.absolute { "front" } else { "world" };
     let told = (host == "world").then_some(host);
-    let proto = if setting.door.secured[record.group][0] { "https" } else { "http" };
-    let peer = record.peer.to_string();
+    let told = ask.way.and_then(|way| way.host()).or(told);
+    let proto = front::proto(ask, record.group, setting);
+    let (peer, way) = (record.peer.to_string(), front::way(record));
     let forwarded = match told {
         Some(host) => format!("for={peer};host=\"{host}\";proto={proto}"),
         None => format!("for={peer};proto={proto}"),
@@ -49,7 +51,7 @@ pub(super) fn request_head(
             b"Host" => (0, place == 0 && text == host),
             b"X-Number" => (1, decimal(value) == Some(u64::from(number))),
             b"X-Filler" => (2, value.len() == ask.filler as usize && all(value, b'f')),
-            b"X-Forwarded-For" => (3, text == peer),
+            b"X-Forwarded-For" => (3, text == way),
             b"X-Forwarded-Proto" => (4, text == proto),
             b"X-Forwarded-Host" => (5, Some(text) == told),
             b"Forwarded" => (6, text == forwarded),
@@ -359,7 +361,10 @@ pub(super) fn may_refuse(
             (full, "nothing had to go to the spool")
         }
         Refusal::Rate => (may_ask_too_often(record, stage), "its address did not ask so often"),
-        Refusal::Unwelcome => (false, "nobody is trusted to say whom a request is from"),
+        Refusal::Unwelcome => {
+            let denied = stage.door.may_deny(record.group, record.peer, began);
+            (denied && record.is_named(), "whom it is from may be here")
+        }
         Refusal::NoCredentials
         | Refusal::BadCredentials
         | Refusal::Forbidden

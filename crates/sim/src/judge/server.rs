@@ -482,7 +482,7 @@ impl Session {
         }
         may_arrive(record, &stage.setting)
             .or_else(|text| wrong("request", format!("request {number}: {text}")))?;
-        if self.introduced.is_some_and(|client| client != record.peer) {
+        if self.introduced.is_some_and(|client| client != record.through) {
             let text = format!("request {number} where {:?} was introduced", self.introduced);
             return wrong("introduction", text);
         }

@@ -100,6 +100,8 @@ pub struct Setting {
     pub door: Door,
     /// Who is let in.
     pub gate: Gate,
+    /// Some clients come through a proxy that is trusted to say whom its requests are from.
+    pub trusts: bool,
 }
 
 /// What a listener does with what comes.
@@ -345,6 +347,7 @@ impl Setting {
             rereads,
             door: Door::default(),
             gate: Gate::default(),
+            trusts: false,
         };
         setting.draw_tunnels(dice, short);
         setting.balanced = dice.chance(40);
@@ -354,6 +357,7 @@ impl Setting {
             let millis = dice.pick(&[2000_u32, 20, 100, 500]);
             setting.timeouts.authorize = Duration::from_millis(u64::from(millis));
         }
+        setting.trusts = dice.chance(30);
         setting
     }
 

@@ -27,7 +27,7 @@ impl Line {
         let What::Asked(ask, _) = &record.what else { return };
         let Some(talk) = ask.talk.clone() else { return };
         let end = End::new(Side::Client, record.group, Some(number), stage.now());
-        let end = End { from: Some(record.peer), ..end };
+        let end = End { from: Some(record.through), ..end };
         let me = stage.begins(end);
         stage.book.get_mut(number).ends[0] = Some(me);
         let mut speech = Speech::new(me, talk, self.outbox.end());
@@ -40,7 +40,7 @@ impl Line {
     /// The connection is passed through from its first byte on.
     pub(super) fn pass(&mut self, stage: &mut Stage, record: Record) {
         let What::Passed(talk) = &record.what else { return };
-        let (talk, group, from, now) = (talk.clone(), record.group, record.peer, stage.now());
+        let (talk, group, from, now) = (talk.clone(), record.group, record.through, stage.now());
         let number = stage.book.enter(record);
         let record = stage.book.get_mut(number);
         (record.began, record.complete) = (Some(now), Some(now));
