@@ -8,6 +8,7 @@ use base::time::Instant;
 
 use super::ask::Ask;
 use super::malformed::Malformed;
+use super::papers::Paper;
 use super::reply::Reply;
 use super::tunnel::Talk;
 
@@ -50,6 +51,8 @@ pub(super) struct Record {
     pub(super) id: Option<Vec<u8>>,
     /// The ends of the tunnel that it is to become: its client's, its server's.
     pub(super) ends: [Option<usize>; 2],
+    /// What its client showed of who it is.
+    pub(super) paper: Paper,
     /// By which verdict it reached a server.
     pub(super) verdict: Option<usize>,
 }
@@ -192,6 +195,7 @@ impl Record {
             settled: None,
             id: None,
             ends: [None; 2],
+            paper: Paper::Nothing,
             verdict: None,
         }
     }

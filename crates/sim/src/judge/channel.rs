@@ -15,6 +15,7 @@ use tls::{
 };
 
 use super::outbox::Cut;
+use super::papers::{Callers, Papers};
 use crate::dice::Dice;
 use crate::peer::Peer;
 
@@ -30,12 +31,14 @@ static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| {
 
 /// What makes the sessions of one run, at both ends: what it remembers of earlier ones is of this run.
 pub(super) struct Keys {
+    /// Between clients and listeners.
+    pub(super) callers: Callers,
     pub(super) acceptor: Acceptor,
     pub(super) connector: Connector,
 }
 
 impl Keys {
-    pub(super) fn new(versions: Versions) -> Self {
+    pub(super) fn new(versions: Versions, papers: Papers) -> Self {
         let acceptor = AcceptorConfig {
             identities: vec![Arc::clone(&IDENTITY)],
             versions,
@@ -51,6 +54,7 @@ impl Keys {
             alpn: Vec::new(),
         };
         Self {
+            callers: Callers::new(papers, versions),
             acceptor: Acceptor::new(acceptor).expect("it is well made"),
             connector: Connector::new(connector).expect("it is well made"),
         }
@@ -174,12 +178,12 @@ impl Channel {
     /// One that begins with a handshake. `before`: what goes before it, in the clear.
     pub(super) fn calls(
         peer: Peer,
-        connector: &Connector,
+        (connector, name): (&Connector, &str),
         manner: Manner,
         before: &[u8],
         now: Instant,
     ) -> Self {
-        let session = connector.connect(NAME).expect("there is randomness");
+        let session = connector.connect(name).expect("there is randomness");
         let mut channel = Self::secured(peer, session, manner, false, now);
         if let Some(secured) = channel.secured.as_deref_mut() {
             secured.pending.extend_from_slice(before);

@@ -224,9 +224,13 @@ impl Client {
         let mut line = if stage.setting.door.secured[self.group][0] {
             let wild = stage.setting.door.garbles;
             let manner = if calm { Manner::PLAIN } else { Manner::draw(&mut self.dice, wild) };
-            let connector = &stage.keys.connector;
-            let channel = Channel::calls(peer, connector, manner, &before, stage.now());
-            Line::new(channel, visit)
+            let plain = calm || self.is_probe;
+            let (name, paper) = stage.setting.papers.call(&mut self.dice, plain);
+            let connector = stage.keys.callers.connector(paper);
+            let channel = Channel::calls(peer, (connector, name), manner, &before, stage.now());
+            let mut line = Line::new(channel, visit);
+            line.paper = paper;
+            line
         } else {
             let mut line = Line::new(Channel::plain(peer), visit);
             line.outbox.bytes().append(&mut before);
@@ -291,6 +295,7 @@ impl Client {
                 ask.way = Some(Way::draw(&mut self.dice, self.address == FRONT));
             }
             let record = Record::new(what, self.group, self.address);
+            let record = Record { paper: line.paper, ..record };
             line.ask(stage, &mut self.dice, record);
             if self.is_probe {
                 break;
@@ -346,6 +351,7 @@ fn what(dice: &mut Dice, stage: &Stage, is_probe: bool, group: usize) -> What {
         ask.shown = Shown::draw(dice, &setting.gate, group, right);
         ask.forged = setting.gate.forged(dice);
     }
+    ask.forged = setting.papers.forged(dice).unwrap_or(ask.forged);
     let reply = Reply::draw(dice, setting, &ask, group);
     What::Asked(ask, reply)
 }

@@ -266,13 +266,13 @@ pub(super) fn is_asked(stage: &mut Stage) -> Verdict {
                     wrong("gate", format!("an authorization server is asked {question}: {text}"))
                 })?
             }
-            _ => match gate::read_pair(question) {
-                Some((user, word)) => (About::Pair(user, word), Some((user, word))),
-                None => {
+            _ => {
+                let Some((user, word)) = gate::read_pair(question) else {
                     let question = question.escape_ascii();
                     return wrong("gate", format!("a question that nobody would put: {question}"));
-                }
-            },
+                };
+                (About::Pair(user, word), Some((user, word)))
+            }
         };
         world.note(|| format!("{} is asked of group {group}: {about:?}", desk.log.len()));
         desk.decides(inquiry, about, shown, At { gate: &setting.gate, now, calm });

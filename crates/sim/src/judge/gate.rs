@@ -11,6 +11,7 @@ use super::book::Record;
 use super::desk::{About, Inquired, Said};
 use super::message::{Head, decimal};
 use super::oracle::TICK;
+use super::papers::Paper;
 use super::setting::{Serves, Setting};
 use super::stage::{Stage, Verdict, wrong};
 use crate::dice::Dice;
@@ -42,6 +43,8 @@ pub struct Gate {
     pub restless: u32,
     /// Most bytes of a field that goes with a yes.
     pub rich: u32,
+    /// Where certificates are all that is asked for, one alone will do.
+    pub alice_alone: bool,
 }
 
 impl Gate {
@@ -65,6 +68,7 @@ impl Gate {
             strangers: dice.pick(&[20, 0, 100]),
             restless: dice.pick(&[0, 32, 100]),
             rich: dice.pick(&[0, 0, 100, 1200]),
+            alice_alone: false,
         }
     }
 
@@ -91,6 +95,21 @@ impl Gate {
         }
     }
 
+    /// Whether a certificate will do, where it is all that is asked for.
+    pub(super) fn takes(&self, paper: Paper) -> bool {
+        match paper {
+            Paper::Alice => true,
+            Paper::Bob => !self.alice_alone,
+            Paper::Nothing | Paper::Mallory => false,
+        }
+    }
+
+    /// Which subjects' will.
+    fn certificates(&self) -> Box<[Box<str>]> {
+        let alice = Paper::Alice.subject().filter(|_| self.alice_alone);
+        alice.into_iter().map(Into::into).collect()
+    }
+
     /// What a group's listener is told of it.
     pub(super) fn of(&self, group: usize) -> Option<Authorization> {
         let asks = self.asks[group]?;
@@ -98,7 +117,7 @@ impl Gate {
             number: u16::try_from(group).unwrap_or(0),
             asks,
             challenge: challenge(asks).into(),
-            certificates: None,
+            certificates: (asks == Asks::Nobody).then(|| self.certificates()),
             subject_field: self.tells.then(|| SUBJECT.into()),
             passes_credentials: self.passes,
         })
@@ -228,9 +247,16 @@ pub(super) fn read_pair(text: &[u8]) -> Option<(u8, u8)> {
 }
 
 /// Whether a request's field is looked at here.
-pub(super) fn is_of_the_gate(name: &[u8]) -> bool {
-    let all = [SUBJECT, VERDICT, GRANTED, CREDENTIALS];
-    all.iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+pub(super) fn is_looked_at(name: &[u8], setting: &Setting) -> bool {
+    let all = [SUBJECT, VERDICT, GRANTED, CREDENTIALS].into_iter();
+    let all = all.filter(|_| setting.gate.is_there()).chain(setting.papers.own_field());
+    all.into_iter().any(|own| name.eq_ignore_ascii_case(own.as_bytes()))
+}
+
+/// What the fields of that name say.
+pub(super) fn values<'h>(head: &Head<'h>, wanted: &str) -> Vec<&'h [u8]> {
+    let own = |&(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(wanted.as_bytes());
+    head.fields().filter(own).map(|(_, value)| value).collect()
 }
 
 /// What is asked about a request, if anything is: nothing where it shows nothing that will do.
@@ -256,22 +282,28 @@ fn questions<'s>(record: &Record, stage: &'s Stage) -> impl Iterator<Item = &'s 
 /// is told who that is, and nothing that the client has written of it.
 pub(super) fn may_reach(head: &Head<'_>, number: u32, stage: &mut Stage) -> Verdict {
     let complain = |text: String| wrong("gate", format!("request {number} {text}"));
-    let values = |wanted: &str| {
-        let own = |&(name, _): &(&[u8], &[u8])| name.eq_ignore_ascii_case(wanted.as_bytes());
-        head.fields().filter(own).map(|(_, value)| value).collect::<Vec<_>>()
-    };
     let setting = &stage.setting;
     let record = stage.book.get(number);
     let Some(ask) = record.ask() else { return Ok(()) };
     let asks = setting.gate.asks.get(record.group).copied().flatten();
     let shown = if asks.is_some() && !setting.gate.passes { Shown::Nothing } else { ask.shown };
-    if !shown.is_said_by(&values(CREDENTIALS)) {
+    if !shown.is_said_by(&values(head, CREDENTIALS)) {
         return complain(format!("shows a server other credentials than {shown:?}"));
     }
-    let (subjects, verdicts) = (values(SUBJECT), values(VERDICT));
+    let (subjects, verdicts) = (values(head, SUBJECT), values(head, VERDICT));
     if asks.is_none() {
         let told = !subjects.is_empty() || !verdicts.is_empty();
         return if told { complain(format!("is told as {subjects:?}")) } else { Ok(()) };
+    }
+    if asks == Some(Asks::Nobody) {
+        let certified = setting.gate.takes(record.paper);
+        let right = match subjects[..] {
+            [] => !setting.gate.tells,
+            [one] => setting.gate.tells && record.paper.subject().map(str::as_bytes) == Some(one),
+            _ => false,
+        };
+        let right = certified && right && verdicts.is_empty();
+        return if right { Ok(()) } else { complain(format!("is told as {subjects:?}")) };
     }
     let verdict = match verdicts[..] {
         [one] => decimal(one).and_then(|it| usize::try_from(it).ok()),
@@ -326,7 +358,11 @@ fn lets_in(found: &Inquired, record: &Record, stage: &Stage) -> Result<(), &'sta
 pub(super) fn may_go_on(record: &Record, stage: &Stage) -> bool {
     let asks = stage.setting.gate.asks.get(record.group).copied().flatten();
     let yes = |it: &Inquired| it.said.is_some() && it.says == Said::Yes;
-    asks.is_none() || questions(record, stage).any(yes)
+    match asks {
+        None => true,
+        Some(Asks::Nobody) => stage.setting.gate.takes(record.paper),
+        Some(_) => questions(record, stage).any(yes),
+    }
 }
 
 /// Whether it may be that a verdict on it is awaited still.
@@ -350,6 +386,9 @@ pub(super) fn may_refuse(refusal: Refusal, record: &Record, stage: &Stage) -> (b
     let mut own = questions(record, stage).filter(|it| it.asked + late >= began);
     let scheme = asks.scheme();
     match refusal {
+        Refusal::Forbidden if asks == Asks::Nobody => {
+            (!setting.gate.takes(record.paper), "it has the right certificate")
+        }
         Refusal::NoCredentials => {
             let none = match ask.shown {
                 Shown::Nothing => true,

@@ -265,9 +265,9 @@ fn plan(
             trusted: setting.trusts.then(front::trusted),
         },
         tls: TlsPlan {
-            acceptor: setting.door.secured[id as usize][0].then(|| tls.acceptor.clone()),
-            own_fields: setting.gate.own_fields().into(),
-            ..TlsPlan::default()
+            acceptor: setting.door.secured[id as usize][0].then(|| tls.callers.acceptor.clone()),
+            own_fields: setting.own_fields().into(),
+            subject_field: setting.papers.own_field().map(Into::into),
         },
         authorization: setting.gate.of(id as usize).map(Arc::new),
     };

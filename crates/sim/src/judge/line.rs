@@ -12,6 +12,7 @@ use super::expecting::{Expecting, Sight};
 use super::malformed;
 use super::oracle::{Standing, TICK, may_cut};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
+use super::papers::Paper;
 use super::reading::Reading;
 use super::reply::micros;
 use super::stage::{Stage, Verdict, wrong};
@@ -43,6 +44,8 @@ pub(super) struct Line {
     gap: Duration,
     /// When it was last answered, or connected.
     since: Instant,
+    /// What it shows of who it is.
+    pub(super) paper: Paper,
     /// The connection as the door knows it.
     pub(super) visit: Visit,
     pub(super) answered: bool,
@@ -75,6 +78,7 @@ impl Line {
             wrote: now,
             gap: Duration::ZERO,
             since: now,
+            paper: Paper::Nothing,
             visit,
             answered: false,
             was_busy: false,
@@ -276,6 +280,9 @@ impl Line {
 
     /// Whether its handshake may have failed: it was none, or it took too long, its last word too.
     fn may_be_unsecured(&self, stage: &Stage) -> bool {
+        if self.peer.is_secured() && stage.setting.papers.refuses(self.paper) {
+            return true;
+        }
         if !self.peer.is_awaited() {
             return false;
         }

@@ -8,7 +8,7 @@
 //! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
-//! - `channel`: a connection, secured or not;
+//! - `channel`: a connection, secured or not; `papers`: certificates of both ends;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
 //! - `front`: a proxy that is trusted to say whom its requests are from;
@@ -40,6 +40,7 @@ mod message;
 mod operator;
 mod oracle;
 mod outbox;
+mod papers;
 mod parting;
 mod pattern;
 mod reading;
@@ -56,7 +57,7 @@ mod tunnel;
 use std::any::Any;
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::dice::{Origin, Recorder};
+use crate::dice::{Dice, Origin, Recorder};
 use run::Run;
 
 pub use setting::Setting;
@@ -71,6 +72,30 @@ pub struct Wishes<'w> {
     pub trace: bool,
     /// What is drawn is kept here.
     pub recorder: Option<&'w Recorder>,
+}
+
+/// What only some worlds have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// TLS is spoken.
+    Tls,
+    /// Clients are let in, or not.
+    Gate,
+    /// A proxy in front is trusted.
+    Front,
+    /// Clients are asked for certificates, or ask for one of several.
+    Papers,
+}
+
+/// Whether the world of this run has that part.
+pub fn has(origin: &Origin, part: Part) -> bool {
+    let setting = Setting::draw(&mut Dice::new(origin, run::SETTING, None));
+    match part {
+        Part::Tls => setting.door.secured.iter().flatten().any(|secured| *secured),
+        Part::Gate => setting.gate.is_there(),
+        Part::Front => setting.trusts,
+        Part::Papers => setting.papers.are_there(),
+    }
 }
 
 /// One run: what it came to, and the first violation, if there was one.

@@ -72,7 +72,7 @@ pub(super) fn request_head(
                 (11, text == "chunked" && streamed && ask.is_chunked())
             }
             // That is looked at there.
-            _ if setting.gate.is_there() && gate::is_of_the_gate(name) => continue,
+            _ if gate::is_looked_at(name, setting) => continue,
             _ => return Err(format!("field {:?}", name.escape_ascii().to_string())),
         };
         if !right || seen & 1 << bit != 0 {

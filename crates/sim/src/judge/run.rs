@@ -79,7 +79,7 @@ impl Run {
             println!("{setting:#?}");
             world.trace();
         }
-        let keys = Keys::new(setting.door.versions);
+        let keys = Keys::new(setting.door.versions, setting.papers);
         let house = House::new(&setting, &world, &keys);
         let mut events = operator::events(&mut dice(OPERATOR), &setting).into_iter();
         let groups = setting.groups.len();

@@ -16,6 +16,7 @@ use super::gate;
 use super::message::{Body, Content, Head};
 use super::oracle::{TICK, is_unsafe, may_arrive, request_head};
 use super::outbox::{Cut, Outbox, Pace, Wrote};
+use super::papers;
 use super::pattern::Key;
 use super::reply::{Trouble, micros};
 use super::stage::{Stage, Verdict, wrong};
@@ -493,6 +494,7 @@ impl Session {
         if record.id.is_some() && record.id != id {
             return wrong("request", format!("request {number} has another ID now"));
         }
+        papers::may_reach(&head, stage.book.get(number), &stage.setting)?;
         gate::may_reach(&head, number, stage)?;
         let now = stage.now();
         let record = stage.book.get_mut(number);

@@ -9,6 +9,7 @@ use worker::{AtLimit, Timeouts};
 
 use super::door::Door;
 use super::gate::Gate;
+use super::papers::{Asked, Papers};
 use crate::dice::Dice;
 use crate::segments::Segments;
 
@@ -102,6 +103,8 @@ pub struct Setting {
     pub gate: Gate,
     /// Some clients come through a proxy that is trusted to say whom its requests are from.
     pub trusts: bool,
+    /// Certificates, where TLS is spoken.
+    pub papers: Papers,
 }
 
 /// What a listener does with what comes.
@@ -348,6 +351,7 @@ impl Setting {
             door: Door::default(),
             gate: Gate::default(),
             trusts: false,
+            papers: Papers::default(),
         };
         setting.draw_tunnels(dice, short);
         setting.balanced = dice.chance(40);
@@ -358,6 +362,7 @@ impl Setting {
             setting.timeouts.authorize = Duration::from_millis(u64::from(millis));
         }
         setting.trusts = dice.chance(30);
+        setting.draw_papers(dice);
         setting
     }
 
@@ -412,6 +417,21 @@ impl Setting {
         if short_handshakes(dice, self.timeouts.head) {
             self.timeouts.handshake = self.timeouts.head;
         }
+    }
+
+    /// Which certificates there are, where TLS is spoken.
+    fn draw_papers(&mut self, dice: &mut Dice) {
+        self.papers = Papers::draw(dice, self.door.secured.iter().any(|it| it[0]));
+        if self.papers.asks != Asked::Off {
+            let groups = self.door.secured.iter().copied().zip(self.serves.iter().copied());
+            self.gate.asks_for_papers(dice, &groups.collect::<Vec<_>>());
+        }
+    }
+
+    /// The fields that only we may write.
+    pub(super) fn own_fields(&self) -> String {
+        let gate = Some(self.gate.own_fields()).filter(|fields| !fields.is_empty());
+        gate.into_iter().chain(self.papers.own_field()).collect::<Vec<_>>().join(",")
     }
 
     /// The servers of all groups, in the order of their numbers, each with its group.

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use sim::coverage;
 use sim::dice::Origin;
-use sim::judge::{Failure, Violation, Wishes, judge};
+use sim::judge::{Failure, Part, Violation, Wishes, judge};
 use worker::coverage::Coverage;
 
 use search::{Found, Search, Until};
@@ -42,6 +42,9 @@ struct Arguments {
     /// Go on after a violation: each checker's first one is kept.
     #[arg(long)]
     all: bool,
+    /// Play only worlds that have this part.
+    #[arg(long, value_name = "PART", value_parser = part)]
+    with: Option<Part>,
     /// Do not look for the shortest run that fails.
     #[arg(long)]
     no_shrink: bool,
@@ -54,6 +57,16 @@ struct Arguments {
     /// No trace of the seed that is replayed.
     #[arg(long)]
     quiet: bool,
+}
+
+fn part(name: &str) -> Result<Part, String> {
+    Ok(match name {
+        "tls" => Part::Tls,
+        "gate" => Part::Gate,
+        "front" => Part::Front,
+        "papers" => Part::Papers,
+        _ => return Err("tls, gate, front or papers".to_owned()),
+    })
 }
 
 fn main() -> ExitCode {
@@ -83,6 +96,7 @@ fn main() -> ExitCode {
         until,
         threads: arguments.threads.unwrap_or_else(cores).max(1),
         goes_on: arguments.all,
+        with: arguments.with,
     };
     println!("seeds from {first} on, {} threads", search.threads);
     let report = search.run();

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use sim::dice::Origin;
-use sim::judge::{Tally, Violation, Wishes, judge};
+use sim::judge::{Part, Tally, Violation, Wishes, has, judge};
 
 /// What is searched.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub(crate) struct Search {
     pub(crate) threads: usize,
     /// After a violation, too.
     pub(crate) goes_on: bool,
+    /// Only worlds are played that have this part.
+    pub(crate) with: Option<Part>,
 }
 
 /// When the search is over.
@@ -128,6 +130,9 @@ impl Search {
                 return false;
             }
             let seed = self.first + place;
+            if self.with.is_some_and(|part| !has(&Origin::Seed(seed), part)) {
+                continue;
+            }
             let (tally, violation) = judge(&Origin::Seed(seed), Wishes::default());
             let failed = violation.is_some();
             if told.send((seed, tally, violation)).is_err() {
