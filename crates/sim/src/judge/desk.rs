@@ -259,21 +259,16 @@ pub(super) fn is_asked(stage: &mut Stage) -> Verdict {
     while let Some(inquiry) = inquiries.next() {
         let group = usize::from(inquiry.authorizer());
         let question = inquiry.question();
-        let (about, shown) = match setting.gate.asks[group] {
-            Some(Asks::Server) => {
-                head_is_asked_about(question, group, book, setting).or_else(|text| {
-                    let question = question.escape_ascii();
-                    wrong("gate", format!("an authorization server is asked {question}: {text}"))
-                })?
-            }
-            _ => {
-                let Some((user, word)) = gate::read_pair(question) else {
-                    let question = question.escape_ascii();
-                    return wrong("gate", format!("a question that nobody would put: {question}"));
-                };
-                (About::Pair(user, word), Some((user, word)))
-            }
+        let shown = || question.escape_ascii();
+        let found = if setting.gate.asks[group] == Some(Asks::Server) {
+            head_is_asked_about(question, group, book, setting)
+        } else {
+            let pair = gate::read_pair(question);
+            let pair = pair.ok_or_else(|| "nobody would put that".to_owned());
+            pair.map(|(user, word)| (About::Pair(user, word), Some((user, word))))
         };
+        let (about, shown) =
+            found.or_else(|text| wrong("gate", format!("it is asked {}: {text}", shown())))?;
         world.note(|| format!("{} is asked of group {group}: {about:?}", desk.log.len()));
         desk.decides(inquiry, about, shown, At { gate: &setting.gate, now, calm });
     }

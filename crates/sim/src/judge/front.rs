@@ -143,3 +143,23 @@ pub(super) fn trusted() -> Arc<dyn Trusts> {
     let addresses = AccessList::new(&entries, Judgement::Deny);
     Arc::new(Balancers { addresses, unix: false, required: false })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_counts_where_it_is_trusted_and_names_somebody() {
+        let named = ADDRESSES[2];
+        let way = |trusted, form| Way { trusted, named, form, proto: Some("https"), host: true };
+        for form in [Form::Alone, Form::Behind, Form::Lines, Form::Hop, Form::BehindNobody] {
+            assert_eq!(way(true, form).client(), Some(named), "{form:?}");
+            assert_eq!(way(false, form).client(), None, "{form:?}");
+        }
+        for form in [Form::BeforeNobody, Form::Nobody] {
+            assert_eq!(way(true, form).client(), None, "{form:?}");
+        }
+        let said = |trusted| (way(trusted, Form::Hop).hop(), way(trusted, Form::Hop).host());
+        assert_eq!((said(true), said(false)), ((Some(HOP), Some(HOST)), (None, None)));
+    }
+}

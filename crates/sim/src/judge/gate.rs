@@ -471,3 +471,28 @@ pub(super) fn waits_in_time(waiting: u64, stage: &Stage) -> Verdict {
     }
     wrong("gate", format!("{waiting} requests wait for a verdict, and {open} questions are open"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_is_read_as_it_is_written() {
+        for (user, word) in [(0, 0), (4, 17), (255, 255)] {
+            assert_eq!(read_pair(pair(user, word).as_bytes()), Some((user, word)));
+        }
+        for text in ["", "u1", "u1.w", "1.w1", "u1.w256", "u1.w1 ", "u1.w1.w1"] {
+            assert_eq!(read_pair(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn other_credentials_than_those_shown_are_noticed() {
+        let shown = Shown::Pair { scheme: "Basic", user: 1, word: 2 };
+        assert!(shown.is_said_by(&[b"Basic u1.w2"]));
+        let others: [&[&[u8]]; 4] =
+            [&[], &[b"Basic u1.w3"], &[b"Bearer u1.w2"], &[b"Basic u1.w2", b"Basic u1.w2"]];
+        assert!(others.iter().all(|other| !shown.is_said_by(other)));
+        assert!(Shown::Nothing.is_said_by(&[]) && !Shown::Nothing.is_said_by(&[b"Basic u1.w2"]));
+    }
+}

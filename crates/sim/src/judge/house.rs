@@ -6,13 +6,13 @@ use std::time::Duration;
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig, Shared};
 use driver::{Driver, Socket, Wake};
-use exchange::{ErrorPages, Passing};
+use exchange::{Asks, ErrorPages, Passing};
 use pool::PoolConfig;
 use proxies::security::{AccessList, Limits, Verdict as Judgement};
 use worker::coverage::Coverage;
 use worker::{
-    AccessReader, Balancers, Carried, Inquiries, Letter, Life, ListenerPlan, Office, Plan,
-    Screening, ServerTls, TlsPlan, Worker, WorkerCounters, access_ring,
+    AccessReader, AuthorizerPlan, Balancers, Carried, Inquiries, Letter, Life, ListenerPlan,
+    Office, Plan, Screening, ServerTls, TlsPlan, Worker, WorkerCounters, access_ring,
 };
 
 use super::channel::{self, Keys};
@@ -225,8 +225,14 @@ fn groups(setting: &Setting) -> Vec<GroupConfig> {
 }
 
 fn inquiries(setting: &Setting, wakers: &[Arc<dyn Wake>]) -> Option<Arc<Inquiries>> {
-    let counts = vec![setting.gate.places; setting.groups.len()];
-    let new = || Inquiries::new(&counts, wakers.to_vec(), Arc::new(Looks), [3, 4]);
+    let gate = &setting.gate;
+    let plan = |asks: &Option<Asks>| AuthorizerPlan {
+        asks: asks.unwrap_or(Asks::Nobody),
+        questions: gate.places,
+        remembers: !gate.good_for.is_zero(),
+    };
+    let plans: Vec<_> = gate.asks.iter().map(plan).collect();
+    let new = || Inquiries::new(&plans, wakers.to_vec(), Arc::new(Looks), [3, 4]);
     setting.gate.is_there().then(new)
 }
 

@@ -280,7 +280,7 @@ impl Line {
 
     /// Whether its handshake may have failed: it was none, or it took too long, its last word too.
     fn may_be_unsecured(&self, stage: &Stage) -> bool {
-        if self.peer.is_secured() && stage.setting.papers.refuses(self.paper) {
+        if self.is_refused(stage) {
             return true;
         }
         if !self.peer.is_awaited() {
@@ -290,6 +290,11 @@ impl Line {
         let late = stage.now().since(came) + TICK + stage.setting.asleep();
         let none = self.peer.is_shaking() && (self.peer.spoils().is_some() || self.ended);
         none || late >= stage.setting.timeouts.handshake
+    }
+
+    /// Whether what it shows will not do: in TLS 1.3 it hears of that when its handshake is over.
+    pub(super) fn is_refused(&self, stage: &Stage) -> bool {
+        self.peer.is_secured() && stage.setting.papers.refuses(self.paper)
     }
 
     /// A handshake that is none ends: at once, or within its deadline.

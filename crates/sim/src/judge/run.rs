@@ -24,7 +24,7 @@ use crate::weather::Weather;
 use crate::world::{World, WorldConfig};
 
 /// The lanes of a tape.
-const SETTING: usize = 0;
+pub(super) const SETTING: usize = 0;
 const WEATHER: usize = 1;
 const TURNS: usize = 2;
 const OPERATOR: usize = 3;

@@ -113,7 +113,7 @@ impl Line {
         if self.stalls.is_some() && !self.peer.is_reset() {
             return Ok(false);
         }
-        if self.peer.is_shaking() {
+        if self.peer.is_shaking() || self.is_refused(stage) {
             return self.is_left_unsecured(stage);
         }
         let Some(speech) = &self.speech else { return Ok(false) };

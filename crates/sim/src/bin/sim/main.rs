@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod search;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

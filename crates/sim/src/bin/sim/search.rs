@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use sim::dice::Origin;
 use sim::judge::{Part, Tally, Violation, Wishes, has, judge};
+
+use crate::watch::{PATIENCE, Watch};
 
 /// What is searched.
 #[derive(Debug)]
@@ -52,6 +54,9 @@ pub(crate) fn clock() -> Instant {
     Instant::now()
 }
 
+/// How often it is looked at whether a run takes too long.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What a thread tells of one seed.
 type Told = (u64, Tally, Option<Violation>);
 
@@ -59,6 +64,7 @@ impl Search {
     pub(crate) fn run(&self) -> Report {
         let began = clock();
         let (next, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let watches: Vec<Watch> = (0..self.threads).map(|_| Watch::default()).collect();
         let mut report = Report {
             tally: Tally::default(),
             found: Vec::new(),
@@ -68,12 +74,20 @@ impl Search {
         let mut firsts: BTreeMap<&'static str, Found> = BTreeMap::new();
         std::thread::scope(|scope| {
             let (sender, told) = channel::<Told>();
-            for _ in 0..self.threads {
+            for watch in &watches {
                 let sender = sender.clone();
-                scope.spawn(|| self.keep_playing(began, &next, &over, sender));
+                scope.spawn(|| self.keep_playing(began, (&next, &over, watch), sender));
             }
             drop(sender);
-            for (seed, tally, violation) in told {
+            loop {
+                if let Some(seed) = watches.iter().find_map(|it| it.hangs(began.elapsed())) {
+                    self.gives_up(seed);
+                }
+                let (seed, tally, violation) = match told.recv_timeout(LOOK) {
+                    Ok(told) => told,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                };
                 report.tally.add(&tally);
                 let Some(violation) = violation else { continue };
                 report.violations += 1;
@@ -91,18 +105,25 @@ impl Search {
         report
     }
 
+    /// A run never ends: nor would the search, which waits for its thread.
+    fn gives_up(&self, seed: u64) -> ! {
+        println!("violation seed={seed} seeds={} checker=\"hang\"", seed - self.first + 1);
+        println!("  the run does not end within {PATIENCE:?}");
+        println!("  cargo xtask sim --seed {seed}");
+        std::process::exit(1)
+    }
+
     /// Threads that a panic has ended are replaced: what it left behind is gone with them.
     fn keep_playing(
         &self,
         began: Instant,
-        next: &AtomicU64,
-        over: &AtomicBool,
+        shared: (&AtomicU64, &AtomicBool, &Watch),
         told: Sender<Told>,
     ) {
         let mut plays = true;
         while plays {
             plays = std::thread::scope(|scope| {
-                let player = scope.spawn(|| self.play(began, next, over, &told));
+                let player = scope.spawn(|| self.play(began, shared, &told));
                 player.join().unwrap_or(true)
             });
         }
@@ -113,8 +134,7 @@ impl Search {
     fn play(
         &self,
         began: Instant,
-        next: &AtomicU64,
-        over: &AtomicBool,
+        (next, over, watch): (&AtomicU64, &AtomicBool, &Watch),
         told: &Sender<Told>,
     ) -> bool {
         loop {
@@ -133,7 +153,9 @@ impl Search {
             if self.with.is_some_and(|part| !has(&Origin::Seed(seed), part)) {
                 continue;
             }
+            watch.begins(seed, began.elapsed());
             let (tally, violation) = judge(&Origin::Seed(seed), Wishes::default());
+            watch.ends();
             let failed = violation.is_some();
             if told.send((seed, tally, violation)).is_err() {
                 return false;
