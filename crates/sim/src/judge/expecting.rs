@@ -6,6 +6,7 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::stage::{Stage, Verdict, wrong};
+use crate::segments::Segments;
 
 /// How long it may take until the client is told, though a worker sleeps and completions are late.
 const PROMPT: Duration = Duration::from_millis(400);
@@ -48,7 +49,10 @@ impl Expecting {
         // A streamed body is asked for when a lease begins, which may take long.
         // Where there is no room for the whole word behind what is said already, none is said.
         let (door, setting) = (&stage.setting.door, &stage.setting);
+        // Whoever sleeps between any two pieces of a head has it late.
+        let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
         let excused = setting.stream[group]
+            || dozes
             || (door.secured[group][0] && setting.has_small_pipes())
             || causes.short.explains(stage.book.get(number).since(stage.now()))
             || causes.drained.is_some()
