@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use base::counter::Counter;
+use base::limits::TLS_SEND;
 use exchange::Phase;
 use worker::{CloseReason, WorkerCounters};
 
@@ -27,29 +28,31 @@ impl Before {
         Self { ready, ended: ended(counters) }
     }
 
-    /// The worker is over: whoever waited for a lease was told so, unless it got one or left
-    /// meanwhile.
+    /// The worker is over: whoever waited for a lease was told so, unless it got one, left, or was
+    /// expelled meanwhile.
     pub(super) fn settled(self, worker: usize, counters: &WorkerCounters) -> Verdict {
         let ended = ended(counters) - self.ended;
         if ended >= self.ready {
             return Ok(());
         }
         let text = format!(
-            "worker {worker} stops: {} requests wait for a lease, and {ended} are told, leased or left",
+            "worker {worker} stops: {} requests wait for a lease, and {ended} are told, leased or gone",
             self.ready
         );
         wrong("stop", text)
     }
 }
 
-/// How many requests were refused, leased, or left by their clients so far.
+/// How many requests were refused, leased, or lost their clients so far.
 fn ended(counters: &WorkerCounters) -> u64 {
+    // A list or a ban may come with the order to stop (seed 1000008178).
+    let gone = [CloseReason::Aborted, CloseReason::Denied, CloseReason::Banned];
     let refused: u64 = counters.refusals.iter().map(Counter::get).sum();
     let leased: u64 = counters.queue_seconds.buckets().iter().sum();
-    let left = counters.clients_closed[CloseReason::Aborted as usize].get();
+    let gone: u64 = gone.iter().map(|&why| counters.clients_closed[why as usize].get()).sum();
     // What is passed through is leased and pinned at once.
     let passed: u64 = counters.tunnels.iter().map(Counter::get).sum();
-    refused + leased + left + passed
+    refused + leased + gone + passed
 }
 
 /// What clients were answered was counted.
@@ -61,7 +64,13 @@ pub(super) fn bytes(stage: &Stage, house: &House) -> Verdict {
         let known = reply.has_body(ask) && !(reply.is_until_end() && it.failed);
         known.then_some(u64::from(reply.length))
     });
-    let heard = stage.ends.iter().filter(|end| end.side == Side::Client).map(|end| end.heard);
+    let ends = stage.ends.iter().filter(|end| end.side == Side::Client);
+    // Over TLS bytes are counted when all records of one send are taken: who breaks off before has
+    // heard of some that never were (seed 1000019372).
+    let heard = ends.map(|end| {
+        let cut_short = end.broke && stage.setting.door.secured[end.group][0];
+        end.heard.saturating_sub(if cut_short { TLS_SEND as u64 } else { 0 })
+    });
     let (bodies, counted) =
         (lengths.chain(heard).sum::<u64>(), house.sum(|it| it.client_bytes_out.get()));
     if counted >= bodies {

@@ -173,10 +173,11 @@ impl Session {
         (now >= since + GIVES_UP).then_some(cut)
     }
 
-    /// Whether it does not read while it answers.
+    /// Whether it does not read while it answers: until the last byte, whatever pause comes behind it
+    /// (seed 1000006264).
     fn sulks(&self, stage: &Stage) -> bool {
         let reply = self.answers.and_then(|(number, _)| stage.book.get(number).reply());
-        !stage.is_calm() && reply.is_some_and(|reply| reply.sulks)
+        !stage.is_calm() && !self.outbox.is_empty() && reply.is_some_and(|reply| reply.sulks)
     }
 
     fn has_nothing_under_way(&self) -> bool {
