@@ -31,17 +31,37 @@ impl Certificates {
         self.folder.file("ca.pem")
     }
 
-    /// A file with a certificate and its key: of this common name, and of these hosts.
+    /// Where the files are.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// A certificate and its key (PEM): of this common name, of these hosts, and changed so.
+    ///
+    /// # Panics
+    /// When a host's name is none.
+    pub fn sign(
+        &self,
+        subject: &str,
+        hosts: &[&str],
+        change: impl Fn(&mut CertificateParams),
+    ) -> (String, String) {
+        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        let mut params = CertificateParams::new(hosts).expect("names");
+        params.distinguished_name.push(DnType::CommonName, subject);
+        change(&mut params);
+        let key = KeyPair::generate().expect("a key");
+        let issued = params.signed_by(&key, &self.issuer).expect("it is signed");
+        (issued.pem(), key.serialize_pem())
+    }
+
+    /// A file with such a certificate and its key.
     ///
     /// # Panics
     /// When a host's name is none.
     pub fn issue(&self, subject: &str, hosts: &[&str]) -> String {
-        let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        let mut params = CertificateParams::new(hosts).expect("names");
-        params.distinguished_name.push(DnType::CommonName, subject);
-        let key = KeyPair::generate().expect("a key");
-        let issued = params.signed_by(&key, &self.issuer).expect("it is signed");
-        self.folder.write(&format!("{subject}.pem"), issued.pem() + &key.serialize_pem())
+        let (certificate, key) = self.sign(subject, hosts, |_| ());
+        self.folder.write(&format!("{subject}.pem"), certificate + &key)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::process::{Command, Stdio};
 
+use blackbox::certificates::Certificates;
 use blackbox::folder::Folder;
 use blackbox::proxy::{Anteroom, command};
 use blackbox::servers::{Server, free_address, nginx_with};
@@ -10,27 +11,24 @@ use blackbox::tools::run;
 use blackbox::typist::Typist;
 use blackbox::upstream::{Next, Upstream, respond};
 use blackbox::wait::{eventually, pause};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::CertificateParams;
 
 /// Somebody who issues certificates, and what they issued, in files.
 struct Authority {
-    folder: Folder,
-    issuer: Issuer<'static, KeyPair>,
+    certificates: Certificates,
 }
 
 impl Authority {
     fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "test authority");
-        let key = KeyPair::generate().expect("a key");
-        let folder = Folder::new();
-        folder.write("ca.pem", params.self_signed(&key).expect("it signs itself").pem());
-        Self { folder, issuer: Issuer::new(params, key) }
+        Self { certificates: Certificates::new() }
     }
 
     fn ca(&self) -> String {
-        self.folder.file("ca.pem")
+        self.certificates.ca()
+    }
+
+    fn folder(&self) -> &Folder {
+        self.certificates.folder()
     }
 
     /// Writes `NAME.pem` and `NAME.key`; `subject` is the common name.
@@ -41,16 +39,11 @@ impl Authority {
         names: &[&str],
         change: impl Fn(&mut CertificateParams),
     ) {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).expect("names");
-        params.distinguished_name.push(DnType::CommonName, subject);
-        change(&mut params);
-        let key = KeyPair::generate().expect("a key");
-        let issued = params.signed_by(&key, &self.issuer).expect("it is signed");
-        self.folder.write(&format!("{file}.key"), key.serialize_pem());
+        let (certificate, key) = self.certificates.sign(subject, names, change);
+        self.folder().write(&format!("{file}.key"), key);
         // What is replaced is replaced at once.
-        let path = self.folder.write(&format!("{file}.new"), issued.pem());
-        std::fs::rename(path, self.folder.file(&format!("{file}.pem"))).expect("one folder");
+        let path = self.folder().write(&format!("{file}.new"), certificate);
+        std::fs::rename(path, self.folder().file(&format!("{file}.pem"))).expect("one folder");
     }
 
     /// The same, good now.
@@ -60,13 +53,13 @@ impl Authority {
 
     /// An entry of `certificates`.
     fn pair(&self, file: &str) -> String {
-        let path = |end| self.folder.file(&format!("{file}.{end}"));
+        let path = |end| self.folder().file(&format!("{file}.{end}"));
         format!("{{ certificate = \"{}\", key = \"{}\" }}", path("pem"), path("key"))
     }
 
     fn config(&self, tls: impl Display, upstream: impl Display) -> String {
         let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
-        self.folder.write(
+        self.folder().write(
             "app.toml",
             format!(
                 "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\nworkers = 2\n\
@@ -176,7 +169,7 @@ fn sessions_are_resumed() {
     let (authority, server) = (Authority::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
-    let kept = authority.folder.file("session");
+    let kept = authority.folder().file("session");
     for version in ["-tls1_2", "-tls1_3"] {
         // In TLS 1.3 tickets come behind the handshake: OpenSSL waits for the answer to read them.
         let ask = |more: [&str; 2]| {
@@ -238,7 +231,7 @@ fn clients_show_certificates_and_cannot_forge_them() {
         );
         let proxy = authority.run(tls, &server);
         let files = |of: &Authority, name: &str| {
-            [of.folder.file(&format!("{name}.pem")), of.folder.file(&format!("{name}.key"))]
+            [of.folder().file(&format!("{name}.pem")), of.folder().file(&format!("{name}.key"))]
         };
         let [certificate, key] = files(&authority, "me");
         let shown = [&["--cert", &certificate, "--key", &key][..], &forged].concat();
@@ -266,13 +259,13 @@ fn who_is_vouched_for_no_longer_does_not_resume() {
     authority.good("a", "a", &["a.example"]);
     authority.good("me", "me", &["me.example"]);
     let [kept, certificate, key] =
-        ["session", "me.pem", "me.key"].map(|it| authority.folder.file(it));
+        ["session", "me.pem", "me.key"].map(|it| authority.folder().file(it));
     for version in ["-tls1_2", "-tls1_3"] {
-        std::fs::copy(authority.ca(), authority.folder.file("clients.pem")).expect("a copy");
+        std::fs::copy(authority.ca(), authority.folder().file("clients.pem")).expect("a copy");
         let tls = format!(
             "certificates = [{}], client_certificates = \"required\", client_ca = \"{}\"",
             authority.pair("a"),
-            authority.folder.file("clients.pem")
+            authority.folder().file("clients.pem")
         );
         let proxy = authority.run(tls, &server);
         let ask = |session: &str| {
@@ -297,11 +290,11 @@ fn who_is_vouched_for_no_longer_does_not_resume() {
         };
         taken(1);
         assert!(ask("-sess_in").contains("Reused, "));
-        let new = std::fs::copy(Authority::new().ca(), authority.folder.file("clients.new"));
+        let new = std::fs::copy(Authority::new().ca(), authority.folder().file("clients.new"));
         new.and_then(|_| {
             std::fs::rename(
-                authority.folder.file("clients.new"),
-                authority.folder.file("clients.pem"),
+                authority.folder().file("clients.new"),
+                authority.folder().file("clients.pem"),
             )
         })
         .expect("another authority's");
@@ -324,7 +317,7 @@ fn wrong_files_are_told_where_they_are_named() {
         params.not_after = rcgen::date_time_ymd(2002, 1, 1);
     };
     authority.issue("old", "old", &["a.example"], past);
-    let folder = &authority.folder;
+    let folder = authority.folder();
     let (good, key) = (folder.file("a.pem"), folder.file("a.key"));
     let pair = |certificate: &str, key: &str| {
         format!(
@@ -396,7 +389,7 @@ fn certificates_are_taken_up_anew() {
     assert!(subject().ends_with("CN=first"), "{}", subject());
     authority.good("a", "second", &["a.example"]);
     eventually("the second certificate", || subject().ends_with("CN=second").then_some(()));
-    std::fs::write(authority.folder.file("a.pem"), "broken").expect("a file");
+    std::fs::write(authority.folder().file("a.pem"), "broken").expect("a file");
     eventually("a warning", || {
         proxy.output().contains("the certificates from before remain in force").then_some(())
     });
@@ -428,7 +421,7 @@ fn a_handshake_that_does_not_end_is_ended() {
 
 /// nginx as a server behind TLS with this certificate; the client must show one from `ca`, if it `asks`.
 fn nginx(authority: &Authority, (file, address): (&str, &str), asks: bool) -> Server {
-    let path = |end| authority.folder.file(&format!("{file}.{end}"));
+    let path = |end| authority.folder().file(&format!("{file}.{end}"));
     let verify = if asks {
         format!("ssl_verify_client on; ssl_client_certificate {};", authority.ca())
     } else {
@@ -452,7 +445,7 @@ fn servers_are_reached_over_tls() {
     authority.good("app", "app", &["app.example"]);
     authority.good("proxy", "proxy", &["proxy.example"]);
     let server = nginx(&authority, ("app", &free_address()), true);
-    let (ca, folder) = (authority.ca(), &authority.folder);
+    let (ca, folder) = (authority.ca(), authority.folder());
     let own = format!(
         "certificate = \"{}\", key = \"{}\"",
         folder.file("proxy.pem"),
@@ -561,7 +554,7 @@ fn files_for_servers_are_taken_up_anew() {
     authority.good("app", "app", &["app.example"]);
     authority.good("own", "first", &["proxy.example"]);
     let server = nginx(&authority, ("app", &free_address()), true);
-    let folder = &authority.folder;
+    let folder = authority.folder();
     let replace = |text: &str| {
         let path = folder.write("believed.new", text);
         std::fs::rename(path, folder.file("believed.pem")).expect("one folder");
@@ -658,7 +651,7 @@ fn testssl_finds_nothing() {
     let (authority, server) = (Authority::new(), mirror());
     authority.good("a", "localhost", &["localhost", "127.0.0.1"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
-    let found = authority.folder.file("found.json");
+    let found = authority.folder().file("found.json");
     let line = ["--quiet", "--color", "0", "--warnings", "off", "--fast", "--jsonfile", &found];
     let what = ["--protocols", "--fs", "--server-defaults", "--vulnerable", proxy.address()];
     let ran = run("testssl", &[&line[..], &what].concat());

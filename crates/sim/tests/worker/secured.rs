@@ -55,6 +55,12 @@ pub(crate) fn setting() -> Setting {
     speaking(Versions::default())
 }
 
+/// The same with more buffers, and a disk.
+pub(crate) fn spooling() -> Setting {
+    let spool = spool::Limits { size: 64 << 16, per_exchange: 64 << 16, per_address: 64 << 16 };
+    Setting { buffers: 256, exchange_memory: 32 << 10, spool: Some(spool), ..setting() }
+}
+
 /// Where clients speak TLS of these versions.
 pub(crate) fn speaking(versions: Versions) -> Setting {
     let tls = TlsPlan { acceptor: Some(acceptor(versions)), ..TlsPlan::default() };
@@ -106,6 +112,11 @@ impl End {
         let mut output = Output::new(&mut memory);
         self.session.begin(&mut output).expect("it is well made");
         output.bytes().to_vec()
+    }
+
+    /// What it is told if it goes on asking, however little it takes at a time.
+    pub(crate) fn sips(&mut self, house: &mut House) -> String {
+        (0..40).map(|_| self.text(house)).collect()
     }
 
     /// Hears and answers until the other end has nothing more to say.

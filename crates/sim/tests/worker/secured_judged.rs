@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::house::{GET, House, OK, Setting, status, text};
-use crate::secured::{End, is_answered, setting};
+use crate::secured::{End, is_answered, setting, spooling};
 
 const UPGRADE: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -14,13 +14,7 @@ const SWITCHED: &str =
 /// room: it is not sent a second time, nor missed.
 #[test]
 fn what_is_encrypted_already_does_not_go_to_the_spool() {
-    let spool = spool::Limits { size: 64 << 16, per_exchange: 64 << 16, per_address: 64 << 16 };
-    let mut house = House::new(&Setting {
-        buffers: 256,
-        exchange_memory: 32 << 10,
-        spool: Some(spool),
-        ..setting()
-    });
+    let mut house = House::new(&spooling());
     let mut client = End::client(&mut house);
     client.peer.set_window(100);
     client.say(&mut house, GET);
@@ -55,10 +49,7 @@ fn the_last_word_comes_though_the_last_byte_left_no_room_for_it() {
         let server = house.server();
         text(&server);
         server.write_all(OK);
-        let mut got = String::new();
-        for _ in 0..40 {
-            got += &client.text(&mut house);
-        }
+        let got = client.sips(&mut house);
         assert!(got.ends_with("\r\n\r\nok"), "{window}: {got}");
         assert!(client.closed, "{window}: it is not told that this was all");
     }
@@ -82,10 +73,7 @@ fn the_last_word_comes_though_its_client_has_said_its_own() {
             text(&server);
             server.write_all(OK);
             house.settle();
-            let mut got = String::new();
-            for _ in 0..40 {
-                got += &client.text(&mut house);
-            }
+            let got = client.sips(&mut house);
             assert!(got.ends_with("\r\n\r\nok"), "{window}: {got}");
             assert!(client.closed, "{window}: it is not told that this was all");
             assert_eq!(house.sum(|c| c.clients.get()), 0, "{window}: and nobody waits longer");
@@ -112,10 +100,7 @@ fn the_last_word_of_a_tunnel_comes_behind_its_last_byte() {
         client.goodbye(&mut house);
         client.peer.end();
         house.settle();
-        let mut got = String::new();
-        for _ in 0..40 {
-            got += &client.text(&mut house);
-        }
+        let got = client.sips(&mut house);
         assert_eq!(got, "the last of it", "{window}");
         assert!(client.closed, "{window}: it is not told that this was all");
         house.assert_quiet();
@@ -140,10 +125,7 @@ fn the_last_word_of_a_tunnel_comes_to_its_server_too() {
         server.goodbye(&mut house);
         server.peer.end();
         house.settle();
-        let mut got = String::new();
-        for _ in 0..40 {
-            got += &server.text(&mut house);
-        }
+        let got = server.sips(&mut house);
         assert_eq!(got, "the last of it", "{window}");
         assert!(server.closed, "{window}: it is not told that this was all");
         assert_eq!(house.world.connections_to(base::id::ServerId(0)), 0, "{window}");
@@ -241,10 +223,7 @@ fn a_server_that_answers_early_over_tls_is_parted_from() {
     server.say(&mut house, std::str::from_utf8(OK).unwrap());
     assert_eq!(status(&text(&client)), 200);
     assert_eq!(house.world.connections_to(base::id::ServerId(0)), 1, "its end is awaited");
-    let mut got = String::new();
-    for _ in 0..40 {
-        got += &server.text(&mut house);
-    }
+    let got = server.sips(&mut house);
     assert!(got.ends_with(&body) && server.closed, "it has the rest, and our last word");
     server.peer.end();
     house.settle();

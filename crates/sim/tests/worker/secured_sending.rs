@@ -7,7 +7,7 @@ use base::id::ServerId;
 use worker::CloseReason;
 
 use crate::house::{GET, House, OK, Setting, status, text};
-use crate::secured::{End, setting};
+use crate::secured::{End, setting, spooling};
 
 /// So many bytes are read at a time by who is slow.
 const SIP: usize = 100;
@@ -75,13 +75,7 @@ fn what_waits_for_room_is_told_when_all_of_it_was_taken() {
 /// `Room { bytes: 0 }`: what counts as taken, because the rest went to the spool, counts once.
 #[test]
 fn what_was_counted_as_taken_is_not_told_again() {
-    let spool = spool::Limits { size: 64 << 16, per_exchange: 64 << 16, per_address: 64 << 16 };
-    let mut house = House::new(&Setting {
-        buffers: 256,
-        exchange_memory: 32 << 10,
-        spool: Some(spool),
-        ..setting()
-    });
+    let mut house = House::new(&spooling());
     let (mut client, server) = slow_client(&mut house, GET);
     let (answer, body) = answer(200_000);
     let mut sent = 0;
