@@ -85,7 +85,7 @@ impl Grant {
         Self { bytes: vec![0; room.min(GRANT_MAX)].into(), subject: 0, len: 0 }
     }
 
-    /// Who the client is. `None` if that could not stand in a field, or is longer than
+    /// Who the client is. `None` if that could not stand in a field as it is, or is longer than
     /// [`SUBJECT_MAX`].
     pub fn of(subject: &[u8]) -> Option<Self> {
         let mut grant = Self::with_room(GRANT_MAX);
@@ -97,7 +97,8 @@ impl Grant {
     pub fn set(&mut self, subject: &[u8]) -> bool {
         (self.subject, self.len) = (0, 0);
         let room = SUBJECT_MAX.min(self.bytes.len());
-        if subject.len() > room || !is_value(subject) {
+        // Whoever reads a field leaves out spaces at its ends, and would read another name.
+        if subject.len() > room || !is_value(subject) || subject.trim_ascii() != subject {
             return false;
         }
         self.push(subject);
@@ -195,7 +196,8 @@ mod tests {
 
     #[test]
     fn nothing_in_it_ends_a_field_line_and_it_does_not_grow() {
-        for subject in [&b"a\r\nX: y"[..], b"a\nb", b"\0", b"\x7f", &[b'a'; SUBJECT_MAX + 1]] {
+        let long = [b'a'; SUBJECT_MAX + 1];
+        for subject in [&b"a\r\nX: y"[..], b"a\nb", b"\0", b"\x7f", b"a ", b"\ta", &long] {
             assert!(Grant::of(subject).is_none(), "{}", subject.escape_ascii());
         }
         let mut grant = Grant::of(b"a").unwrap();

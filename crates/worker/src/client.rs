@@ -132,7 +132,6 @@ pub(crate) struct Clients {
     pub(crate) counted: Counted,
 }
 
-/// A worker that fails takes its clients with it.
 impl Clients {
     /// Whom a request is from: whom a trusted proxy names, else its client. `None` on a Unix socket.
     pub(crate) fn whom(&self, exchange: &Exchange) -> Option<IpAddr> {
@@ -140,6 +139,7 @@ impl Clients {
     }
 }
 
+/// A worker that fails takes its clients with it.
 impl Drop for Clients {
     fn drop(&mut self) {
         for (_, client) in self.table.iter() {

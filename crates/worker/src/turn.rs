@@ -146,7 +146,7 @@ impl<D: Driver> Worker<D> {
             scratch: Scratch::new(),
             request_ids: RequestIds::new(plan.seed),
             ledger: Ledger::none(),
-            gate: Gate::new(plan.inquiries.clone(), records),
+            gate: Gate::new(plan.inquiries.clone(), records, plan.seed),
             date: DateCache::new(),
             life: Life::Serving,
             full: false,

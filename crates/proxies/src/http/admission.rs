@@ -103,8 +103,10 @@ fn credentials<'h>(head: &RequestHead<'h>, asks: Asks) -> Result<&'h [u8], Refus
     if fits { Ok(token) } else { Err(Refusal::BadCredentials) }
 }
 
-/// Fields of our own, which nobody else may write.
-const OURS: &str = "X-Original-Method,X-Original-URI";
+/// Fields by which servers of several kinds learn what was asked for: a client that writes one would
+/// have another request judged than its own.
+const OURS: &str = "X-Original-Method,X-Original-URI,X-Original-URL,X-Rewrite-URL,\
+    X-Forwarded-Method,X-Forwarded-Uri,X-Forwarded-Path,X-Forwarded-Prefix";
 
 /// Fields that concern the body, which is not sent, or would have the answer depend on what the
 /// client has already.

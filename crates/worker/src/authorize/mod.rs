@@ -29,7 +29,8 @@ pub(crate) struct Gate {
     /// nobody is asked.
     answers: Vec<Option<Box<Inquiry>>>,
     remembered: Remembered,
-    /// Questions put so far.
+    /// The number of the last question: the first is any, as what a worker asked may be answered to
+    /// the one that takes its place.
     asked: u32,
 }
 
@@ -37,14 +38,14 @@ impl Gate {
     /// Bytes for each exchange.
     pub(crate) const PLACE_BYTES: usize = size_of::<Option<Box<Inquiry>>>();
 
-    /// For so many exchanges.
-    pub(crate) fn new(inquiries: Option<Arc<Inquiries>>, exchanges: u32) -> Self {
+    /// For so many exchanges; `seed` is another one at each start.
+    pub(crate) fn new(inquiries: Option<Arc<Inquiries>>, exchanges: u32, seed: u64) -> Self {
         let remembered = |of: &Arc<Inquiries>| Remembered::new(of.secret, of.room);
         let answers = if inquiries.is_some() { exchanges as usize } else { 0 };
         Self {
             answers: (0..answers).map(|_| None).collect(),
             remembered: inquiries.as_ref().map_or_else(Remembered::none, remembered),
-            asked: 0,
+            asked: u32::try_from(seed & u64::from(u32::MAX)).unwrap_or(0),
             inquiries,
         }
     }
@@ -215,5 +216,17 @@ impl<D: Driver> Worker<D> {
         if !matches!(phase, Some(Phase::Arriving | Phase::Authorizing)) {
             self.gate.forget(id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a worker asked may be answered to the one that takes its place after it failed.
+    #[test]
+    fn a_worker_counts_its_questions_from_where_no_other_did() {
+        let asked = |seed| Gate::new(None, 1, seed).asked;
+        assert_eq!([asked(7), asked(u64::MAX), asked(1 << 32 | 9)], [7, u32::MAX, 9]);
     }
 }

@@ -212,7 +212,8 @@ fn a_certificate_is_looked_at_at_once() {
 fn a_server_is_shown_the_head_and_its_words_are_passed_on() {
     let mut desk = desk(authorization(Asks::Server));
     let sent = "PUT http://h/a?b HTTP/1.1\r\nHost: h\r\nCookie: c\r\nContent-Type: t\r\n\
-        Content-Length: 5\r\nX_Original_URI: /forged\r\nX-Forwarded-For: forged\r\nX-User: forged\r\n\
+        Content-Length: 5\r\nX_Original_URI: /forged\r\nX-Original-URL: /forged\r\nX-Rewrite-URL: /forged\r\n\
+        X-Forwarded-Uri: /forged\r\nX-Forwarded-Method: GET\r\nX-Forwarded-For: forged\r\nX-User: forged\r\n\
         If-None-Match: \"x\"\r\nConnection: X-Hop\r\nX-Hop: no\r\nAuthorization: Any thing\r\n\r\n12345";
     let (mut exchange, came) = take(&mut desk, sent);
     let Came::Asks(length) = came else { panic!("{came:?}") };
