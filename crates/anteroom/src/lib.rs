@@ -17,6 +17,7 @@ mod budget;
 mod certificates;
 mod cli;
 mod config;
+mod content;
 mod crew;
 mod demo;
 mod descriptors;

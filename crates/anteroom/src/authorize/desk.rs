@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -267,7 +268,10 @@ impl Desk {
         match decider {
             None => slip.answer(inquiry, Finding::Failed),
             Some(Decider::Tokens(keys, rules)) => {
-                match rules.check(inquiry.question(), &keys, now()) {
+                // A fault in reading what a stranger wrote is a fault of that one question.
+                let check = || rules.check(inquiry.question(), &keys, now());
+                let checked = catch_unwind(AssertUnwindSafe(check));
+                match checked.unwrap_or(Token::Found(Finding::Failed)) {
                     Token::Found(found) => slip.answer(inquiry, found),
                     Token::UnknownKey => {
                         if let Err((inquiry, found)) = self.fetching.wait(inquiry) {
@@ -302,9 +306,11 @@ impl Desk {
                 });
             }
             Some(Decider::Server(server)) => {
+                let question = inquiry.question().to_vec();
                 tokio::spawn(async move {
-                    let found = server.ask(inquiry.question()).await;
-                    slip.answer(inquiry, found);
+                    // In a task of its own: whatever becomes of that, the inquiry comes back.
+                    let asked = tokio::spawn(async move { server.ask(&question).await });
+                    slip.answer(inquiry, asked.await.unwrap_or(Finding::Failed));
                 });
             }
         }
@@ -320,31 +326,35 @@ struct Slip {
 
 impl Slip {
     fn answer(&self, mut inquiry: Box<Inquiry>, found: Finding) {
-        // What has no room, or could not stand in a field, is no answer.
-        let add = |grant: &mut Grant, fields: &[(String, Vec<u8>)]| {
-            fields.iter().all(|(name, value)| grant.add(name.as_bytes(), value))
-        };
-        let verdict = match found {
+        let verdict = self.verdict(&mut inquiry.grant, found).unwrap_or_else(|| {
+            // Field lines for a server, or a part of those for the client, are for nobody now.
+            inquiry.grant.set(b"");
+            Verdict::Refused(Refusal::AuthorizerFailed)
+        });
+        self.inquiries.answer(inquiry, verdict);
+    }
+
+    /// What a finding says, with what goes with it in `grant`. `None` if it says nothing: what has no
+    /// room there, or could not stand in a field, is no answer.
+    fn verdict(&self, grant: &mut Grant, found: Finding) -> Option<Verdict> {
+        let (subject, fields, verdict) = match found {
             Finding::LetIn { subject, fields, until } => {
                 let good_for = until.map_or(self.cache, |until| until.min(self.cache));
-                let grant = &mut inquiry.grant;
-                let fits = grant.set(&subject) && add(grant, &fields);
-                if fits {
-                    Verdict::LetIn { good_for, edition: self.edition }
-                } else {
-                    Verdict::Refused(Refusal::AuthorizerFailed)
-                }
+                (subject, fields, Verdict::LetIn { good_for, edition: self.edition })
             }
-            Finding::Denied { why, ref fields } if add(&mut inquiry.grant, fields) => {
-                Verdict::Refused(match why {
+            Finding::Denied { why, fields } => {
+                let refusal = match why {
                     Denial::Credentials => Refusal::BadCredentials,
                     Denial::Forbidden => Refusal::Forbidden,
                     Denial::Elsewhere => Refusal::Redirected,
-                })
+                };
+                (Vec::new(), fields, Verdict::Refused(refusal))
             }
-            Finding::Denied { .. } | Finding::Failed => Verdict::Refused(Refusal::AuthorizerFailed),
+            Finding::Failed => return None,
         };
-        self.inquiries.answer(inquiry, verdict);
+        let fits = grant.set(&subject)
+            && fields.iter().all(|(name, value)| grant.add(name.as_bytes(), value));
+        fits.then_some(verdict)
     }
 }
 
@@ -353,4 +363,36 @@ impl Slip {
 fn now() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.unwrap_or_default().as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slip() -> Slip {
+        let wake = Arc::new(Waker::new().unwrap());
+        let inquiries = Inquiries::new(&[], Vec::new(), wake, [1, 2]);
+        Slip { inquiries, cache: Duration::ZERO, edition: 7 }
+    }
+
+    fn field(name: &str, length: usize) -> (String, Vec<u8>) {
+        (name.to_owned(), vec![b'a'; length])
+    }
+
+    #[test]
+    fn what_does_not_fit_is_no_verdict() {
+        let slip = slip();
+        let mut grant = Grant::with_room(limits::GRANT_MAX);
+        let let_in = |fields| Finding::LetIn { subject: b"me".to_vec(), fields, until: None };
+        let denied = |fields| Finding::Denied { why: Denial::Elsewhere, fields };
+        let long = || vec![field("X-Token", 100), field("X-Long", limits::GRANT_MAX)];
+        assert_eq!(slip.verdict(&mut grant, let_in(long())), None);
+        assert_eq!(slip.verdict(&mut grant, denied(long())), None);
+        let found = slip.verdict(&mut grant, denied(vec![field("Location", 1)]));
+        assert_eq!(found, Some(Verdict::Refused(Refusal::Redirected)));
+        assert_eq!(grant.known().fields, b"Location: a\r\n", "nothing of what was before");
+        let verdict = Verdict::LetIn { good_for: Duration::ZERO, edition: 7 };
+        assert_eq!(slip.verdict(&mut grant, let_in(vec![field("X", 1)])), Some(verdict));
+        assert_eq!(slip.verdict(&mut grant, Finding::Failed), None);
+    }
 }

@@ -4,8 +4,6 @@ mod desk;
 mod fetching;
 mod files;
 
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +16,7 @@ use control::authorize::{
 use exchange::{Asks, Authorization};
 use worker::AuthorizerPlan;
 
+use crate::content::{Unread, content};
 use crate::settings::Listen;
 
 pub(crate) use desk::{Authorizers, RIGHT_BYTES, inquiries};
@@ -73,7 +72,7 @@ impl<T> Watched<T> {
     pub(crate) fn read(
         path: &Path,
         parse: fn(&[u8]) -> Result<T, FileFault>,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Unread> {
         // Before it is read, so that no change after that is missed.
         let files = FileSet::new([path.to_owned()]);
         let known = Arc::new(read(path, parse)?);
@@ -82,33 +81,14 @@ impl<T> Watched<T> {
 }
 
 /// What a file says.
-fn read<T>(path: &Path, parse: fn(&[u8]) -> Result<T, FileFault>) -> Result<T, String> {
+fn read<T>(path: &Path, parse: fn(&[u8]) -> Result<T, FileFault>) -> Result<T, Unread> {
     let name = path.display();
-    let content = content(path).map_err(|remedy| format!("{name}: {remedy}"))?;
+    let wrong = |unread: Unread| Unread { why: format!("{name}: {unread}"), ..unread };
+    let content = content(path, AUTHORIZE_FILE_BYTES).map_err(wrong)?;
     parse(&content).map_err(|fault| match fault.line {
-        Some(line) => format!("{name}:{line}: {}", fault.why),
-        None => format!("{name}: {}", fault.why),
+        Some(line) => format!("{name}:{line}: {}", fault.why).into(),
+        None => format!("{name}: {}", fault.why).into(),
     })
-}
-
-/// What stands in a file, or what is wrong and the remedy.
-fn content(path: &Path) -> Result<Vec<u8>, String> {
-    let told = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file: create it, or name another".to_owned(),
-        io::ErrorKind::PermissionDenied => "it may not be read: change its mode".to_owned(),
-        _ => format!("it cannot be read: {error}"),
-    };
-    // A pipe would be waited for.
-    if !path.metadata().map_err(told)?.is_file() {
-        return Err("this is no file: name one".to_owned());
-    }
-    let mut content = Vec::new();
-    let file = File::open(path).map_err(told)?;
-    file.take(AUTHORIZE_FILE_BYTES + 1).read_to_end(&mut content).map_err(told)?;
-    if content.len() as u64 > AUTHORIZE_FILE_BYTES {
-        return Err("it is too long for what it should be: name another".to_owned());
-    }
-    Ok(content)
 }
 
 impl AuthorizeSettings {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::limits;
 use control::authorize::{
-    Algorithm, AuthorizationServer, Fetch, KeyServer, Keys, Passwords, TokenRules, Url,
+    Algorithm, AuthorizationServer, Fetch, HeaderName, KeyServer, Keys, Passwords, TokenRules, Url,
 };
 use exchange::{Asks, Authorization};
 use wire::http1::may_be_added;
@@ -217,6 +217,11 @@ fn certificates(fields: &Fields<'_>, shown: bool, out: &mut Complaints) -> Optio
 
 /// Who decides.
 fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<Source> {
+    for name in ["copy", "user", "ca"] {
+        if !fields.has("request") {
+            fields.misplaced(name, "goes with `request`", out);
+        }
+    }
     if let Some(path) = fields.text("basic", out) {
         return match Watched::read(Path::new(path.value), Passwords::parse) {
             Ok(file) => Some(Source::Passwords(file)),
@@ -229,17 +234,19 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     if let Some(table) = fields.table("jwt", &JWT, out) {
         return tokens(&table, patience, out);
     }
-    for name in ["copy", "user", "ca"] {
-        if !fields.has("request") {
-            fields.misplaced(name, "goes with `request`", out);
-        }
-    }
     let url = fields.parsed("request", Url::parse, out)?;
-    let name = |text: &str| match text.parse() {
+    let name = |text: &str| match text.parse::<HeaderName>() {
         Ok(name) if may_be_added(text) => Ok(name),
         _ => Err("write a field's name, as in X-Role".to_owned()),
     };
-    let copied = fields.list("copy", name, out).into_iter().map(|given| given.value).collect();
+    let copied = fields.list("copy", name, out);
+    let judged = |name: &str| ["authorization", "cookie"].contains(&name);
+    if let Some(given) = copied.iter().find(|given| judged(given.value.as_str())) {
+        // It would be taken from every request as what only we may write.
+        let text = format!("`copy`: clients are judged by `{}`: leave it out", given.value);
+        out.error(given.span.clone(), text);
+    }
+    let copied = copied.into_iter().map(|given| given.value).collect();
     let user = fields.parsed("user", name, out).map(|given| given.value);
     let fetch = fetch(fields, patience, out)?;
     Some(Source::Server(Arc::new(AuthorizationServer { fetch, url: url.value, copied, user })))
@@ -389,6 +396,14 @@ mod tests {
             ("jwt = { keys = \"https://h/\", refresh = \"1s\" }".to_owned(), "30s"),
             ("jwt = { keys = \"https://h/\", ca = \"/nowhere/ca\" }".to_owned(), "/nowhere/ca"),
             ("jwt = { keys = \"/a\", refresh = \"1m\" }".to_owned(), "at a URL"),
+            ("jwt = { keys = \"https://h/\" }, ca = \"/a\"".to_owned(), "goes with `request`"),
+            (format!("basic = \"{path}\", copy = [\"X-Role\"]"), "goes with `request`"),
+            ("request = \"http://h/\", copy = [\"Cookie\"]".to_owned(), "judged by"),
+            (
+                "request = \"http://h/\", copy = [\"X-User\"], subject_header = \"x-user\""
+                    .to_owned(),
+                "twice",
+            ),
         ] {
             let said =
                 checked(&format!("{LISTEN}authorize = {{ {asked} }}\n{UPSTREAM}")).unwrap_err();

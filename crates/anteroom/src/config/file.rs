@@ -275,6 +275,16 @@ impl File<'_> {
             let tls = listener.tls.as_ref();
             let shown = tls.is_some_and(|tls| tls.files.clients != Clients::Off);
             listener.authorize = authorize::read(table, shown, patience, self.complaints);
+            let own = listener.authorize.iter().flat_map(|it| &it.own_fields).map(String::as_str);
+            let own: Vec<&str> =
+                tls.and_then(|tls| tls.subject.as_deref()).into_iter().chain(own).collect();
+            let stands = |(at, name): (usize, &&str)| {
+                own[..at].iter().any(|other| other.eq_ignore_ascii_case(name))
+            };
+            if let Some(twice) = own.iter().enumerate().find(|&it| stands(it)).map(|it| it.1) {
+                let text = format!("servers would be told `{twice}` twice: give one another name");
+                self.complaints.error(Some(table.span()), text);
+            }
         }
     }
 

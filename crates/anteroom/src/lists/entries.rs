@@ -1,41 +1,19 @@
 //! Entries of lists: addresses and networks, and files of them.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::net::IpAddr;
 use std::path::Path;
 
 use base::limits;
 use proxies::security::{IpNet, canonical};
 
-use crate::quantity::Size;
+use crate::content::{Unread, content};
 
 /// What `all` stands for.
 const ALL: [&str; 2] = ["0.0.0.0/0", "::/0"];
 
 /// What some editors put before the first line of a file in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
-
-/// Why a list cannot be read: file, line and remedy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Unread {
-    why: String,
-    /// Whether nothing was seen of what a file holds: it may be read the next time as it is.
-    pub(super) passes: bool,
-}
-
-impl From<String> for Unread {
-    fn from(why: String) -> Self {
-        Self { why, passes: false }
-    }
-}
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
 
 /// Reads one entry: an address, a network, or `all`.
 ///
@@ -71,7 +49,7 @@ fn network(text: &str) -> Option<IpNet> {
 pub(crate) fn read(path: &Path, nets: &mut Vec<IpNet>) -> Result<(), Unread> {
     let name = path.display();
     let wrong = |unread: Unread| Unread { why: format!("{name}: {unread}"), ..unread };
-    let content = content(path).map_err(wrong)?;
+    let content = content(path, limits::LIST_FILE_BYTES).map_err(wrong)?;
     parse_all(&name, &content, nets)
 }
 
@@ -105,37 +83,6 @@ pub(crate) fn parse_all(
         })?;
     }
     Ok(())
-}
-
-/// What stands in a file, or what is wrong and the remedy.
-fn content(path: &Path) -> Result<Vec<u8>, Unread> {
-    let told = |error: io::Error| {
-        let (why, passes) = match error.kind() {
-            io::ErrorKind::NotFound => {
-                ("there is no such file: create it, or leave it out".to_owned(), false)
-            }
-            io::ErrorKind::PermissionDenied => {
-                ("it may not be read: change its mode".to_owned(), false)
-            }
-            _ => (format!("it cannot be read: {error}"), true),
-        };
-        Unread { why, passes }
-    };
-    // A pipe would be waited for.
-    if !path.metadata().map_err(told)?.is_file() {
-        return Err("this is no file: name one".to_owned().into());
-    }
-    let mut content = Vec::new();
-    let file = File::open(path).map_err(told)?;
-    file.take(limits::LIST_FILE_BYTES + 1).read_to_end(&mut content).map_err(told)?;
-    if content.len() as u64 > limits::LIST_FILE_BYTES {
-        return Err(format!(
-            "it is longer than {}: is it the right file?",
-            Size(limits::LIST_FILE_BYTES)
-        )
-        .into());
-    }
-    Ok(content)
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use control::FileSet;
 use proxies::security::{AccessList, IpNet, Verdict};
 use worker::Balancers;
 
-pub(crate) use entries::{Unread, parse, parse_all};
+use crate::content::Unread;
+
+pub(crate) use entries::{parse, parse_all};
 pub(crate) use watch::Lists;
 
 /// The lists of a listener as they are asked for. Without either, every address may connect; with

@@ -8,7 +8,8 @@ use control::{FileSet, FileWatch, watch_files};
 use proxies::security::AccessList;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::{Asked, Unread};
+use super::Asked;
+use crate::content::Unread;
 use crate::crew::Crew;
 use crate::failure::Failure;
 use crate::figures::Panel;

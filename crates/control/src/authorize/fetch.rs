@@ -119,8 +119,8 @@ impl Fetch {
     pub async fn ask(&self, url: &Url, fields: HeaderMap) -> Result<Parts, String> {
         let whole = async {
             let (parts, body) = self.get(url, fields).await?;
-            // To its end if that is near: then the connection serves the next.
-            skip(body).await;
+            // To its end if that is near: then the connection serves the next. Nobody waits for it.
+            tokio::spawn(timeout(SKIP, skip(body)));
             Ok(parts)
         };
         timeout(self.patience, whole).await.map_err(|_| LATE.to_owned())?
@@ -159,6 +159,9 @@ impl Fetch {
         Ok(answer.into_parts())
     }
 }
+
+/// How long the rest of an answer is read that is for nobody.
+const SKIP: Duration = Duration::from_secs(1);
 
 const LATE: &str = "no answer in time";
 

@@ -13,6 +13,9 @@ use super::FileFault;
 /// Shortest secret of an HMAC that is worth anything (RFC 7518 §3.2).
 const SECRET_MIN: usize = 32;
 
+/// Keys of one algorithm that may mean any token, as they have no name: each of them is tried.
+const NAMELESS_MAX: usize = 8;
+
 /// Keys, each with the algorithms that it may be used by.
 #[derive(Clone)]
 pub struct Keys(Vec<Key>);
@@ -46,6 +49,16 @@ impl Keys {
         let keys = if text.trim_start().starts_with('{') { json(text)? } else { pem(text)? };
         if keys.len() > TOKEN_KEYS_MAX {
             return Err(FileFault::whole(format!("more than {TOKEN_KEYS_MAX} keys")));
+        }
+        let nameless = |algorithm| {
+            let may = |key: &&Key| key.id.is_none() && key.algorithms.contains(algorithm);
+            keys.iter().filter(may).count()
+        };
+        if keys.iter().flat_map(|key| &key.algorithms).any(|it| nameless(it) > NAMELESS_MAX) {
+            return Err(FileFault::whole(format!(
+                "more than {NAMELESS_MAX} keys of one kind without a name, each of which would be tried: \
+                 write a set in JSON, each with its `kid`"
+            )));
         }
         Ok(Self(keys))
     }
@@ -232,6 +245,18 @@ mod tests {
             told("-----BEGIN PRIVATE KEY-----\nAA\n-----END PRIVATE KEY-----\n").contains("public")
         );
         assert!(told("-----BEGIN PUBLIC KEY-----\nAA\n-----END PUBLIC KEY-----\n").contains("RSA"));
+        let many = |kid: fn(usize) -> String| {
+            let key = |number| {
+                format!(
+                    r#"{{"kty":"OKP",{}"crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}}"#,
+                    kid(number)
+                )
+            };
+            format!(r#"{{"keys":[{}]}}"#, (0..9).map(key).collect::<Vec<_>>().join(","))
+        };
+        assert!(told(&many(|_| String::new())).contains("more than 8"));
+        let named = many(|number| format!(r#""kid":"{number}","#));
+        assert_eq!(Keys::parse(named.as_bytes()).unwrap().len(), 9);
         let fault = Keys::parse(b"\n\n-----BEGIN CERTIFICATE-----\n").unwrap_err();
         assert_eq!(fault.line, Some(3));
     }

@@ -18,6 +18,7 @@ mod tokens;
 use std::time::Duration;
 
 pub use fetch::{Fetch, Url};
+pub use hyper::header::HeaderName;
 pub use keys::{Algorithm, Keys};
 pub use passwords::Passwords;
 pub use refresh::{Fetched, KeyServer, Refresh, Unknown};

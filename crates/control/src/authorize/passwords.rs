@@ -21,7 +21,8 @@ const BCRYPT_KIB: u32 = 5;
 /// Who may come in with which password.
 pub struct Passwords {
     hashes: HashMap<Box<str>, Hash>,
-    /// That of somebody: what an unknown name is measured against, so that it takes as long.
+    /// The one that takes longest: what an unknown name is measured against, so that it is not told by
+    /// its time from the names that are there. Where hashes cost differently, those that take less are.
     anybody: Option<Hash>,
     /// KiB that the largest hash takes while it is made.
     memory: u32,
@@ -75,7 +76,9 @@ impl Passwords {
             }
             let hash = Hash::parse(hash).map_err(|why| FileFault::at(number, why))?;
             memory = memory.max(hash.memory());
-            anybody.get_or_insert_with(|| hash.clone());
+            if anybody.as_ref().is_none_or(|longest: &Hash| longest.effort() < hash.effort()) {
+                anybody = Some(hash.clone());
+            }
             if hashes.insert(Box::from(user), hash).is_some() {
                 let shown = user.escape_debug();
                 return Err(FileFault::at(number, format!("`{shown}` stands above already")));
@@ -102,8 +105,8 @@ impl Passwords {
         self.hashes.is_empty()
     }
 
-    /// Whether these credentials, in Base64, are right. This takes tens of milliseconds, and as long
-    /// for a name that is not known.
+    /// Whether these credentials, in Base64, are right. This takes tens of milliseconds; for a name that
+    /// is not known as long as for the costliest hash.
     pub fn check(&self, credentials: &[u8]) -> Finding {
         let Ok(pair) = STANDARD.decode(credentials) else { return Finding::bad_credentials() };
         let Some(colon) = pair.iter().position(|byte| *byte == b':') else {
@@ -175,6 +178,21 @@ impl Hash {
         }
     }
 
+    /// What orders hashes by how long they take, as far as their parameters tell.
+    fn effort(&self) -> u64 {
+        match self {
+            Self::Argon2(hash) => {
+                let params = PasswordHash::new(hash).ok().and_then(|it| Params::try_from(&it).ok());
+                params.map_or(0, |it| u64::from(it.m_cost()) * u64::from(it.t_cost()))
+            }
+            // A cost of 10 is reckoned like 64 MiB of Argon2.
+            Self::Bcrypt(hash) => {
+                let cost = bcrypt_parts(hash).and_then(|[_, cost, _]| cost.parse().ok());
+                64 << cost.unwrap_or(0_u32).min(BCRYPT_MAX)
+            }
+        }
+    }
+
     fn is_of(&self, password: &[u8]) -> bool {
         match self {
             Self::Argon2(hash) => Argon2::default().verify_password(password, &**hash).is_ok(),
@@ -209,6 +227,16 @@ mod tests {
 
     fn credentials(pair: &[u8]) -> Vec<u8> {
         STANDARD.encode(pair).into_bytes()
+    }
+
+    #[test]
+    fn a_name_that_is_not_known_takes_as_long_as_the_costliest() {
+        let cheap = format!("a:{}\n", argon2_hash(b"a"));
+        let dear = bcrypt::hash("b", 12).unwrap();
+        for file in [format!("{cheap}b:{dear}\n"), format!("b:{dear}\n{cheap}")] {
+            let passwords = Passwords::parse(file.as_bytes()).unwrap();
+            assert!(matches!(passwords.anybody, Some(Hash::Bcrypt(_))));
+        }
     }
 
     #[test]
