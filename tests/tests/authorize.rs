@@ -45,7 +45,7 @@ fn passwords_are_asked_for_and_files_are_read_anew() {
 }
 
 #[test]
-fn many_wrong_passwords_slow_nobody_else_down() {
+fn many_wrong_passwords_slow_nobody_down_who_is_remembered() {
     let upstream = Upstream::pages();
     let folder = Folder::new();
     let file = folder.write("passwords", line("me", "mine", 11));
@@ -66,7 +66,11 @@ fn many_wrong_passwords_slow_nobody_else_down() {
         assert_eq!(ask(&proxy, &["--user", "me:mine"]).0, 200, "it is remembered");
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
-    crowd.join().unwrap();
+    let codes = crowd.join().unwrap().output;
+    let codes: Vec<&str> = codes.lines().collect();
+    assert_eq!(codes.len(), 200, "each was answered");
+    let told = |code: &&str| ["401", "503"].contains(code);
+    assert!(codes.iter().all(told) && codes.contains(&"401"), "{codes:?}");
 }
 
 #[test]
