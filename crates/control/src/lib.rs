@@ -19,6 +19,7 @@ mod files;
 mod lookup;
 mod name;
 mod thread;
+mod trust;
 mod watch;
 
 pub use files::{FileSet, FileWatch, watch_files};

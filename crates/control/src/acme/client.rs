@@ -17,13 +17,10 @@ use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fault::Fault;
+use crate::trust;
 
 /// Until when the authority asked to be left alone in its refusals: with whatever it may be.
 #[derive(Clone, Debug)]
@@ -81,12 +78,14 @@ pub(super) struct Client {
 impl Client {
     /// A client that trusts whom `ca` names, or whom the system trusts.
     pub(super) fn new(ca: Option<&Path>, rest: Rest) -> Result<Self, Fault> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(Fault::own)?
-            .with_root_certificates(trusted(ca)?)
-            .with_no_client_auth();
+        let roots = trust::roots(ca).map_err(Fault::new)?;
+        if roots.is_empty() {
+            return Err(Fault::new(
+                "nobody is trusted to vouch for the authority: install the system's certificates \
+                 (ca-certificates), or name some as `ca`",
+            ));
+        }
+        let tls = trust::client(roots).map_err(Fault::own)?;
         let connector =
             HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().build();
         let hyper = HyperClient::builder(TokioExecutor::new())
@@ -94,31 +93,6 @@ impl Client {
             .build(connector);
         Ok(Self { hyper, rest })
     }
-}
-
-fn trusted(ca: Option<&Path>) -> Result<RootCertStore, Fault> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(path) => {
-            let wrong = |error: &dyn std::error::Error| {
-                Fault::new(format!("\"{}\": {error}: name a file of certificates", path.display()))
-            };
-            for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-                let certificate = certificate.map_err(|error| wrong(&error))?;
-                roots.add(certificate).map_err(|error| wrong(&error))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    if roots.is_empty() {
-        return Err(Fault::new(
-            "nobody is trusted to vouch for the authority: install the system's certificates \
-             (ca-certificates), or name some as `ca`",
-        ));
-    }
-    Ok(roots)
 }
 
 impl HttpClient for Client {

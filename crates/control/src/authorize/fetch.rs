@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use base::limits::{AUTHORIZE_ANSWER_MAX, TLS_SESSION_BYTES};
@@ -15,11 +14,9 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
+
+use crate::trust;
 
 /// Longest head of an answer.
 const HEAD_MAX: usize = 16 << 10;
@@ -88,12 +85,7 @@ impl Fetch {
     /// # Errors
     /// What is wrong with `ca`, and the remedy.
     pub fn new(ca: Option<&Path>, patience: Duration) -> Result<Self, String> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(trusted(ca)?)
-            .with_no_client_auth();
+        let tls = trust::client(trust::roots(ca)?).map_err(|error| error.to_string())?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(patience));
@@ -184,25 +176,6 @@ fn reason(error: &dyn std::error::Error) -> String {
         cause = inner;
     }
     cause.to_string()
-}
-
-fn trusted(ca: Option<&Path>) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    let Some(path) = ca else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let wrong = |error: &dyn std::error::Error| {
-        format!("\"{}\": {error}: name a file of certificates", path.display())
-    };
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate).map_err(|error| wrong(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(format!("\"{}\": there is no certificate in it", path.display()));
-    }
-    Ok(roots)
 }
 
 #[cfg(test)]
