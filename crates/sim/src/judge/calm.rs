@@ -85,9 +85,14 @@ impl Run {
                 Some(Fate::Answered | Fate::Passed) => return Ok(()),
                 Some(Fate::Refused(502 | 503) | Fate::Unheard | Fate::Left)
                     if self.may_be_down(group) => {}
-                // One of its address came a moment ago.
-                Some(Fate::Refused(429) | Fate::Cut(Excuse::Door) | Fate::Unheard | Fate::Left)
-                    if self.stage.setting.door.limits.is_some() => {}
+                // One of its address came a moment ago; or, as far as it knows, it had to make room
+                // (seed 1200003088). It comes again.
+                Some(
+                    Fate::Refused(429)
+                    | Fate::Cut(Excuse::Door | Excuse::Parked)
+                    | Fate::Unheard
+                    | Fate::Left,
+                ) if self.stage.setting.door.limits.is_some() => {}
                 fate => return wrong("liveness", format!("a plain request comes to {fate:?}")),
             }
             let end = self.stage.now() + Duration::from_secs(1);

@@ -333,8 +333,10 @@ pub(super) fn may_refuse(
         Refusal::Pressure => (short, "no buffer was waited for"),
         Refusal::Unreachable => (unreachable || dropped, "every connect succeeded"),
         Refusal::BadResponse => {
-            // What was said too early may have found no buffer: then nothing is switched.
-            let too_early = short && record.said_101;
+            // What the client said too early may have found no buffer to be kept in: then nothing is
+            // switched. Nobody waits for that one (seed 1200011878).
+            let early = record.ask().and_then(|ask| ask.talk.as_ref()).is_some_and(|it| it.early);
+            let too_early = record.said_101 && (short || early && setting.is_tight());
             (record.failed || dropped || too_early, "no server failed it")
         }
         Refusal::QueueFull => {

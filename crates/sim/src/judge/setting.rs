@@ -449,6 +449,11 @@ impl Setting {
         self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
     }
 
+    /// Whether two requests that hold all they may can leave nothing to others.
+    pub fn is_tight(&self) -> bool {
+        self.buffers < 2 * self.exchange_memory.div_ceil(self.buffer_bytes)
+    }
+
     /// How late a worker may notice what happened because it sleeps.
     pub fn asleep(&self) -> Duration {
         let [often, most] = self.sleepy;

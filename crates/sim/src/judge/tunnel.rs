@@ -24,7 +24,7 @@ pub(super) struct Talk {
     length: u32,
     mute: bool,
     /// It speaks before it is told that protocols are switched.
-    early: bool,
+    pub(super) early: bool,
     /// Pauses, by the part of the talk before which they are, in 256ths.
     pauses: Vec<(u32, Duration)>,
     /// It stops listening for that long after so many bytes.
