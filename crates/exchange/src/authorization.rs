@@ -207,6 +207,9 @@ mod tests {
         let fields = grant.known().fields;
         assert!(fields.len() > GRANT_MAX - 110 && fields.ends_with(b"a\r\n"));
         assert!(!grant.set(b"\n") && grant.known() == Granted { subject: b"", fields: b"" });
+        assert!(Grant::of(&[b'a'; SUBJECT_MAX]).is_some());
+        let mut full = Grant::with_room(9);
+        assert!(full.set(b"four") && full.add(b"X", b"") && full.known().fields == b"X: \r\n");
         let mut small = Grant::with_room(4);
         assert!(!small.set(b"small") && small.set(b"four") && !small.add(b"X", b""));
         assert!(!Grant::with_room(0).set(b"a") && Grant::with_room(0).set(b""));

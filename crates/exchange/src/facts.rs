@@ -4,8 +4,6 @@ use core::net::IpAddr;
 
 use wire::http1::Protocol;
 
-use crate::phase::Phase;
-
 /// The facts about a request that outlive its head. Filled by the proxy.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,12 +62,5 @@ impl Facts {
     /// byte of the response came (RFC 9110 §9.2.2).
     pub const fn may_go_again(&self) -> bool {
         self.idempotent
-    }
-}
-
-impl Phase {
-    /// Whether the request's last byte has been read in this phase.
-    pub const fn request_is_complete(self) -> bool {
-        !matches!(self, Self::Arriving | Self::Authorizing | Self::Collecting)
     }
 }

@@ -61,12 +61,16 @@ impl Phase {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
 
     #[test]
     fn every_label_stands_at_its_own_counter() {
         for (index, phase) in Phase::ALL.into_iter().enumerate() {
             assert_eq!(phase as usize, index, "{}", phase.label());
+            // As the metric has them: the names of the states.
+            assert_eq!(phase.label(), format!("{phase:?}").to_lowercase());
         }
     }
 }

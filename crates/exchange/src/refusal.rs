@@ -225,7 +225,6 @@ impl From<Fault> for Refusal {
     /// What a client's fault is answered with.
     fn from(fault: Fault) -> Self {
         match fault.status() {
-            413 => Self::BodyTooLarge,
             414 => Self::TargetTooLong,
             421 => Self::Misdirected,
             431 => Self::HeadTooLarge,
@@ -245,6 +244,27 @@ mod tests {
         for (index, refusal) in Refusal::ALL.into_iter().enumerate() {
             assert_eq!(refusal as usize, index, "{}", refusal.label());
             assert_eq!(refusal.retry_after().is_some(), matches!(refusal.status(), 429 | 503));
+            let words = refusal.label().split('_');
+            assert!(words.clone().all(|word| word.chars().all(|c| c.is_ascii_lowercase())));
+            assert!(words.clone().all(|word| !word.is_empty()));
+            let others = Refusal::ALL.into_iter().filter(|other| other.label() == refusal.label());
+            assert_eq!(others.count(), 1, "{} is told of one", refusal.label());
+        }
+    }
+
+    #[test]
+    fn those_of_authorization_are_what_it_answers_with() {
+        for refusal in Refusal::ALL {
+            let own = [401, 403, 302].contains(&refusal.status()) && refusal != Refusal::Unwelcome;
+            let failed = matches!(refusal, Refusal::AuthorizerFull | Refusal::AuthorizerFailed);
+            assert_eq!(refusal.is_of_authorization(), own || failed, "{}", refusal.label());
+        }
+    }
+
+    #[test]
+    fn a_fault_is_answered_with_its_own_status() {
+        for fault in [Fault::HeadTooLarge, Fault::TargetTooLong, Fault::SchemeMisdirected] {
+            assert_eq!(Refusal::from(fault).status(), fault.status(), "{fault:?}");
         }
     }
 }

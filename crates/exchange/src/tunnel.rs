@@ -185,6 +185,12 @@ mod tests {
             assert_eq!(flow.offer(32), expected);
         }
         assert_eq!(flow.offer(0), 0);
+        // A quarter is enough to be offered as much again.
+        flow.received(2048, 2048);
+        flow.received(1024, 4096);
+        assert_eq!(flow.offer(32), 2);
+        flow.received(1023, 4096);
+        assert_eq!(flow.offer(32), 1);
     }
 
     #[test]
