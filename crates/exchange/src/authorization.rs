@@ -210,6 +210,7 @@ mod tests {
         assert!(Grant::of(&[b'a'; SUBJECT_MAX]).is_some());
         let mut full = Grant::with_room(9);
         assert!(full.set(b"four") && full.add(b"X", b"") && full.known().fields == b"X: \r\n");
+        assert!(!Grant::with_room(4).add(b"X", b""));
         let mut small = Grant::with_room(4);
         assert!(!small.set(b"small") && small.set(b"four") && !small.add(b"X", b""));
         assert!(!Grant::with_room(0).set(b"a") && Grant::with_room(0).set(b""));

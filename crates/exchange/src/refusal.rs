@@ -263,7 +263,13 @@ mod tests {
 
     #[test]
     fn a_fault_is_answered_with_its_own_status() {
-        for fault in [Fault::HeadTooLarge, Fault::TargetTooLong, Fault::SchemeMisdirected] {
+        for fault in [
+            Fault::HeadTooLarge,
+            Fault::TargetTooLong,
+            Fault::SchemeMisdirected,
+            Fault::CodingUnknown,
+            Fault::VersionNotSupported,
+        ] {
             assert_eq!(Refusal::from(fault).status(), fault.status(), "{fault:?}");
         }
     }

@@ -56,7 +56,7 @@ fn the_last_word_comes_though_the_last_byte_left_no_room_for_it() {
 }
 
 /// It comes though the client has ended its own direction, and waits for the answer alone: in TLS 1.2,
-/// too, where we might say nothing more (RFC 5246 §7.2.1), and do as everybody does.
+/// too, where we might say nothing more (RFC 5246 §7.2.1).
 #[test]
 fn the_last_word_comes_though_its_client_has_said_its_own() {
     let [tls12, tls13] = [(true, false), (false, true)]
