@@ -8,6 +8,7 @@ use worker::CloseReason;
 
 use crate::house::{GET, House, OK, Setting, status, text};
 use crate::secured::{End, setting, spooling};
+use crate::secured_servers::to_servers;
 
 /// So many bytes are read at a time by who is slow.
 const SIP: usize = 100;
@@ -194,4 +195,34 @@ fn where_there_is_no_buffer_a_short_record_waits_aside() {
     server.write_all(OK);
     house.settle();
     assert_eq!(status(&drink(&mut house, &mut client)), 200);
+}
+
+/// A server that has ended its direction is waited for as long as our last word finds no room there; if
+/// its connection breaks meanwhile, that is the end of it.
+#[test]
+fn a_server_that_breaks_before_our_last_word_is_waited_for_no_longer() {
+    for breaks in [true, false] {
+        let mut house = House::new(&Setting { persistent: false, ..to_servers() });
+        let client = house.client();
+        house.exchange(&client, GET);
+        let mut server = End::server(&mut house);
+        server.text(&mut house);
+        server.peer.set_window(3);
+        let answer = server.sealed(OK);
+        server.peer.write_all(&answer);
+        server.goodbye(&mut house);
+        server.peer.end();
+        house.settle();
+        assert_eq!(status(&text(&client)), 200);
+        assert_eq!(house.world.connections_to(ServerId(0)), 1, "a part of our last word waits");
+        if breaks {
+            server.peer.reset();
+            house.settle();
+        } else {
+            assert_eq!(server.sips(&mut house), "");
+            assert!(server.closed, "it is told that this was all");
+        }
+        assert_eq!(house.world.connections_to(ServerId(0)), 0, "{breaks}");
+        house.assert_quiet();
+    }
 }
