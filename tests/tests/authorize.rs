@@ -67,10 +67,10 @@ fn many_wrong_passwords_slow_nobody_down_who_is_remembered() {
         assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     }
     let codes = crowd.join().unwrap().output;
-    let codes: Vec<&str> = codes.lines().collect();
-    assert_eq!(codes.len(), 200, "each was answered");
+    // Beside them curl draws how far it is.
+    let codes: Vec<&str> = codes.lines().filter(|line| line.parse::<u16>().is_ok()).collect();
     let told = |code: &&str| ["401", "503"].contains(code);
-    assert!(codes.iter().all(told) && codes.contains(&"401"), "{codes:?}");
+    assert!(codes.len() == 200 && codes.iter().all(told) && codes.contains(&"401"), "{codes:?}");
 }
 
 #[test]
