@@ -52,7 +52,7 @@ impl<D: Driver> Worker<D> {
         let Some(record) = self.clients.get(client) else { return };
         let socket = record.socket;
         let rules = &self.rules[exchange.listener.index()];
-        let known = self.gate.known(id, rules, self.now, &self.counters);
+        let known = self.gate.known(id, rules, self.now);
         let mut room = Room {
             pool: &mut self.pool,
             scratch: &mut self.scratch,

@@ -200,7 +200,7 @@ impl<D: Driver> Worker<D> {
         let socket = record.socket;
         let was_asked_about = self.gate.has_answered(id);
         let rules = &self.rules[listener.index()];
-        let known = self.gate.known(id, rules, self.now, &self.counters);
+        let known = self.gate.known(id, rules, self.now);
         let mut room = Room {
             pool: &mut self.pool,
             scratch: &mut self.scratch,
@@ -217,6 +217,10 @@ impl<D: Driver> Worker<D> {
         let collected = self.proxy.collect(exchange, fresh, &mut room);
         let collecting = matches!(exchange.state, State::Collecting { .. });
         let arrived = was_arriving && !matches!(exchange.state, State::Arriving { .. });
+        if arrived && known.is_some_and(|known| known.is_recalled()) {
+            // Once, though a head may be read again when there are buffers.
+            self.counters.authorizations_remembered.increment();
+        }
         if was_arriving && collecting {
             // Whatever comes of the body, and though buffers run out behind the head.
             self.note_phase(id);

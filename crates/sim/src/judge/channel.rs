@@ -357,6 +357,11 @@ impl Channel {
         self.unread() > 0 && !(self.is_polite() && self.secured.is_some())
     }
 
+    /// From now on it takes no more than so many bytes.
+    pub(super) fn narrow(&self, bytes: usize) {
+        self.peer.set_window(bytes);
+    }
+
     pub(super) fn reset(&mut self) {
         self.sends_all();
         self.peer.reset();

@@ -26,6 +26,7 @@ mod calm;
 mod channel;
 mod checks;
 mod client;
+mod deaf;
 mod desk;
 mod door;
 mod duties;

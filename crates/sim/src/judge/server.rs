@@ -10,6 +10,7 @@ use wire::proxy_protocol::Version;
 use super::book::{Fate, What};
 use super::channel::{Channel, Manner};
 use super::client::earlier;
+use super::deaf::Deaf;
 use super::door::{introduction, may_reach};
 use super::duties;
 use super::gate;
@@ -62,6 +63,8 @@ pub(super) struct Session {
     blocked: Option<(u64, Instant)>,
     /// It does not end a connection that we have ended.
     stays: bool,
+    /// It ends its direction behind its last answer, and reads no more.
+    pub(super) deaf: Deaf,
     /// A stream of events was begun on it.
     pub(super) streams: bool,
     /// Its connection begins with a header that says whose it is, which is awaited.
@@ -130,6 +133,7 @@ impl Server {
             fickle: setting.habits.drops,
             blocked: None,
             stays: dice.chance(setting.habits.stays),
+            deaf: Deaf::draw(dice, setting.deaf),
             streams: false,
             awaits_header: setting.door.introduces[self.group],
             introduced: None,
@@ -197,6 +201,9 @@ impl Session {
         if calm {
             self.outbox.calm_down();
             self.peer.calm_down();
+        }
+        if let Deaf::Until(moment) = self.deaf {
+            return Ok(self.stays_deaf(moment, stage));
         }
         let reads = if self.speech.is_some() || self.sulks(stage) { 0 } else { self.reads };
         let count = self.peer.read_into(&mut self.inbox, reads);
@@ -333,8 +340,11 @@ impl Session {
                 let ends = ends.is_some_and(|(ask, it)| it.is_until_end() && it.has_body(ask));
                 record.truncated = ends && !self.peer.is_polite();
                 record.failed |= record.truncated || !matches!(self.reading, Reading::Head(_));
-                self.leave(stage, Cut::Close);
-                return None;
+                let breaks = self.goes_deaf(stage, dice);
+                if breaks.is_none() {
+                    self.leave(stage, Cut::Close);
+                }
+                return breaks;
             }
             if !stage.is_calm() && dice.chance(self.fickle) {
                 self.drops = Some(now + micros(dice.length(stage.setting.pause)));

@@ -95,6 +95,8 @@ pub struct Setting {
     pub balanced: bool,
     /// How often a server that answers early reads nothing until its answer is written, of 256.
     pub sulks: u32,
+    /// How often a server over TLS reads nothing behind its last answer, and breaks off then, of 256.
+    pub deaf: u32,
     /// The disk is slow from the beginning, and servers leave in the middle of large requests.
     pub rereads: bool,
     /// Who may come in, and how often.
@@ -347,6 +349,7 @@ impl Setting {
             switches: 0,
             balanced: false,
             sulks: if theme == 4 { 200 } else { 0 },
+            deaf: 0,
             rereads,
             door: Door::default(),
             gate: Gate::default(),
@@ -363,6 +366,9 @@ impl Setting {
         }
         setting.trusts = dice.chance(30);
         setting.draw_papers(dice);
+        if setting.door.secured.iter().any(|it| it[1]) {
+            setting.deaf = dice.pick(&[0, 0, 40, 200]);
+        }
         setting
     }
 

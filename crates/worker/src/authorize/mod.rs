@@ -5,6 +5,7 @@
 mod inquiries;
 mod remembered;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,6 @@ pub use inquiries::{AuthorizerPlan, Inquiries, Inquiry, Verdict};
 use remembered::Remembered;
 
 use crate::client::Patience;
-use crate::counters::WorkerCounters;
 use crate::coverage::Event;
 use crate::turn::Worker;
 
@@ -65,10 +65,10 @@ impl Gate {
         id: ExchangeId,
         rules: &Rules,
         now: Instant,
-        counters: &'g WorkerCounters,
     ) -> Option<Known<'g>> {
         let authorizer = rules.authorization.as_ref()?.number;
-        Some(Known { gate: self, answer: self.answer(id), authorizer, now, counters })
+        let (answer, recalled) = (self.answer(id), Cell::new(false));
+        Some(Known { gate: self, answer, authorizer, now, recalled })
     }
 
     /// The answer to this exchange is not needed any more.
@@ -107,7 +107,14 @@ pub(crate) struct Known<'g> {
     answer: Option<&'g Inquiry>,
     authorizer: u16,
     now: Instant,
-    counters: &'g WorkerCounters,
+    recalled: Cell<bool>,
+}
+
+impl Known<'_> {
+    /// Whether the client was found among those that were let in before.
+    pub(crate) const fn is_recalled(&self) -> bool {
+        self.recalled.get()
+    }
 }
 
 impl std::fmt::Debug for Known<'_> {
@@ -124,7 +131,7 @@ impl Admission for Known<'_> {
         let edition = self.gate.inquiries.as_ref()?.edition(self.authorizer);
         let mark = self.gate.remembered.mark(self.authorizer, question);
         let found = self.gate.remembered.find(mark, edition, self.now)?;
-        self.counters.authorizations_remembered.increment();
+        self.recalled.set(true);
         Some(found)
     }
 
