@@ -48,7 +48,8 @@ impl<D: Driver> Worker<D> {
                 Letter::Bans(bans) => self.take_bans(bans),
                 Letter::Challenges(challenges) => self.answer_challenges(&challenges),
                 Letter::Drain => self.drain(),
-                Letter::Stop => self.stop(),
+                // There is nobody left whom the letters behind it could concern.
+                Letter::Stop => return self.stop(),
             }
         }
         self.hear_verdicts();

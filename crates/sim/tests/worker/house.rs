@@ -110,7 +110,7 @@ pub(crate) struct House {
     pub(crate) logs: Vec<AccessReader>,
     /// Where the test finds what it is to decide.
     pub(crate) inquiries: Option<Arc<Inquiries>>,
-    office: Arc<Office<worker::Carried<sim::Detached>>>,
+    pub(crate) office: Arc<Office<worker::Carried<sim::Detached>>>,
     over: Vec<bool>,
 }
 

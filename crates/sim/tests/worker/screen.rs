@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::id::ListenerId;
+use base::id::{ListenerId, WorkerId};
 use exchange::Passing;
 use proxies::security::{AccessList, Verdict};
 use worker::{AtLimit, CloseReason, Letter, Screening};
@@ -121,4 +121,22 @@ fn a_tunnel_is_ended_by_a_new_list_on_both_sides() {
     assert!(client.is_reset() && server.is_closed());
     assert_eq!(house.closed(CloseReason::Denied), 1);
     house.assert_quiet();
+}
+
+/// The judge's seed 2000008698, of the tree at a023870: whoever was cut off by the order to stop was turned
+/// away once more by the ban behind it.
+#[test]
+fn what_is_said_behind_the_order_to_stop_is_not_heard() {
+    let mut house = House::new(&Setting { connections: 1, ..setting(&[]) });
+    let (served, waits) = (house.client_from("192.0.2.1"), house.client_from("192.0.2.1"));
+    house.exchange(&served, GET);
+    let server = house.server();
+    // It waits for a lease, and does not take at once what it is told instead.
+    waits.set_window(0);
+    house.exchange(&waits, GET);
+    let bans = denying(&["192.0.2.1/32"]);
+    assert!(house.office.post(WorkerId(0), Letter::Stop).is_ok());
+    house.order(|| Letter::Bans(Arc::clone(&bans)));
+    assert!(house.is_over() && server.is_closed());
+    assert_eq!(house.closed(CloseReason::Banned), 0);
 }
