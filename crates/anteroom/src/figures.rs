@@ -115,7 +115,8 @@ impl Panel {
         self.relisted[usize::from(!taken)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts passwords or keys that were read anew: whether they were taken up.
+    /// Counts a file of `authorize` that was read anew, or keys that were fetched: whether they were
+    /// taken up.
     pub(crate) fn reauthorized(&self, taken: bool) {
         self.reauthorized[usize::from(!taken)].fetch_add(1, Ordering::Relaxed);
     }

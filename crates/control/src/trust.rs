@@ -13,20 +13,33 @@ use rustls::{ClientConfig, Error, RootCertStore};
 /// # Errors
 /// What is wrong with the file, and the remedy.
 pub(crate) fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
+    let Some(path) = ca else { return Ok(of_the_system()) };
+    let name = path.display();
+    let text = std::fs::read(path)
+        .map_err(|error| format!("\"{name}\": {error}: name a file of certificates"))?;
+    parse(&text).map_err(|why| format!("\"{name}\": {why}"))
+}
+
+/// Those whom the system trusts: that may be nobody.
+pub(crate) fn of_the_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    let Some(path) = ca else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return Ok(roots);
-    };
-    let wrong = |error: &dyn std::error::Error| {
-        format!("\"{}\": {error}: name a file of certificates", path.display())
-    };
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
+/// Those whose certificates a file holds, in PEM: at least one.
+///
+/// # Errors
+/// What is wrong with it, and the remedy.
+pub(crate) fn parse(text: &[u8]) -> Result<RootCertStore, String> {
+    let wrong = |error: &dyn std::error::Error| format!("{error}: name a file of certificates");
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(text) {
         let certificate = certificate.map_err(|error| wrong(&error))?;
         roots.add(certificate).map_err(|error| wrong(&error))?;
     }
     if roots.is_empty() {
-        return Err(format!("\"{}\": there is no certificate in it", path.display()));
+        return Err("there is no certificate in it: name a file of certificates".to_owned());
     }
     Ok(roots)
 }
@@ -35,7 +48,7 @@ pub(crate) fn roots(ca: Option<&Path>) -> Result<RootCertStore, String> {
 ///
 /// # Errors
 /// When no version of TLS would do.
-pub(crate) fn client(roots: RootCertStore) -> Result<ClientConfig, Error> {
+pub(crate) fn client(roots: impl Into<Arc<RootCertStore>>) -> Result<ClientConfig, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base::limits;
 use control::FileWatch;
 use control::authorize::{
-    AuthorizationServer, Denial, Finding, Keys, Passwords, Token, TokenRules,
+    AuthorizationServer, Denial, Finding, KeyServer, Keys, Passwords, Token, TokenRules,
 };
 use driver::{Wake, Waker};
 use exchange::{Grant, Refusal};
@@ -66,10 +66,12 @@ pub(super) enum Decider {
     Server(Arc<AuthorizationServer>),
 }
 
-/// A file was read anew: who decides by it now.
-pub(super) struct Change {
-    pub(super) number: u16,
-    pub(super) decider: Decider,
+/// A listener's file was read anew: what follows from it.
+pub(super) enum Change {
+    /// Who decides by it now.
+    Decides(Decider),
+    /// Who is asked for keys now.
+    HasKeys(Arc<KeyServer>),
 }
 
 impl Authorizers {
@@ -135,8 +137,8 @@ impl Decider {
             Source::Passwords(file) => Self::Passwords(Arc::clone(&file.known)),
             Source::Keys(file, rules) => Self::Tokens(Arc::clone(&file.known), Arc::clone(rules)),
             // They are fetched.
-            Source::KeyServer(_, rules) => Self::Tokens(Arc::new(Keys::NONE), Arc::clone(rules)),
-            Source::Server(server) => Self::Server(Arc::clone(server)),
+            Source::KeyServer(_, _, rules) => Self::Tokens(Arc::new(Keys::NONE), Arc::clone(rules)),
+            Source::Server(server, _) => Self::Server(Arc::clone(server)),
         }
     }
 }
@@ -177,7 +179,7 @@ impl Desk {
     async fn serve(
         mut self,
         bell: Arc<Waker>,
-        mut changes: UnboundedReceiver<Change>,
+        mut changes: UnboundedReceiver<(u16, Change)>,
         mut right: UnboundedReceiver<(u128, Right)>,
     ) {
         #[expect(
@@ -207,7 +209,8 @@ impl Desk {
                 Some((mark, found)) = right.recv() => self.note_right(mark, found),
                 ended = self.fetching.next() => self.fetched(ended),
                 change = changes.recv(), if may_change => match change {
-                    Some(change) => self.change(change),
+                    Some((number, Change::Decides(decider))) => self.change(number, decider),
+                    Some((number, Change::HasKeys(server))) => self.fetching.change(number, server),
                     None => may_change = false,
                 },
             }
@@ -215,7 +218,7 @@ impl Desk {
     }
 
     /// Goes by something else from now on.
-    fn change(&mut self, Change { number, decider }: Change) {
+    fn change(&mut self, number: u16, decider: Decider) {
         if let Some(place) = self.deciders.get_mut(usize::from(number)) {
             place.0 = Some(decider);
             self.inquiries.changed(number);
@@ -226,8 +229,7 @@ impl Desk {
     /// Keys were fetched, or not: whoever waited for that is decided on.
     fn fetched(&mut self, ended: Ended) {
         if let Some((keys, rules)) = ended.keys {
-            let decider = Decider::Tokens(Arc::new(keys), rules);
-            self.change(Change { number: ended.number, decider });
+            self.change(ended.number, Decider::Tokens(Arc::new(keys), rules));
         }
         for inquiry in ended.waited {
             self.decide(inquiry);

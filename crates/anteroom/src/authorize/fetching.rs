@@ -15,8 +15,8 @@ use crate::log;
 use crate::quantity::counted;
 use crate::settings::Settings;
 
-/// A fetch that is over: of which listener's keys, and what was found.
-type Answer = (u16, Result<Bytes, String>);
+/// A fetch that is over: of which listener's keys, who was asked, and what was found.
+type Answer = (u16, Arc<KeyServer>, Result<Bytes, String>);
 
 /// Inquiries, which go round in their boxes.
 type Boxed = Vec<Box<Inquiry>>;
@@ -58,7 +58,7 @@ impl Fetching {
         let listeners = (0u16..).zip(&settings.listeners);
         let places = listeners.filter_map(|(number, listen)| {
             let authorize = listen.authorize.as_ref()?;
-            let Some(Source::KeyServer(server, rules)) = &authorize.source else { return None };
+            let Some(Source::KeyServer(server, _, rules)) = &authorize.source else { return None };
             let room = authorize.questions() as usize / 2;
             Some(Place {
                 number,
@@ -85,8 +85,8 @@ impl Fetching {
                 }
             };
             tokio::select! {
-                Some((number, found)) = self.told.recv() => {
-                    if let Some(ended) = self.end(number, found) {
+                Some(answer) = self.told.recv() => {
+                    if let Some(ended) = self.end(answer) {
                         return ended;
                     }
                 }
@@ -102,8 +102,21 @@ impl Fetching {
         self.places.iter_mut().filter(due).for_each(|place| place.begin(tell));
     }
 
-    fn end(&mut self, number: u16, found: Result<Bytes, String>) -> Option<Ended> {
+    /// Others vouch for a server of keys now. It is asked at once: whether it is believed shows, and who
+    /// waits for keys because it was not need not wait longer.
+    pub(super) fn change(&mut self, number: u16, server: Arc<KeyServer>) {
+        if let Some(place) = self.places.iter_mut().find(|place| place.number == number) {
+            place.server = server;
+            place.begin(&self.tell);
+        }
+    }
+
+    fn end(&mut self, (number, asked, found): Answer) -> Option<Ended> {
         let place = self.places.iter_mut().find(|place| place.number == number)?;
+        if !Arc::ptr_eq(&asked, &place.server) {
+            // What it says is not believed any more, or not yet; it was asked again.
+            return None;
+        }
         let url = &place.server.url;
         let fetched = place.refresh.end(found, Instant::now());
         if !matches!(fetched, Fetched::Same(_)) {
@@ -163,7 +176,97 @@ impl Place {
         tokio::spawn(async move {
             // It is bounded in time and size.
             let found = server.ask().await;
-            let _ = tell.send((number, found));
+            let _ = tell.send((number, server, found));
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use control::authorize::{Fetch, Url};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
+
+    use crate::figures::tests::panel;
+    use crate::settings::Machine;
+
+    const LONG: Duration = Duration::from_secs(15);
+
+    /// A server of keys, and the socket that it listens on.
+    async fn server() -> (TcpListener, Arc<KeyServer>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = Url::parse(&format!("http://{}/", listener.local_addr().unwrap())).unwrap();
+        let every = Duration::from_mins(10);
+        (listener, Arc::new(KeyServer { fetch: Fetch::new(None, LONG).unwrap(), url, every }))
+    }
+
+    /// Fetches the keys of one listener, which stand there.
+    fn fetching(server: &Arc<KeyServer>) -> Fetching {
+        let content = format!(
+            "[[listen]]\naddress = \":8080\"\nauthorize = {{ jwt = {{ keys = \"{}\" }} }}\n\
+             [[upstream]]\nservers = [\"127.0.0.1:9000\"]\n",
+            server.url
+        );
+        let machine = Machine { descriptors: 20_000, cores: 2 };
+        let configured = crate::config::check_text("a.toml", &content, machine).unwrap();
+        let mut fetching = Fetching::new(&configured.settings, Arc::new(panel().2));
+        fetching.places[0].server = Arc::clone(server);
+        fetching
+    }
+
+    /// The next that asks, once it has.
+    async fn asked(listener: &TcpListener) -> TcpStream {
+        let (mut stream, _) = timeout(LONG, listener.accept()).await.unwrap().unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        stream
+    }
+
+    /// Is answered so many keys.
+    async fn answer(stream: &mut TcpStream, keys: usize) {
+        let key = r#"{"kty":"oct","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+        let keys = format!(r#"{{"keys":[{}]}}"#, vec![key; keys].join(","));
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{keys}", keys.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    fn count(ended: &Ended) -> Option<usize> {
+        ended.keys.as_ref().map(|(keys, _)| keys.len())
+    }
+
+    #[tokio::test]
+    async fn whoever_is_believed_now_is_asked_at_once() {
+        let (listener, server) = server().await;
+        let mut fetching = fetching(&server);
+        let refresh = &mut fetching.places[0].refresh;
+        for _ in 0..10 {
+            refresh.begin();
+            refresh.end(Err("not believed".to_owned()), Instant::now());
+        }
+        assert!(refresh.due(Instant::now()).unwrap() > Instant::now() + LONG);
+        fetching.change(0, Arc::new(KeyServer::clone(&server)));
+        let ((), ended) = tokio::join!(
+            async { answer(&mut asked(&listener).await, 1).await },
+            timeout(LONG, fetching.next())
+        );
+        assert_eq!(count(&ended.unwrap()), Some(1));
+    }
+
+    #[tokio::test]
+    async fn who_is_not_believed_any_more_is_not_heard() {
+        let (listener, server) = server().await;
+        let mut fetching = fetching(&server);
+        let moment = Duration::from_millis(200);
+        assert!(timeout(moment, fetching.next()).await.is_err(), "it has begun, and waits");
+        let mut before = asked(&listener).await;
+        fetching.change(0, Arc::new(KeyServer::clone(&server)));
+        let mut now = asked(&listener).await;
+        answer(&mut before, 2).await;
+        assert!(timeout(moment, fetching.next()).await.is_err(), "that is nothing");
+        answer(&mut now, 1).await;
+        assert_eq!(count(&timeout(LONG, fetching.next()).await.unwrap()), Some(1));
     }
 }

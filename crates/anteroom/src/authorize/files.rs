@@ -1,9 +1,11 @@
-//! Files of passwords and keys that change while the process runs.
+//! Files of passwords, keys and authorities that change while the process runs.
 
+use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use base::limits;
-use control::authorize::{Keys, Passwords};
+use control::authorize::{Authorities, AuthorizationServer, Fetch, KeyServer, Keys, Passwords};
 use control::{FileSet, FileWatch, watch_files};
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -20,39 +22,25 @@ use crate::settings::Settings;
 /// When the system grants no thread.
 pub(super) fn watch(
     settings: &Settings,
-    tell: UnboundedSender<Change>,
+    tell: UnboundedSender<(u16, Change)>,
     panel: Arc<Panel>,
 ) -> std::io::Result<Option<FileWatch>> {
     let mut sets: Vec<FileSet> = Vec::new();
     let mut watched: Vec<(u16, Source, Option<Unread>)> = Vec::new();
     for (number, listen) in (0u16..).zip(&settings.listeners) {
-        let Some(source) = listen.authorize.as_ref().and_then(|it| it.source.clone()) else {
-            continue;
-        };
-        match &source {
-            Source::Passwords(file) => sets.push(file.files.clone()),
-            Source::Keys(file, _) => sets.push(file.files.clone()),
-            Source::KeyServer(..) | Source::Server(_) => continue,
+        let source = listen.authorize.as_ref().and_then(|it| it.source.as_ref());
+        if let Some((source, (_, files))) = source.and_then(|it| Some((it, it.file()?))) {
+            sets.push(files.clone());
+            watched.push((number, source.clone(), None));
         }
-        watched.push((number, source, None));
     }
     if sets.is_empty() {
         return Ok(None);
     }
     let reread = move |place: usize| {
         let Some((number, source, failed)) = watched.get_mut(place) else { return true };
-        let (name, found) = match source {
-            Source::Passwords(file) => {
-                let known = read(&file.path, Passwords::parse);
-                (file.path.display(), known.map(|known| Decider::Passwords(Arc::new(known))))
-            }
-            Source::Keys(file, rules) => {
-                let known = read(&file.path, Keys::parse);
-                let decider = |known| Decider::Tokens(Arc::new(known), Arc::clone(rules));
-                (file.path.display(), known.map(decider))
-            }
-            Source::KeyServer(..) | Source::Server(_) => return true,
-        };
+        let Some((path, _)) = source.file() else { return true };
+        let found = source.read_anew(path);
         // What cannot be read for the moment is told once, and tried again.
         let unread = found.as_ref().err().cloned();
         let passes = unread.as_ref().is_some_and(|unread| unread.passes);
@@ -60,9 +48,9 @@ pub(super) fn watch(
             panel.reauthorized(found.is_ok());
         }
         match found {
-            Ok(decider) => {
-                log::note(format_args!("{name} was read anew: it says who may come in"));
-                let _ = tell.send(Change { number: *number, decider });
+            Ok(change) => {
+                log::note(format_args!("{} was read anew: {change}", path.display()));
+                let _ = tell.send((*number, change));
             }
             Err(unread) if !passes || failed.as_ref() != Some(&unread) => {
                 log::note(format_args!("warning: {unread}; what it said before holds"));
@@ -73,4 +61,56 @@ pub(super) fn watch(
         !passes
     };
     watch_files(sets, limits::FILE_PAUSE, reread).map(Some)
+}
+
+impl Source {
+    /// The file by which it is found out who may come in, if there is one.
+    fn file(&self) -> Option<(&Path, &FileSet)> {
+        match self {
+            Self::Passwords(file) => Some((&file.path, &file.files)),
+            Self::Keys(file, _) => Some((&file.path, &file.files)),
+            Self::KeyServer(_, ca, _) | Self::Server(_, ca) => {
+                ca.as_ref().map(|file| (&*file.path, &file.files))
+            }
+        }
+    }
+
+    /// What follows from what stands there now.
+    fn read_anew(&self, path: &Path) -> Result<Change, Unread> {
+        let believing = |fetch: &Fetch| {
+            let authorities = read(path, Authorities::parse)?;
+            fetch.believing(&authorities).map_err(Unread::from)
+        };
+        Ok(match self {
+            Self::Passwords(_) => {
+                Change::Decides(Decider::Passwords(Arc::new(read(path, Passwords::parse)?)))
+            }
+            Self::Keys(_, rules) => {
+                let keys = Arc::new(read(path, Keys::parse)?);
+                Change::Decides(Decider::Tokens(keys, Arc::clone(rules)))
+            }
+            Self::KeyServer(server, _, _) => {
+                let fetch = believing(&server.fetch)?;
+                Change::HasKeys(Arc::new(KeyServer { fetch, ..KeyServer::clone(server) }))
+            }
+            Self::Server(server, _) => {
+                let fetch = believing(&server.fetch)?;
+                let server = AuthorizationServer { fetch, ..AuthorizationServer::clone(server) };
+                Change::Decides(Decider::Server(Arc::new(server)))
+            }
+        })
+    }
+}
+
+/// What a file says that was read.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Decides(Decider::Passwords(_) | Decider::Tokens(..)) => "it says who may come in",
+            Self::Decides(Decider::Server(_)) => {
+                "it says whose certificate the server that decides may show"
+            }
+            Self::HasKeys(_) => "it says whose certificate the server of keys may show",
+        })
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use base::limits::AUTHORIZE_FILE_BYTES;
 use control::FileSet;
 use control::authorize::{
-    AuthorizationServer, Fetch, FileFault, KeyServer, Keys, Passwords, TokenRules,
+    Authorities, AuthorizationServer, Fetch, FileFault, KeyServer, Keys, Passwords, TokenRules,
 };
 use exchange::{Asks, Authorization};
 use worker::AuthorizerPlan;
@@ -44,10 +44,13 @@ pub(crate) enum Source {
     /// A file of keys.
     Keys(Watched<Keys>, Arc<TokenRules>),
     /// Keys that stand at a URL.
-    KeyServer(Arc<KeyServer>, Arc<TokenRules>),
+    KeyServer(Arc<KeyServer>, Ca, Arc<TokenRules>),
     /// Another server.
-    Server(Arc<AuthorizationServer>),
+    Server(Arc<AuthorizationServer>, Ca),
 }
+
+/// Who vouches for a server that is asked, if a file says that.
+pub(crate) type Ca = Option<Watched<Authorities>>;
 
 /// What a file said when it was read.
 #[derive(Debug)]
@@ -106,7 +109,7 @@ impl AuthorizeSettings {
     /// Connections to whoever is asked, at one time.
     pub(crate) fn connections(&self) -> u64 {
         match self.source {
-            Some(Source::Server(_)) => u64::from(self.questions) + Fetch::KEPT as u64,
+            Some(Source::Server(..)) => u64::from(self.questions) + Fetch::KEPT as u64,
             Some(Source::KeyServer(..)) => 1,
             Some(Source::Passwords(_) | Source::Keys(..)) | None => 0,
         }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use base::limits;
 use control::authorize::{
-    Algorithm, AuthorizationServer, Fetch, HeaderName, KeyServer, Keys, Passwords, TokenRules, Url,
+    Algorithm, Authorities, AuthorizationServer, Fetch, HeaderName, KeyServer, Keys, Passwords,
+    TokenRules, Url,
 };
 use exchange::{Asks, Authorization};
 use wire::http1::may_be_added;
@@ -15,7 +16,7 @@ use wire::http1::may_be_added;
 use super::fields::{Fields, or_list};
 use super::schema::Preset::{Default, Needed, Unset};
 use super::schema::{Section, key, time};
-use crate::authorize::{AuthorizeSettings, Source, Watched};
+use crate::authorize::{AuthorizeSettings, Ca, Source, Watched};
 use crate::settings::Complaints;
 
 /// `authorize`.
@@ -71,7 +72,7 @@ pub(crate) static AUTHORIZE: Section = Section {
         key(
             "ca",
             Unset { example: "\"ca.pem\"", means: "those that the system trusts" },
-            "Whose certificate that server may show.",
+            "Whose certificate that server may show: a file; read again when it changes.",
         ),
         key(
             "cache",
@@ -103,7 +104,7 @@ pub(crate) static JWT: Section = Section {
         key(
             "ca",
             Unset { example: "\"ca.pem\"", means: "those that the system trusts" },
-            "Whose certificate the server of that URL may show.",
+            "Whose certificate the server of that URL may show: a file; read again when it changes.",
         ),
         key(
             "issuer",
@@ -158,7 +159,7 @@ pub(super) fn read(
     let asks = match &source {
         Some(Source::Passwords(_)) => Asks::Passwords,
         Some(Source::Keys(..) | Source::KeyServer(..)) => Asks::Tokens,
-        Some(Source::Server(_)) => Asks::Server,
+        Some(Source::Server(..)) => Asks::Server,
         None => Asks::Nobody,
     };
     if asks == Asks::Nobody && certificates.is_none() && !out.has_errors() {
@@ -168,7 +169,7 @@ pub(super) fn read(
     }
     let subject_field = field(&fields, "subject_header", out);
     let mut own_fields: Vec<String> = subject_field.iter().cloned().collect();
-    if let Some(Source::Server(server)) = &source {
+    if let Some(Source::Server(server, _)) = &source {
         own_fields.extend(server.copied.iter().map(|name| name.as_str().to_owned()));
     }
     let otherwise = if asks == Asks::Server { Duration::ZERO } else { limits::REMEMBER[0] };
@@ -248,8 +249,9 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     }
     let copied = copied.into_iter().map(|given| given.value).collect();
     let user = fields.parsed("user", name, out).map(|given| given.value);
-    let fetch = fetch(fields, patience, out)?;
-    Some(Source::Server(Arc::new(AuthorizationServer { fetch, url: url.value, copied, user })))
+    let (fetch, ca) = fetch(fields, patience, out)?;
+    let server = AuthorizationServer { fetch, url: url.value, copied, user };
+    Some(Source::Server(Arc::new(server), ca))
 }
 
 fn tokens(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<Source> {
@@ -277,8 +279,8 @@ fn tokens(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     let rules = TokenRules { algorithms, issuers, audiences, leeway, claim };
     let keys = fields.text("keys", out)?;
     if Url::is_meant(keys.value) {
-        let server = key_server(fields, patience, out)?;
-        return Some(Source::KeyServer(Arc::new(server), Arc::new(rules)));
+        let (server, ca) = key_server(fields, patience, out)?;
+        return Some(Source::KeyServer(Arc::new(server), ca, Arc::new(rules)));
     }
     for name in ["refresh", "ca"] {
         fields.misplaced(name, "goes with `keys` at a URL", out);
@@ -293,7 +295,11 @@ fn tokens(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
 }
 
 /// Keys that stand at a URL. They are not fetched here: who checks a configuration asks nobody.
-fn key_server(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<KeyServer> {
+fn key_server(
+    fields: &Fields<'_>,
+    patience: Duration,
+    out: &mut Complaints,
+) -> Option<(KeyServer, Ca)> {
     let url = fields.parsed("keys", Url::parse, out)?;
     if !url.value.is_safe() {
         let text = "`keys`: whoever is on the way to this URL can replace the keys, and sign tokens: \
@@ -307,17 +313,24 @@ fn key_server(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> 
         fits.ok_or_else(|| format!("write {} to {}", time(least), time(most)))
     };
     let every = fields.parsed("refresh", parse, out).map(|given| given.value);
-    let fetch = fetch(fields, patience, out)?;
-    Some(KeyServer { fetch, url: url.value, every: every.unwrap_or(limits::KEYS_REFRESH[0]) })
+    let (fetch, ca) = fetch(fields, patience, out)?;
+    let every = every.unwrap_or(limits::KEYS_REFRESH[0]);
+    Some((KeyServer { fetch, url: url.value, every }, ca))
 }
 
 /// How a server is asked, whose certificate must be by `ca`.
-fn fetch(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<Fetch> {
-    let ca = fields.text("ca", out);
-    match Fetch::new(ca.as_ref().map(|given| Path::new(given.value)), patience) {
-        Ok(fetch) => Some(fetch),
-        Err(error) => {
-            out.error(ca.and_then(|given| given.span), format_args!("`ca`: {error}"));
+fn fetch(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<(Fetch, Ca)> {
+    let given = fields.text("ca", out);
+    let path = given.as_ref().map(|given| Path::new(given.value));
+    let read = |ca: Ca| {
+        let fetch = Fetch::new(ca.as_ref().map(|file| &*file.known), patience)?;
+        Ok((fetch, ca))
+    };
+    let file = path.map(|path| Watched::read(path, Authorities::parse)).transpose();
+    match file.map_err(|unread| unread.to_string()).and_then(read) {
+        Ok(asked) => Some(asked),
+        Err::<_, String>(error) => {
+            out.error(given.and_then(|given| given.span), format_args!("`ca`: {error}"));
             None
         }
     }
@@ -423,7 +436,7 @@ mod tests {
         let configured = asking("https://id.example/keys");
         assert!(!configured.warnings.contains("sign tokens"), "{}", configured.warnings);
         let authorize = configured.settings.listeners[0].authorize.as_ref().unwrap();
-        let Some(Source::KeyServer(server, _)) = &authorize.source else { panic!() };
+        let Some(Source::KeyServer(server, ..)) = &authorize.source else { panic!() };
         assert_eq!(server.every, limits::KEYS_REFRESH[0]);
         assert_eq!(authorize.asked.asks, Asks::Tokens);
         let warnings = asking("http://id.example/keys").warnings;

@@ -1,7 +1,7 @@
 //! Requests to others: bounded in time and size.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::limits::{AUTHORIZE_ANSWER_MAX, TLS_SESSION_BYTES};
@@ -14,8 +14,10 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::RootCertStore;
 use tokio::time::timeout;
 
+use super::FileFault;
 use crate::trust;
 
 /// Longest head of an answer.
@@ -66,6 +68,20 @@ impl std::fmt::Display for Url {
     }
 }
 
+/// Who vouches for those that are asked over TLS.
+#[derive(Clone, Debug)]
+pub struct Authorities(Arc<RootCertStore>);
+
+impl Authorities {
+    /// Reads a file of certificates in PEM.
+    ///
+    /// # Errors
+    /// What is wrong with it, and the remedy.
+    pub fn parse(text: &[u8]) -> Result<Self, FileFault> {
+        Ok(Self(Arc::new(trust::parse(text).map_err(FileFault::whole)?)))
+    }
+}
+
 /// Asks others. Connections are kept for a while.
 #[derive(Clone, Debug)]
 pub struct Fetch {
@@ -79,13 +95,17 @@ impl Fetch {
     /// Bytes that a connection takes at most: what is read and what is written, and its session.
     pub const CONNECTION_BYTES: u64 = 3 * HEAD_MAX as u64 + TLS_SESSION_BYTES as u64;
 
-    /// One that waits for an answer for so long. `ca`: whose certificates are believed, if not those
-    /// that the system trusts.
+    /// One that waits for an answer for so long, and believes those for whom these vouch: whom the
+    /// system trusts, if they are not named.
     ///
     /// # Errors
-    /// What is wrong with `ca`, and the remedy.
-    pub fn new(ca: Option<&Path>, patience: Duration) -> Result<Self, String> {
-        let tls = trust::client(trust::roots(ca)?).map_err(|error| error.to_string())?;
+    /// When no version of TLS would do.
+    pub fn new(authorities: Option<&Authorities>, patience: Duration) -> Result<Self, String> {
+        let roots = match authorities {
+            Some(Authorities(roots)) => Arc::clone(roots),
+            None => Arc::new(trust::of_the_system()),
+        };
+        let tls = trust::client(roots).map_err(|error| error.to_string())?;
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(patience));
@@ -102,6 +122,15 @@ impl Fetch {
             .http1_max_buf_size(HEAD_MAX)
             .build(connector);
         Ok(Self { client, patience })
+    }
+
+    /// One that believes others, with connections of its own: nobody is asked over one that was
+    /// opened to whom they do not vouch for.
+    ///
+    /// # Errors
+    /// When no version of TLS would do.
+    pub fn believing(&self, authorities: &Authorities) -> Result<Self, String> {
+        Self::new(Some(authorities), self.patience)
     }
 
     /// GET, with these fields. What the answer says behind its head is for nobody.
@@ -200,7 +229,15 @@ mod tests {
 
     #[test]
     fn a_file_of_certificates_is_one() {
-        let error = Fetch::new(Some(Path::new("/nowhere/ca.pem")), KEPT_FOR).unwrap_err();
-        assert!(error.contains("/nowhere/ca.pem"), "{error}");
+        let certificate = rcgen::generate_simple_self_signed(Vec::new()).unwrap();
+        let (pem, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
+        let both = Authorities::parse((pem.clone() + &key + &pem).as_bytes()).unwrap();
+        assert_eq!(both.0.len(), 2, "what else there is does not matter");
+        let half = &pem[..pem.len() / 2];
+        let garbled = pem.replacen("MII", "AAA", 1);
+        for bad in ["", "garbage", &key, half, &garbled] {
+            let fault = Authorities::parse(bad.as_bytes()).unwrap_err();
+            assert!(fault.why.contains("name a file of certificates"), "{}", fault.why);
+        }
     }
 }

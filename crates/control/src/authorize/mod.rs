@@ -17,7 +17,7 @@ mod tokens;
 
 use std::time::Duration;
 
-pub use fetch::{Fetch, Url};
+pub use fetch::{Authorities, Fetch, Url};
 pub use hyper::header::HeaderName;
 pub use keys::{Algorithm, Keys};
 pub use passwords::Passwords;
