@@ -44,6 +44,29 @@ fn passwords_are_asked_for_and_files_are_read_anew() {
     assert_eq!(ask(&proxy, &["--user", "me:mine"]).0, 401, "nobody is remembered from before");
 }
 
+/// A file without a name is right, and lets nobody in: that is told, as it is hardly meant.
+#[test]
+fn a_file_without_a_name_is_warned_of() {
+    let (upstream, folder) = (Upstream::pages(), Folder::new());
+    let file = folder.write("passwords", "# nobody yet\n");
+    let mut proxy = asking(&upstream, &folder, &format!("{{ basic = \"{file}\" }}"));
+    let warning = format!("{file}: there is no name in it: nobody can come in until you add one");
+    let told = |proxy: &mut Anteroom, times: usize| {
+        eventually("a warning", || {
+            (proxy.process().output().matches(&warning).count() == times).then_some(())
+        });
+    };
+    let status = |proxy: &Anteroom| ask(proxy, &["--user", "me:mine"]).0;
+    told(&mut proxy, 1);
+    assert_eq!(status(&proxy), 401);
+    std::fs::write(&file, line("me", "mine", 5)).unwrap();
+    eventually("somebody", || (status(&proxy) == 200).then_some(()));
+    told(&mut proxy, 1);
+    std::fs::write(&file, "\n").unwrap();
+    told(&mut proxy, 2);
+    eventually("nobody", || (status(&proxy) == 401).then_some(()));
+}
+
 #[test]
 fn many_wrong_passwords_slow_nobody_down_who_is_remembered() {
     let upstream = Upstream::pages();

@@ -203,7 +203,8 @@ fn exchanges(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     let found = "Requests whose client had to be let in, by how that was found out";
     sheet.counts("authorizations", found, ways)?;
     let reloads = by("result", ["taken", "refused"], figures.reauthorized);
-    let reread = "Files of authorize and keys read anew: taken up, or wrong or not to be had and left";
+    let reread =
+        "Files of authorize and keys read anew: taken up, or wrong or not to be had and left";
     sheet.counts("authorize_reloads", reread, reloads)?;
     let tunnels = by("proxy", ["http", "pass"], figures.tunnels);
     let begun = "Tunnels begun: switched protocols, and connections passed through";

@@ -10,7 +10,7 @@ use control::{FileSet, FileWatch, watch_files};
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::desk::{Change, Decider};
-use super::{Source, read};
+use super::{Source, doubt, read};
 use crate::content::Unread;
 use crate::figures::Panel;
 use crate::log;
@@ -50,6 +50,9 @@ pub(super) fn watch(
         match found {
             Ok(change) => {
                 log::note(format_args!("{} was read anew: {change}", path.display()));
+                if let Some(doubt) = change.doubt(path) {
+                    log::note(format_args!("warning: {doubt}"));
+                }
                 let _ = tell.send((*number, change));
             }
             Err(unread) if !passes || failed.as_ref() != Some(&unread) => {
@@ -99,6 +102,16 @@ impl Source {
                 Change::Decides(Decider::Server(Arc::new(server)))
             }
         })
+    }
+}
+
+impl Change {
+    fn doubt(&self, path: &Path) -> Option<String> {
+        match self {
+            Self::Decides(Decider::Passwords(passwords)) => doubt(path, passwords),
+            // Without a key a file is wrong, and without a certificate.
+            Self::Decides(_) | Self::HasKeys(_) => None,
+        }
     }
 }
 

@@ -94,6 +94,13 @@ fn read<T>(path: &Path, parse: fn(&[u8]) -> Result<T, FileFault>) -> Result<T, U
     })
 }
 
+/// What is hardly meant, though nothing is wrong with the file: that everybody stays out.
+pub(crate) fn doubt(path: &Path, passwords: &Passwords) -> Option<String> {
+    let name = path.display();
+    let text = || format!("{name}: there is no name in it: nobody can come in until you add one");
+    passwords.is_empty().then(text)
+}
+
 impl AuthorizeSettings {
     /// What the workers go by on the listener of this number.
     pub(crate) fn plan(&self, listener: u32) -> Arc<Authorization> {

@@ -16,7 +16,7 @@ use wire::http1::may_be_added;
 use super::fields::{Fields, or_list};
 use super::schema::Preset::{Default, Needed, Unset};
 use super::schema::{Section, key, time};
-use crate::authorize::{AuthorizeSettings, Ca, Source, Watched};
+use crate::authorize::{AuthorizeSettings, Ca, Source, Watched, doubt};
 use crate::settings::Complaints;
 
 /// `authorize`.
@@ -225,7 +225,12 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     }
     if let Some(path) = fields.text("basic", out) {
         return match Watched::read(Path::new(path.value), Passwords::parse) {
-            Ok(file) => Some(Source::Passwords(file)),
+            Ok(file) => {
+                if let Some(doubt) = doubt(&file.path, &file.known) {
+                    out.warning(path.span, format_args!("`basic`: {doubt}"));
+                }
+                Some(Source::Passwords(file))
+            }
             Err(error) => {
                 out.error(path.span, format_args!("`basic`: {error}"));
                 None
@@ -394,6 +399,12 @@ mod tests {
         assert_eq!(&*authorize.asked.challenge, "Basic realm=\"anteroom\", charset=\"UTF-8\"");
         let plan = settings.plan(base::id::WorkerId(0));
         assert_eq!(&*plan.listeners[0].tls.own_fields, "X-User");
+        std::fs::write(&file, "# nobody yet\n").unwrap();
+        let content = format!("{LISTEN}authorize = {{ basic = \"{path}\" }}\n{UPSTREAM}");
+        let machine = Machine { descriptors: 20_000, cores: 2 };
+        let warnings = super::super::check_text("a.toml", &content, machine).unwrap().warnings;
+        let told = format!("a.toml:3:23: warning: `basic`: {path}: there is no name in it");
+        assert!(warnings.starts_with(&told), "{warnings}");
         std::fs::write(&file, "\nme:plain\n").unwrap();
         for (asked, says) in [
             (format!("basic = \"{path}\""), "passwords:2: "),
