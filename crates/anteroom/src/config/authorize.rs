@@ -148,10 +148,7 @@ pub(super) fn read(
     out: &mut Complaints,
 ) -> Option<AuthorizeSettings> {
     let fields = listen.table("authorize", &AUTHORIZE, out)?;
-    let ways = ["basic", "jwt", "request"].into_iter().filter(|name| fields.has(name));
-    if ways.count() > 1 {
-        let text = "`authorize` has more than one of `basic`, `jwt` and `request`: keep one";
-        out.error(Some(fields.span()), text);
+    if !asks_one_way(&fields, out) {
         return None;
     }
     let certificates = certificates(&fields, shows_certificates, out);
@@ -190,6 +187,22 @@ pub(super) fn read(
         cache: cache.unwrap_or(otherwise),
         questions: questions.map_or(limits::QUESTIONS, |given| given.value),
     })
+}
+
+/// Whether no more than one of those that decide is named: nobody could say which of them is meant.
+fn asks_one_way(fields: &Fields<'_>, out: &mut Complaints) -> bool {
+    let mut ways = ["basic", "jwt", "request"].into_iter().filter(|name| fields.has(name));
+    let Some(first) = ways.next() else { return true };
+    let mut only = true;
+    for other in ways {
+        let text = format!(
+            "stands beside `{first}`, and a listener goes by one of them: leave one out, or have a \
+             [[listen]] for each"
+        );
+        fields.misplaced(other, &text, out);
+        only = false;
+    }
+    only
 }
 
 fn cache(fields: &Fields<'_>, out: &mut Complaints) -> Option<Duration> {
@@ -413,7 +426,15 @@ mod tests {
             ("realm = \"a\"".to_owned(), "asks for nothing"),
             ("request = \"ftp://h\"".to_owned(), "write a URL"),
             ("request = \"http://h/\", copy = [\"Host\"]".to_owned(), "a field's name"),
-            ("basic = \"/a\", request = \"http://h/\"".to_owned(), "more than one"),
+            (
+                "basic = \"/a\", jwt = { keys = \"/b\" }".to_owned(),
+                ":3:35: error: `jwt` stands beside `basic`",
+            ),
+            (
+                "basic = \"/a\", request = \"http://h/\"".to_owned(),
+                "`request` stands beside `basic`, and a listener goes by one of them: leave one out",
+            ),
+            ("jwt = {}, request = \"http://h/\"".to_owned(), "`request` stands beside `jwt`"),
             ("jwt = { keys = \"/nowhere\", algorithms = [\"none\"] }".to_owned(), "there are"),
             ("jwt = {}".to_owned(), "has no `keys`"),
             ("jwt = { keys = \"https://\" }".to_owned(), "write a URL"),
