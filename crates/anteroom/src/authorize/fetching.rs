@@ -174,8 +174,10 @@ impl Place {
         self.refresh.begin();
         let (number, server, tell) = (self.number, Arc::clone(&self.server), tell.clone());
         tokio::spawn(async move {
-            // It is bounded in time and size.
-            let found = server.ask().await;
+            // It is bounded in time and size; and in a task of its own: whatever becomes of that, it ends.
+            let asked = Arc::clone(&server);
+            let found = tokio::spawn(async move { asked.ask().await }).await;
+            let found = found.unwrap_or_else(|_| Err("the question failed".to_owned()));
             let _ = tell.send((number, server, found));
         });
     }

@@ -6,8 +6,8 @@ use base::limits::SUBJECT_MAX;
 use jsonwebtoken::{Algorithm, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
+use super::Finding;
 use super::keys::Keys;
-use super::{Denial, Finding};
 
 /// What tokens must say.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl TokenRules {
         };
         // What was asked for must be there, and fit.
         if subject.is_empty() && self.claim != "sub" || subject.len() > SUBJECT_MAX {
-            return Finding::Denied { why: Denial::Credentials, fields: Vec::new() };
+            return Finding::bad_credentials();
         }
         // Fractions of a second are of no use to anybody: what has one ends before it.
         let whole = |value: &Value| match value.as_u64() {
