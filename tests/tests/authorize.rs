@@ -165,23 +165,33 @@ fn an_authorization_server_decides_by_the_head() {
          subject_header = \"X-User\" }}",
         door.address()
     );
-    let proxy = asking(&upstream, &Folder::new(), &asked);
-    let with =
-        |cookie: &str| ask(&proxy, &["-H", &format!("Cookie: {cookie}"), "-H", "X-Role: root"]);
-    assert_eq!(with("good").0, 200);
+    let mut proxy = asking(&upstream, &Folder::new(), &asked);
+    let with = |proxy: &Anteroom, cookie: &str| {
+        ask(proxy, &["-H", &format!("Cookie: {cookie}"), "-H", "X-Role: root"])
+    };
+    assert_eq!(with(&proxy, "good").0, 200);
     let met = upstream.last();
     assert_eq!((met.head.get("x-role"), met.head.get("x-user")), (Some("reader"), Some("me")));
     let question = door.last();
     assert_eq!(question.head.get("x-original-uri"), Some("/a"));
     assert_eq!(question.head.get("x-original-method"), Some("GET"));
     assert_eq!(question.head.get("x-forwarded-for"), Some("127.0.0.1"));
-    assert_eq!(with("bad").0, 403);
-    assert_eq!(with("ill").0, 503);
-    let (status, text) = with("none");
+    assert_eq!(with(&proxy, "bad").0, 403);
+    assert_eq!(with(&proxy, "ill").0, 503);
+    let (status, text) = with(&proxy, "none");
     assert!(status == 302 && text.contains("Location: /login"), "{text}");
     assert_eq!(upstream.count(), 1);
+    let address = door.address().to_owned();
     drop(door);
-    assert_eq!(with("good").0, 503);
+    assert_eq!(with(&proxy, "good").0, 503);
+    // Why nobody can come in is told, but not for each request.
+    let silent = format!("warning: http://{address}/check does not say whether a client may: ");
+    let output = eventually("a warning", || {
+        let output = proxy.process().output();
+        output.contains(&silent).then_some(output)
+    });
+    assert!(output.contains(&(silent.clone() + "the answer is 500;")), "{output}");
+    assert_eq!(output.matches(&silent).count(), 1, "{output}");
 }
 
 /// A configuration with TLS, for clients with certificates, and this `authorize`.

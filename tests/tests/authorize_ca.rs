@@ -54,6 +54,7 @@ fn an_authorization_server_is_believed_by_what_the_file_says_now() {
     let taken = "it says whose certificate the server that decides may show";
     told(&mut proxy, 1, taken);
     eventually("nobody decides", || (status(&proxy, "X-Who: me") == 503).then_some(()));
+    told(&mut proxy, 1, "does not say whether a client may: invalid peer certificate: ");
     assert_eq!(status(&proxy, "X-Who: 4"), 503);
     assert_eq!(door.asked(), 4);
     folder.write("ca.pem", text(&other) + &text(&one));

@@ -90,10 +90,11 @@ impl Authorizers {
         let watch = files::watch(settings, tell, Arc::clone(panel)).map_err(failed)?;
         let of = |it: &AuthorizeSettings| (it.source.as_ref().map(Decider::of), it.cache);
         let deciders = settings.listeners.iter().map(|listen| listen.authorize.as_ref().map(of));
-        let (tell_right, right) = unbounded_channel();
+        let (tell, heard) = unbounded_channel();
         let desk = Desk {
             right: HashMap::new(),
-            tell_right,
+            complained: HashMap::new(),
+            tell,
             inquiries,
             fetching: Fetching::new(settings, Arc::clone(panel)),
             deciders: deciders.map(Option::unwrap_or_default).collect(),
@@ -113,7 +114,7 @@ impl Authorizers {
             .spawn(move || {
                 runtime.block_on(async move {
                     tokio::select! {
-                        () = desk.serve(bell, changes, right) => {}
+                        () = desk.serve(bell, changes, heard) => {}
                         // Nothing is ever sent: it ends with its other end.
                         _ = dropped => {}
                     }
@@ -158,6 +159,14 @@ struct Right {
     until: Instant,
 }
 
+/// What a question came to that somebody else found out, but for the answer.
+enum Heard {
+    /// A password was right: the mark of its question.
+    Right(u128, Right),
+    /// The authorization server of this listener did not say whether a client may, and why.
+    Silent(u16, String),
+}
+
 /// Bytes of a password that was right: its place, twice as a map has room, and its client's name.
 pub(crate) const RIGHT_BYTES: usize = 2 * size_of::<(u128, Right)>() + limits::SUBJECT_MAX;
 
@@ -165,7 +174,9 @@ pub(crate) const RIGHT_BYTES: usize = 2 * size_of::<(u128, Right)>() + limits::S
 struct Desk {
     /// Whose passwords were right: another worker does not know it, and a hash may have to wait long.
     right: HashMap<u128, Right>,
-    tell_right: UnboundedSender<(u128, Right)>,
+    /// When it was told last that a listener's server does not decide.
+    complained: HashMap<u16, Instant>,
+    tell: UnboundedSender<Heard>,
     inquiries: Arc<Inquiries>,
     /// Keys that stand at URLs, and who waits for them.
     fetching: Fetching,
@@ -180,7 +191,7 @@ impl Desk {
         mut self,
         bell: Arc<Waker>,
         mut changes: UnboundedReceiver<(u16, Change)>,
-        mut right: UnboundedReceiver<(u128, Right)>,
+        mut heard: UnboundedReceiver<Heard>,
     ) {
         #[expect(
             deprecated,
@@ -206,7 +217,10 @@ impl Desk {
                         self.decide(inquiry);
                     }
                 }
-                Some((mark, found)) = right.recv() => self.note_right(mark, found),
+                Some(heard) = heard.recv() => match heard {
+                    Heard::Right(mark, found) => self.note_right(mark, found),
+                    Heard::Silent(number, why) => self.complain(number, &why),
+                },
                 ended = self.fetching.next() => self.fetched(ended),
                 change = changes.recv(), if may_change => match change {
                     Some((number, Change::Decides(decider))) => self.change(number, decider),
@@ -245,6 +259,22 @@ impl Desk {
         if self.right.len() < limits::REMEMBERED {
             self.right.insert(mark, found);
         }
+    }
+
+    /// Tells the operator why a server does not decide, now and again.
+    fn complain(&mut self, number: u16, why: &str) {
+        let now = Instant::now();
+        let said = self.complained.get(&number);
+        if said.is_some_and(|said| now.duration_since(*said) < log::SAY_AGAIN) {
+            return;
+        }
+        let place = self.deciders.get(usize::from(number));
+        let Some((Some(Decider::Server(server)), _)) = place else { return };
+        self.complained.insert(number, now);
+        log::note(format_args!(
+            "warning: {} does not say whether a client may: {why}; its request is answered 503",
+            server.url
+        ));
     }
 
     /// What is known of a password that was right.
@@ -287,7 +317,7 @@ impl Desk {
                 if let Some(found) = self.known_right(mark, edition) {
                     return slip.answer(inquiry, found);
                 }
-                let tell_right = self.tell_right.clone();
+                let tell = self.tell.clone();
                 let hashing = Arc::clone(&self.hashing);
                 let late = Instant::now() + self.patience;
                 tokio::spawn(async move {
@@ -302,17 +332,24 @@ impl Desk {
                     if matches!(found, Finding::LetIn { .. }) && !cache.is_zero() {
                         let until = Instant::now() + cache;
                         let right = Right { found: found.clone(), edition, until };
-                        let _ = tell_right.send((mark, right));
+                        let _ = tell.send(Heard::Right(mark, right));
                     }
                     slip.answer(inquiry, found);
                 });
             }
             Some(Decider::Server(server)) => {
                 let question = inquiry.question().to_vec();
+                let tell = self.tell.clone();
                 tokio::spawn(async move {
                     // In a task of its own: whatever becomes of that, the inquiry comes back.
                     let asked = tokio::spawn(async move { server.ask(&question).await });
-                    slip.answer(inquiry, asked.await.unwrap_or(Finding::Failed));
+                    let said =
+                        asked.await.unwrap_or_else(|_| Err("the question failed".to_owned()));
+                    let found = said.unwrap_or_else(|why| {
+                        let _ = tell.send(Heard::Silent(number, why));
+                        Finding::Failed
+                    });
+                    slip.answer(inquiry, found);
                 });
             }
         }

@@ -21,15 +21,15 @@ pub struct AuthorizationServer {
 
 impl AuthorizationServer {
     /// Asks it. `question`: field lines, each with its end.
-    pub async fn ask(&self, question: &[u8]) -> Finding {
-        let Some(fields) = fields(question) else { return Finding::Failed };
-        match self.fetch.ask(&self.url, fields).await {
-            Ok(answer) => self.read(&answer),
-            Err(_) => Finding::Failed,
-        }
+    ///
+    /// # Errors
+    /// Why it does not say whether the client may, in a few words.
+    pub async fn ask(&self, question: &[u8]) -> Result<Finding, String> {
+        let fields = fields(question).ok_or("no question can be made of a request's head")?;
+        self.read(&self.fetch.ask(&self.url, fields).await?)
     }
 
-    fn read(&self, answer: &Parts) -> Finding {
+    fn read(&self, answer: &Parts) -> Result<Finding, String> {
         let told = |names: &[HeaderName]| {
             let of = |name: &HeaderName| {
                 let values = answer.headers.get_all(name).iter();
@@ -41,7 +41,7 @@ impl AuthorizationServer {
             names.iter().flat_map(of).collect::<Vec<_>>()
         };
         let denied = |why, names: &[HeaderName]| Finding::Denied { why, fields: told(names) };
-        match answer.status {
+        Ok(match answer.status {
             status if status.is_success() => {
                 let named = self.user.as_ref().and_then(|user| answer.headers.get(user));
                 Finding::LetIn {
@@ -57,8 +57,8 @@ impl AuthorizationServer {
             status if status.is_redirection() && answer.headers.contains_key(LOCATION) => {
                 denied(Denial::Elsewhere, &[LOCATION, SET_COOKIE])
             }
-            _ => Finding::Failed,
-        }
+            status => return Err(format!("the answer is {}", status.as_u16())),
+        })
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         }
     }
 
-    fn found(status: u16, told: &[(&str, &str)]) -> Finding {
+    fn found(status: u16, told: &[(&str, &str)]) -> Result<Finding, String> {
         let mut answer = Response::builder().status(status);
         for (name, value) in told {
             answer = answer.header(*name, *value);
@@ -118,10 +118,10 @@ mod tests {
             fields: vec![role("a"), role("b")],
             until: None,
         };
-        assert_eq!(found(204, &told), let_in);
-        let denied = |why, name: &str, value: &str| Finding::Denied {
-            why,
-            fields: vec![(name.to_owned(), value.as_bytes().to_vec())],
+        assert_eq!(found(204, &told), Ok(let_in));
+        let denied = |why, name: &str, value: &str| {
+            let fields = vec![(name.to_owned(), value.as_bytes().to_vec())];
+            Ok(Finding::Denied { why, fields })
         };
         assert_eq!(
             found(401, &[("www-authenticate", "Custom"), ("location", "/x")]),
@@ -132,9 +132,9 @@ mod tests {
             denied(Denial::Elsewhere, "Location", "/login")
         );
         let forbidden = Finding::Denied { why: Denial::Forbidden, fields: Vec::new() };
-        assert_eq!(found(403, &told), forbidden);
+        assert_eq!(found(403, &told), Ok(forbidden));
         for status in [302, 304, 400, 404, 500, 503] {
-            assert_eq!(found(status, &[]), Finding::Failed, "{status}");
+            assert_eq!(found(status, &[]), Err(format!("the answer is {status}")));
         }
     }
 
