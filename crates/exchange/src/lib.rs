@@ -27,6 +27,8 @@ mod room;
 mod routes;
 mod spooled;
 mod state;
+#[cfg(test)]
+mod tests;
 mod trust;
 mod tunnel;
 mod upload;
