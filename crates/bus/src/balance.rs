@@ -458,8 +458,9 @@ mod tests {
         let mut bus = before(DEFAULT, &[1, 1]);
         let one = bus.is_served(0, at(0));
         let failing = bus.server_of(one).unwrap();
-        let others: Vec<_> = (1..3).map(|exchange| bus.is_served(exchange, at(0))).collect();
-        assert!(others.iter().any(|&id| bus.server_of(id) != Some(failing)));
+        let others: Vec<_> = (1..4).map(|exchange| bus.is_served(exchange, at(0))).collect();
+        let busier = others.iter().filter(|&&id| bus.server_of(id) != Some(failing)).count();
+        assert_eq!(busier, 2);
         bus.release(one, false, at(1));
         bus.all(at(1));
         bus.closed(one);
@@ -471,6 +472,39 @@ mod tests {
         bus.closed(connection);
         let connection = bus.opens(at(2));
         assert_eq!(bus.server_of(connection), Some(failing), "there is no other");
+    }
+
+    #[test]
+    fn a_better_server_is_waited_for_only_if_a_connection_to_it_is_being_opened() {
+        // The second one, of much weight, has the least to do, and is full.
+        let policy = Policy { balance: Balance::LeastLeased, ..DEFAULT };
+        let mut config = GroupConfig { policy, ..group(0, &[4, 1]) };
+        config.servers[1].weight = 10;
+        let [mut bus] = crew(&[config]);
+        let [heavy, first, second] = [0, 1, 2].map(|exchange| bus.is_served(exchange, at(0)));
+        let servers = [heavy, first, second].map(|id| bus.server_number(id));
+        assert_eq!(servers, [1, 0, 0]);
+        bus.wants(3, at(1));
+        let coming = bus.opens(at(1));
+        assert_eq!(bus.server_number(coming), 0);
+        bus.release(second, true, at(2));
+        assert_eq!(bus.leases_to(3, at(2)), second);
+    }
+
+    #[test]
+    fn one_connection_of_all_servers_makes_room_for_one_that_goes_again() {
+        let mut bus = before(DEFAULT, &[1, 1]);
+        let all: Vec<_> = (0..8).map(|exchange| bus.is_served(exchange, at(0))).collect();
+        for &connection in &all {
+            bus.release(connection, true, at(1));
+        }
+        bus.enqueue(APP, ExchangeId(9), at(2), true).unwrap();
+        let Decision::Close { connection } = bus.one(at(2)) else { panic!("no room is made") };
+        assert_eq!(bus.all(at(2)), [], "the others stay");
+        bus.closed(connection);
+        let fresh = bus.opens(at(3));
+        bus.connected(fresh, at(3));
+        assert_eq!(bus.leases_to(9, at(3)), fresh);
     }
 
     #[test]

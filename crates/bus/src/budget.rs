@@ -124,6 +124,32 @@ mod tests {
     }
 
     #[test]
+    fn a_second_counts_until_the_window_is_over() {
+        let window = Window::default();
+        window.count_own(at(3));
+        let end = 3 + u64::from(RETRY_WINDOW_SECONDS);
+        assert_eq!((window.sum(3), window.sum(end - 1), window.sum(end)), (1, 1, 0));
+    }
+
+    #[test]
+    fn nothing_is_taken_back_that_was_not_counted() {
+        let window = Window::default();
+        window.count(15);
+        // Its slot, but not its second.
+        window.take_back(5);
+        assert_eq!(window.sum(15), 1);
+        // Whoever counted an earlier second late has emptied it meanwhile.
+        window.take_back(15);
+        window.take_back(15);
+        assert_eq!(window.sum(15), 0);
+    }
+
+    #[test]
+    fn a_count_that_is_full_does_not_run_into_its_second() {
+        assert_eq!(one_more(7 << 32 | COUNT, 7) >> 32, 7);
+    }
+
+    #[test]
     fn no_more_are_granted_than_the_budget_has_whatever_the_threads_do() {
         let requests = [Window::default()];
         let retries = Window::default();

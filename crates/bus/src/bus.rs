@@ -339,9 +339,10 @@ impl Drop for Bus {
 mod tests {
     use super::*;
     use crate::group::GroupConfig;
-    use crate::testing::{APP, at, crew, group, lone};
+    use crate::policy::{Policy, RetryPolicy};
+    use crate::testing::{APP, at, crew, group, lone, with_policy};
     use base::id::ServerId;
-    use base::limits::FAIL_TIMEOUT;
+    use base::limits::{FAIL_TIMEOUT, RETRY_FLOOR, RETRY_WINDOW_SECONDS};
 
     fn close(connection: ConnectionId) -> Decision {
         Decision::Close { connection }
@@ -471,6 +472,67 @@ mod tests {
         bus.release(first, false, at(1));
         bus.closed(first);
         bus.is_served(1, at(1));
+    }
+
+    /// One worker whose requests are sent at most so often, before so many servers.
+    fn retrying(attempts: u32, servers: &[u32]) -> Bus {
+        let retries = RetryPolicy { attempts, ..RetryPolicy::default() };
+        with_policy(servers, Policy { retries, ..Policy::default() })
+    }
+
+    #[test]
+    fn a_request_may_need_its_next_attempt_while_one_is_left_and_somewhere_to_go() {
+        let bus = retrying(3, &[1, 1]);
+        let may = |bus: &Bus, fresh| [0, 1, 2, 3].map(|sent| bus.may_need_again(APP, fresh, sent));
+        assert_eq!(may(&bus, false), [true, true, false, false]);
+        assert_eq!(may(&bus, true), [true, true, false, false]);
+        // Whom the only server leaves on a fresh connection, another one does not serve either.
+        let bus = retrying(3, &[1]);
+        assert_eq!(may(&bus, false), [true, true, false, false]);
+        assert_eq!(may(&bus, true), [false; 4]);
+        assert_eq!(may(&retrying(1, &[1, 1]), false), [false; 4]);
+    }
+
+    #[test]
+    fn retries_are_granted_from_the_budget_of_the_group_and_counted() {
+        let bus = retrying(3, &[1]);
+        let floor = RETRY_FLOOR * RETRY_WINDOW_SECONDS;
+        let granted = (0..floor + 3).filter(|_| bus.grant_retry(APP, at(0))).count();
+        assert_eq!(granted, floor as usize);
+        let share = bus.shared.group_share(APP, WorkerId(0));
+        assert_eq!((share.retries.get(), share.retries_refused.get()), (u64::from(floor), 3));
+    }
+
+    #[test]
+    fn every_address_behind_a_new_name_may_fail_once() {
+        let server = ServerId(0);
+        let mut bus = lone(&[1]);
+        assert!(!bus.is_readdressed(server) && !bus.is_readdressed(ServerId(1)));
+        bus.readdressed(server, 2);
+        assert!(bus.is_readdressed(server));
+        bus.wants(0, at(0));
+        bus.is_refused(at(0));
+        bus.is_refused(at(1));
+        assert_eq!(bus.all(at(1)), [], "both did");
+        // None at all counts as one.
+        let mut bus = lone(&[1]);
+        bus.readdressed(server, 0);
+        bus.wants(0, at(0));
+        bus.is_refused(at(0));
+        assert_eq!(bus.all(at(0)), []);
+    }
+
+    #[test]
+    fn only_an_idle_connection_is_retired() {
+        let mut bus = lone(&[2]);
+        let idle = bus.has_idle(at(0));
+        bus.wants(0, at(1));
+        bus.leases_to(0, at(1));
+        bus.retire(idle);
+        assert_eq!(bus.all(at(1)), [], "it is leased");
+        bus.release(idle, true, at(2));
+        bus.retire(idle);
+        assert_eq!(bus.one(at(2)), close(idle));
     }
 
     #[test]

@@ -140,9 +140,11 @@ mod tests {
         assert!(!bus.unpin(first, false));
         assert_eq!(bus.all(at(1)), [], "the worker closes it without being told");
         assert_eq!(bus.pin(second), Err(PinnedFull), "it is not closed yet");
+        assert_eq!(bus.pinned_here(), 1);
         bus.closed(first);
+        assert_eq!(bus.pinned_here(), 0);
         assert_eq!(bus.pin(second), Ok(()));
-        assert_eq!(counts(&bus), (0, 1));
+        assert_eq!((counts(&bus), bus.pinned_here()), ((0, 1), 1));
     }
 
     #[test]

@@ -97,6 +97,9 @@ impl World {
         for worker in &self.workers {
             assert_eq!(worker.waiting(), 0, "somebody waits for ever");
             assert!(worker.leased.is_empty());
+            let bus = worker.bus.as_ref().unwrap();
+            let held = bus.audit().unwrap();
+            assert!(held.iter().all(|held| held.pinned == 0) && bus.pinned_here() == 0);
         }
         for (group, config) in self.configs.iter().enumerate() {
             for server in &config.servers {
