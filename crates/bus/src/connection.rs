@@ -197,3 +197,70 @@ impl Bus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{APP, at, crew, group, lone};
+    use base::id::{ExchangeId, WorkerId};
+
+    /// Whether it is being opened, or spent.
+    fn told(bus: &Bus, id: ConnectionId) -> (bool, bool) {
+        (bus.is_connecting(id), bus.is_spent(id))
+    }
+
+    #[test]
+    fn a_connection_is_being_opened_then_of_use_then_spent() {
+        let [mut bus, mut other] = crew(&[group(0, &[1])]);
+        let id = ConnectionId(0);
+        assert_eq!((told(&bus, id), bus.server_of(id)), ((false, false), None));
+        bus.wants(0, at(0));
+        assert_eq!(bus.opens(at(0)), id);
+        assert_eq!((told(&bus, id), bus.server_of(id)), ((true, false), Some(ServerId(0))));
+        bus.connected(id, at(0));
+        assert_eq!(told(&bus, id), (false, false));
+        bus.leases_to(0, at(0));
+        assert_eq!(told(&bus, id), (false, false));
+        bus.release(id, true, at(1));
+        other.wants(0, at(1));
+        other.all(at(1));
+        assert_eq!(bus.one(at(1)), Decision::HandOver { connection: id, to: WorkerId(1) });
+        assert_eq!(told(&bus, id), (false, true), "it leaves");
+        bus.lost(id, at(1));
+        assert_eq!(told(&bus, id), (false, true), "it is to be closed");
+        bus.closed(id);
+        assert_eq!((told(&bus, id), bus.server_of(id)), ((false, false), None));
+    }
+
+    #[test]
+    fn one_that_was_pinned_makes_no_room_by_its_end() {
+        let mut config = group(0, &[1]);
+        config.servers[0].pinned = 1;
+        let [mut bus] = crew(&[config]);
+        let pinned = bus.is_served(0, at(0));
+        bus.pin(pinned).unwrap();
+        let idle = bus.has_idle(at(1));
+        assert!(!bus.unpin(pinned, false));
+        bus.enqueue(APP, ExchangeId(1), at(2), true).unwrap();
+        assert_eq!(bus.one(at(2)), Decision::Close { connection: idle });
+    }
+
+    #[test]
+    fn a_server_that_failed_is_probed_by_one_connection_at_a_time() {
+        let mut bus = lone(&[2]);
+        bus.wants(0, at(0));
+        bus.wants(1, at(0));
+        let [Decision::Open { connection, .. }, Decision::Open { connection: second, .. }] =
+            bus.all(at(0))[..]
+        else {
+            panic!("it opens two")
+        };
+        bus.connect_failed(connection, crate::Failure::Refused, at(1));
+        bus.closed(connection);
+        let later = at(1) + base::limits::SET_ASIDE;
+        assert_eq!(bus.all(later), [], "one is under way still");
+        bus.connect_failed(second, crate::Failure::Refused, later);
+        bus.closed(second);
+        bus.opens(later);
+    }
+}

@@ -267,6 +267,47 @@ mod tests {
         assert_eq!(bus.all(at(1)), vec![fail(0)]);
     }
 
+    /// What began before a connection was last taken tells nothing of when the server went away.
+    #[test]
+    fn the_grace_begins_with_the_first_attempt_after_the_last_success() {
+        let down_since = |bus: &Bus| bus.groups[0].down_since;
+        let mut bus = lone(&[2]);
+        bus.wants(0, at(0));
+        bus.wants(1, at(0));
+        let [Decision::Open { connection: one, .. }, Decision::Open { connection: two, .. }] =
+            bus.all(at(0))[..]
+        else {
+            panic!("it opens two")
+        };
+        bus.connected(one, at(1));
+        bus.leases_to(0, at(1));
+        bus.connect_failed(two, Failure::TimedOut, at(900));
+        bus.closed(two);
+        assert_eq!(down_since(&bus), Some(at(900)));
+        bus.answered(one);
+        assert_eq!(down_since(&bus), None);
+        let late = bus.opens(at(2_000));
+        bus.connect_failed(late, Failure::TimedOut, at(2_500));
+        bus.closed(late);
+        assert_eq!(down_since(&bus), Some(at(2_000)));
+    }
+
+    #[test]
+    fn who_may_still_try_a_server_that_was_down_is_not_told_that_it_is() {
+        let [mut bus, mut other] = crew(&[group(0, &[1])]);
+        bus.wants(0, at(0));
+        bus.is_refused(at(0));
+        let (said, _) = probe_until(&mut bus, at(0), at(0) + UNREACHABLE_GRACE);
+        assert_eq!(said, vec![fail(0)]);
+        // Its only connection is being opened elsewhere: there is none to try it with.
+        let later = at(60_000);
+        other.wants(0, later);
+        other.opens(later);
+        bus.wants(1, later);
+        assert_eq!(bus.all(later), []);
+        assert!(bus.is_queued(ExchangeId(1)));
+    }
+
     #[test]
     fn no_connection_is_awaited_for_long_where_another_server_may_answer() {
         let mut bus = lone(&[2, 2]);

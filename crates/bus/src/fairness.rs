@@ -36,7 +36,8 @@ impl Bus {
 
 #[cfg(test)]
 mod tests {
-    use crate::testing::{at, lone};
+    use crate::queue::Place;
+    use crate::testing::{APP, at, lone};
     use base::id::ExchangeId;
 
     #[test]
@@ -49,5 +50,15 @@ mod tests {
         bus.withdraw(ExchangeId(1));
         bus.wants(1, at(1));
         assert!(bus.audit_queues().unwrap_err().contains("oldest"));
+    }
+
+    #[test]
+    fn a_queue_beyond_its_bound_is_found() {
+        let mut bus = lone(&[1]);
+        (0..4).for_each(|exchange| bus.wants(exchange, at(1)));
+        assert_eq!(bus.audit_queues(), Ok(()), "as many as may");
+        let queue = &mut bus.groups[0].queue;
+        queue.push(&mut bus.waiters, ExchangeId(4), (APP, at(1), Place::Rest));
+        assert!(bus.audit_queues().unwrap_err().contains("may"));
     }
 }

@@ -165,6 +165,7 @@ mod tests {
             health.failed(&POLICY, 1, began, Instant(2_000 + failure));
         }
         assert_eq!(health.until(), Some(Instant(2_000) + SET_ASIDE));
+        assert!(health.is_down());
         // The probe counts.
         let probe = Instant(2_000) + SET_ASIDE;
         health.failed(&POLICY, 1, probe, probe);
@@ -199,6 +200,9 @@ mod tests {
         assert!(!fails(&mut health, 1_050) && fails(&mut health, 1_060));
         // The probe fails: once is enough now.
         assert!(fails(&mut health, 1_060 + 50));
+        let mut health = Health::default();
+        assert!(!fails(&mut health, 10) && !fails(&mut health, 1_010));
+        assert!(fails(&mut health, 2_010), "just within the time");
     }
 
     #[test]

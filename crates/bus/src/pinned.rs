@@ -216,6 +216,16 @@ mod tests {
     }
 
     #[test]
+    fn whose_connections_are_passed_through_is_known_of_each() {
+        let [mut bus] = crew(&[passing(&[1])]);
+        let id = bus.is_served(0, at(0));
+        assert!(bus.passes(id) && !bus.passes(base::id::ConnectionId(9)));
+        let [mut bus] = crew(&[pinning(1, 1)]);
+        let id = bus.is_served(0, at(0));
+        assert!(!bus.passes(id));
+    }
+
+    #[test]
     fn those_being_opened_have_their_place_among_the_pinned_already() {
         let [mut bus, mut other] = crew([passing(&[1])].as_slice());
         bus.wants(0, at(0));
@@ -271,7 +281,8 @@ mod tests {
                 bus.leases_to(0, at(0))
             })
             .collect();
-        let pinned: Vec<_> = ids.into_iter().map(|id| bus.pin(id).is_ok()).collect();
-        assert_eq!(pinned, [true, true, true, false]);
+        let mut pins = |id| (bus.may_pin(crate::testing::APP), bus.pin(id).is_ok());
+        let pinned: Vec<_> = ids.into_iter().map(&mut pins).collect();
+        assert_eq!(pinned, [(true, true), (true, true), (true, true), (false, false)]);
     }
 }
