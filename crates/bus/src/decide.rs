@@ -294,19 +294,28 @@ mod tests {
     }
 
     #[test]
-    fn one_idle_connection_makes_room_for_one_that_goes_again() {
-        let mut bus = lone(&[3]);
-        let all: Vec<_> = (0..3).map(|exchange| bus.is_served(exchange, at(0))).collect();
-        for &connection in &all {
-            bus.release(connection, true, at(1));
+    fn as_many_idle_connections_make_room_as_go_again() {
+        for again in 1..=2 {
+            let mut bus = lone(&[3]);
+            let all: Vec<_> = (0..3).map(|exchange| bus.is_served(exchange, at(0))).collect();
+            for &connection in &all {
+                bus.release(connection, true, at(1));
+            }
+            for exchange in 0..again {
+                bus.enqueue(APP, ExchangeId(exchange), at(2), true).unwrap();
+            }
+            let told = bus.all(at(2));
+            let made: Vec<_> = all.into_iter().take(again as usize).collect();
+            let close = |&connection: &ConnectionId| Decision::Close { connection };
+            let expected: Vec<_> = made.iter().map(close).collect();
+            assert_eq!(told, expected, "the others stay");
+            for (exchange, connection) in (0..again).zip(made) {
+                bus.closed(connection);
+                let fresh = bus.opens(at(3));
+                bus.connected(fresh, at(3));
+                assert_eq!(bus.leases_to(exchange, at(3)), fresh);
+            }
         }
-        bus.enqueue(APP, ExchangeId(5), at(2), true).unwrap();
-        assert_eq!(bus.one(at(2)), Decision::Close { connection: all[0] });
-        assert_eq!(bus.all(at(2)), [], "the others stay");
-        bus.closed(all[0]);
-        let fresh = bus.opens(at(3));
-        bus.connected(fresh, at(3));
-        assert_eq!(bus.leases_to(5, at(3)), fresh);
     }
 
     #[test]

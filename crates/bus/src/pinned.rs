@@ -148,6 +148,17 @@ mod tests {
     }
 
     #[test]
+    fn what_others_have_pinned_counts() {
+        let [mut bus, mut other] = crew([pinning(3, 1)].as_slice());
+        let first = bus.is_served(0, at(0));
+        let second = other.is_served(0, at(0));
+        assert_eq!(bus.pin(first), Ok(()));
+        assert!(!other.may_pin(crate::testing::APP));
+        assert_eq!(other.pin(second), Err(PinnedFull));
+        assert_eq!((counts(&bus), other.pinned_here()), ((1, 1), 0));
+    }
+
+    #[test]
     fn an_orderly_end_gives_the_connection_back_if_there_is_room() {
         let [mut bus] = crew([pinning(1, 2)].as_slice());
         let first = bus.is_served(0, at(0));
@@ -155,7 +166,7 @@ mod tests {
         let second = bus.is_served(1, at(1));
         assert_eq!(bus.pin(second), Ok(()));
         assert!(bus.unpin(first, true));
-        assert_eq!(counts(&bus), (1, 1));
+        assert_eq!((counts(&bus), bus.pinned_here()), ((1, 1), 1));
         assert!(!bus.unpin(second, true), "one connection is what there may be");
         bus.closed(second);
         bus.wants(2, at(2));
