@@ -243,6 +243,10 @@ mod tests {
         assert!(!bus.unpin(pinned, false));
         bus.enqueue(APP, ExchangeId(1), at(2), true).unwrap();
         assert_eq!(bus.one(at(2)), Decision::Close { connection: idle });
+        assert_eq!(bus.servers[0].closing, 1, "of those that count as leases");
+        bus.closed(idle);
+        bus.closed(pinned);
+        assert_eq!((bus.servers[0].closing, bus.servers[0].open), (0, 0));
     }
 
     #[test]
