@@ -267,6 +267,32 @@ mod tests {
         assert_eq!(bus.all(at(1)), vec![fail(0)]);
     }
 
+    #[test]
+    fn a_server_that_another_worker_reached_is_left_alone_no_longer() {
+        let [mut bus, mut other] = crew(&[group(0, &[4])]);
+        bus.wants(0, at(0));
+        bus.is_refused(at(0));
+        assert_eq!(bus.all(at(1)), []);
+        other.is_served(0, at(1));
+        bus.opens(at(1));
+    }
+
+    #[test]
+    fn whoever_can_only_wait_for_the_grace_looks_when_it_ends() {
+        let mut bus = lone(&[1, 1]);
+        let [first, second] = [0, 1].map(|exchange| {
+            let now = at(5 * u64::from(exchange));
+            bus.wants(exchange, now);
+            bus.opens(now)
+        });
+        bus.connect_failed(first, Failure::Refused, at(6));
+        bus.connect_failed(second, Failure::Refused, at(7));
+        // No pause is under way any more, but neither is really closed.
+        assert_eq!(bus.all(at(200)), []);
+        let end = at(5) + UNREACHABLE_GRACE;
+        assert_eq!(bus.wake_at(at(200)), Some(end));
+    }
+
     /// What began before a connection was last taken tells nothing of when the server went away.
     #[test]
     fn the_grace_begins_with_the_first_attempt_after_the_last_success() {

@@ -72,3 +72,34 @@ impl Bus {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decide::Decision;
+    use crate::testing::{at, crew, group};
+    use base::id::WorkerId;
+
+    #[test]
+    fn whether_a_request_was_sent_on_it_is_known_wherever_it_goes() {
+        for used in [false, true] {
+            let [mut bus, mut other] = crew(&[group(0, &[1])]);
+            let id = if used {
+                bus.has_idle(at(0))
+            } else {
+                bus.wants(0, at(0));
+                let id = bus.opens(at(0));
+                bus.withdraw(base::id::ExchangeId(0));
+                bus.connected(id, at(0));
+                id
+            };
+            other.wants(0, at(1));
+            other.all(at(1));
+            assert_eq!(bus.one(at(1)), Decision::HandOver { connection: id, to: WorkerId(1) });
+            let travelling = bus.hand_over(id).unwrap();
+            assert_eq!((travelling.was_used(), travelling.server()), (used, ServerId(0)));
+            let arrived = other.adopt(travelling, at(2)).unwrap();
+            assert_eq!(other.connections[arrived.0].used, used);
+        }
+    }
+}
