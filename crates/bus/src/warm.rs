@@ -82,7 +82,7 @@ mod tests {
     use crate::group::GroupConfig;
     use crate::policy::Policy;
     use crate::testing::{at, carry, crew, group, with_policy};
-    use base::id::{ConnectionId, WorkerId};
+    use base::id::{ConnectionId, ExchangeId, WorkerId};
     use base::limits::SET_ASIDE;
     use core::time::Duration;
     use std::vec::Vec;
@@ -151,6 +151,36 @@ mod tests {
         assert_eq!(one.all(at(10)), [], "three are open");
         assert_eq!(one.wake_at(at(10)), Some(at(10) + WARM_PAUSE), "it looks again");
         assert_eq!(one.worker, WorkerId(0));
+    }
+
+    #[test]
+    fn none_is_missing_where_others_hold_as_many_as_are_to_be_warm() {
+        let [mut one, mut two] = crew(&[GroupConfig { policy: warm(2), ..group(0, &[4]) }]);
+        let [first, _] = [0, 1].map(|exchange| two.is_served(exchange, at(0)));
+        assert_eq!(one.all(at(1)), []);
+        two.release(first, false, at(2));
+        two.all(at(2));
+        two.closed(first);
+        assert_eq!(opened(&mut one, at(2)).len(), 1);
+    }
+
+    #[test]
+    fn one_that_came_too_late_is_kept_while_there_are_not_too_many_in_all() {
+        let config = GroupConfig { policy: warm(3), ..group(0, &[3]) };
+        let [mut one, mut two] = crew(&[config]);
+        let (_, of_two) = (opened(&mut one, at(0)), opened(&mut two, at(0)));
+        two.wants(0, at(1));
+        assert_eq!(two.leases_to(0, at(1)), of_two[0]);
+        two.wants(1, at(1));
+        two.all(at(1));
+        let Decision::HandOver { connection, .. } = one.one(at(1)) else { panic!("it keeps all") };
+        two.withdraw(ExchangeId(1));
+        carry(&mut one, connection, &mut two, at(2));
+        assert_eq!(
+            two.all(at(2)),
+            [],
+            "two are more than its share, but three is what there may be"
+        );
     }
 
     #[test]
