@@ -111,7 +111,7 @@ mod tests {
         let mut servers: Vec<_> = all.iter().map(|&id| bus.server_number(id)).collect();
         servers.sort_unstable();
         assert_eq!(servers, [0, 0, 1, 1]);
-        assert_eq!(bus.all(at(1)), []);
+        assert_eq!((bus.all(at(1)), bus.wake_at(at(1))), (Vec::new(), None));
         // A request is served without waiting, and the connection stays.
         bus.wants(0, at(2));
         let Decision::Lease { connection, fresh: true, .. } = bus.one(at(2)) else {
@@ -165,6 +165,18 @@ mod tests {
     }
 
     #[test]
+    fn whoever_lacks_some_looks_again_after_a_pause_too() {
+        let [mut one, mut two] = crew(&[GroupConfig { policy: warm(1), ..group(0, &[4]) }]);
+        let busy = one.opens(at(0));
+        one.connect_failed(busy, Failure::Busy, at(0));
+        one.closed(busy);
+        two.is_served(0, at(1));
+        let end = one.wake_at(at(1)).unwrap();
+        assert_eq!(one.all(end), [], "the other one has it");
+        assert_eq!(one.wake_at(end), Some(end + WARM_PAUSE));
+    }
+
+    #[test]
     fn one_that_came_too_late_is_kept_while_there_are_not_too_many_in_all() {
         let config = GroupConfig { policy: warm(3), ..group(0, &[3]) };
         let [mut one, mut two] = crew(&[config]);
@@ -176,11 +188,12 @@ mod tests {
         let Decision::HandOver { connection, .. } = one.one(at(1)) else { panic!("it keeps all") };
         two.withdraw(ExchangeId(1));
         carry(&mut one, connection, &mut two, at(2));
-        assert_eq!(
-            two.all(at(2)),
-            [],
-            "two are more than its share, but three is what there may be"
-        );
+        assert_eq!(two.all(at(2)), [], "three is what there may be");
+        let again = at(2) + WARM_PAUSE;
+        assert_eq!(two.wake_at(at(2)), Some(again), "it has more than its share");
+        two.wants(2, at(3));
+        two.leases_to(2, at(3));
+        assert_eq!(two.wake_at(at(3)), None, "but none that nobody needs");
     }
 
     #[test]
