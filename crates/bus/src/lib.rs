@@ -49,6 +49,8 @@ mod queue;
 mod shared;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod warm;
 
 pub use audit::Held;

@@ -403,17 +403,19 @@ mod tests {
 
     #[test]
     fn a_connection_stays_while_the_other_can_open_one() {
-        let [mut other, mut bus] = crew(&[group(0, &[2])]);
-        other.has_idle(at(0));
-        bus.wants(0, at(1));
-        bus.opens(at(1));
-        assert_eq!(other.all(at(1)), [], "it is being served");
-        // But not if that takes long.
-        let late = at(1) + PATIENCE;
-        assert_eq!(bus.wake_at(at(1)), Some(late));
-        assert_eq!(bus.one(late), Decision::Nudge { to: WorkerId(0), group: APP });
-        other.nudged(APP);
-        assert!(matches!(other.one(late), Decision::HandOver { .. }));
+        for connections in [2, 3] {
+            let [mut other, mut bus] = crew(&[group(0, &[connections])]);
+            other.has_idle(at(0));
+            bus.wants(0, at(1));
+            bus.opens(at(1));
+            assert_eq!(other.all(at(1)), [], "it is being served");
+            // But not if that takes long.
+            let late = at(1) + PATIENCE;
+            assert_eq!(bus.wake_at(at(1)), Some(late));
+            assert_eq!(bus.one(late), Decision::Nudge { to: WorkerId(0), group: APP });
+            other.nudged(APP);
+            assert!(matches!(other.one(late), Decision::HandOver { .. }));
+        }
     }
 
     #[test]
