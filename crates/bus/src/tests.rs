@@ -122,6 +122,19 @@ fn news_of_a_permit_is_passed_on_once_and_only_news() {
 }
 
 #[test]
+fn who_leaves_a_permit_to_an_older_one_tells_nobody_else_of_it() {
+    let [mut bus, _older, _younger] = crew(&[group(0, &[1])]);
+    let taken = bus.shared.permit(SERVER);
+    waits(&bus, 1, 1, false);
+    waits(&bus, 2, 9, false);
+    bus.wants(0, at(5));
+    assert_eq!(bus.all(at(10)), []);
+    drop(taken);
+    bus.nudged(APP);
+    assert_eq!(bus.one(at(11)), nudge(1));
+}
+
+#[test]
 fn who_can_use_permits_passes_on_to_the_younger_what_it_heard_and_to_the_oldest_what_it_freed() {
     let [mut older, mut bus, _younger] = crew(&[group(0, &[1, 1])]);
     let held = older.is_served(0, at(0));
