@@ -1,4 +1,4 @@
-//! The epoll driver: one registration a socket, edge-triggered and never changed, no unsafe code.
+//! The epoll driver: one registration a socket, edge-triggered and never changed, no unsafe code of its own.
 
 use core::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};

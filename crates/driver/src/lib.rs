@@ -147,6 +147,13 @@ pub trait Driver {
     /// rest, if there is any, is worth no [`Completion::Readable`] before more arrives.
     fn skip(&mut self, socket: Socket, bytes: usize, settled: bool);
 
+    /// What [`peek`](Self::peek) showed stays with the transport until more came: sees to it that more can
+    /// come, however much the transport counts of what was taken. To be called behind
+    /// [`skip`](Self::skip), as often as one likes. A transport that counts what is there alone has room.
+    fn make_room(&mut self, socket: Socket) {
+        let _ = socket;
+    }
+
     /// Receives and forgets what is there: the discarding of a lingering close.
     fn discard(&mut self, socket: Socket) -> Received;
 

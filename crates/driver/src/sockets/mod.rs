@@ -6,6 +6,7 @@
 //! - `notes`: what happened, before it is told;
 //! - `newcomers`: clients that are not watched yet;
 //! - `accept`, `connect`, `transfer`: the calls on sockets;
+//! - `room`: how much the kernel holds of what is looked at and left;
 //! - `clock`: the time, read once a poll;
 //! - `wake`: other threads' way in.
 
@@ -16,6 +17,7 @@ mod mark;
 mod newcomers;
 mod notes;
 mod preface;
+mod room;
 mod table;
 mod transfer;
 mod wake;
@@ -485,6 +487,12 @@ impl<W: Watcher> Driver for SocketDriver<W> {
             if settled && !entry.flags.any(Flags::ENDED.and(Flags::BROKEN)) {
                 entry.flags.clear(Flags::READABLE);
             }
+        }
+    }
+
+    fn make_room(&mut self, socket: Socket) {
+        if let Some(entry) = self.table.get(socket) {
+            room::make(entry);
         }
     }
 

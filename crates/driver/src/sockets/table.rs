@@ -61,6 +61,9 @@ impl Flags {
     /// A new client that the kernel was not asked to tell of yet.
     pub(crate) const UNWATCHED: Self = Self(1 << 19);
 
+    /// The kernel was told to take more than it usually would.
+    pub(crate) const ROOMY: Self = Self(1 << 20);
+
     /// Nothing known.
     pub(crate) const NONE: Self = Self(0);
 

@@ -1,4 +1,4 @@
-//! The two queues shared with the kernel. All unsafe code of the driver is here.
+//! The two queues shared with the kernel. All unsafe code of this driver is here.
 #![expect(unsafe_code, reason = "requests are written into memory that the kernel reads")]
 
 use core::mem::MaybeUninit;

@@ -174,6 +174,9 @@ impl<D: Driver> Secured<D> {
         let done = read.is_err()
             || (!full && next_record(&self.scratch.incoming[taken..count]) == Record::Part);
         self.driver.skip(socket, taken, done || taken == count);
+        if done && taken < count {
+            self.driver.make_room(socket);
+        }
         if self.send_now(socket, written).is_err() {
             return Shaken::Broken;
         }

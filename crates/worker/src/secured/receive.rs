@@ -166,6 +166,9 @@ impl<D: Driver> Secured<D> {
         let whole_ahead = slot.ahead.is_some();
         self.ahead += u32::from(whole_ahead);
         self.driver.skip(socket, look.taken, look.settled && !full);
+        if look.settled && !full && look.taken < count {
+            self.driver.make_room(socket);
+        }
         if written > 0 && self.send_now(socket, written).is_err() {
             return Received::Failed(PeerFault::Reset);
         }

@@ -41,6 +41,33 @@ fn what_is_looked_at_stays_and_each_piece_is_told() {
     assert_eq!(bench.receive(socket), (Received::Bytes(4), b"more".to_vec()));
 }
 
+/// The kernel counts what was taken of a piece until all of it is, so that a window may stay shut.
+#[test]
+fn what_is_left_until_it_is_whole_does_not_keep_the_rest_away() {
+    const RECORD: usize = 16_406;
+    const RECORDS: usize = 1_000;
+    for _ in 0..4 {
+        let mut bench = Bench::new();
+        let (mut stream, socket) = bench.client(OWNER);
+        let sender = std::thread::spawn(move || {
+            let record = vec![b'x'; RECORD];
+            (0..RECORDS).for_each(|_| stream.write_all(&record).unwrap());
+        });
+        let mut space = vec![0; 4 * RECORD];
+        let mut taken = 0;
+        while taken < RECORD * RECORDS {
+            bench.driver.arm(socket);
+            assert_eq!(bench.wait(), Completion::Readable { owner: OWNER }, "{taken} were taken");
+            let count = bench.driver.peek(socket, &mut space).count;
+            let whole = count - count % RECORD;
+            bench.driver.skip(socket, whole, count < space.len());
+            bench.driver.make_room(socket);
+            taken += whole;
+        }
+        sender.join().unwrap();
+    }
+}
+
 /// Whoever finds a connection not quiet looks what it is, and is shown it.
 #[test]
 fn what_is_not_quiet_can_be_looked_at() {
