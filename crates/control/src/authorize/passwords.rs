@@ -62,10 +62,10 @@ impl Passwords {
             let (user, hash) = line.split_once(':').ok_or_else(|| {
                 FileFault::at(number, "write a name, a colon and a hash, as in me:$argon2id$…")
             })?;
-            if user.is_empty() || user.chars().any(char::is_control) {
+            if user.is_empty() || user.chars().any(char::is_control) || user.trim() != user {
                 return Err(FileFault::at(
                     number,
-                    "a name has at least one character, all visible",
+                    "a name has at least one character, all visible, and no spaces at its ends",
                 ));
             }
             if user.len() > SUBJECT_MAX {
@@ -284,6 +284,7 @@ mod tests {
         for (line, says) in [
             ("me", "a colon"),
             (":$2y$", "at least one"),
+            ("me : $2y$", "no spaces"),
             (md5, "htpasswd -B"),
             ("me:plain", "htpasswd -B"),
             ("me:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", "htpasswd -B"),

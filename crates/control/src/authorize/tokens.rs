@@ -79,8 +79,10 @@ impl TokenRules {
             Some(Value::Number(number)) => number.to_string().into_bytes(),
             _ => Vec::new(),
         };
-        // What was asked for must be there, and fit.
-        if subject.is_empty() && self.claim != "sub" || subject.len() > SUBJECT_MAX {
+        // What was asked for must be there, fit, and be able to stand in a field as it is.
+        let is_value = hyper::header::HeaderValue::from_bytes(&subject).is_ok();
+        let stands = is_value && subject.trim_ascii() == subject;
+        if subject.is_empty() && self.claim != "sub" || subject.len() > SUBJECT_MAX || !stands {
             return Finding::bad_credentials();
         }
         // Fractions of a second are of no use to anybody: what has one ends before it.
@@ -174,6 +176,11 @@ mod tests {
         told["sub"] = json!("a".repeat(SUBJECT_MAX + 1));
         let long = issuer.sign(&Header::new(Algorithm::ES256), &told);
         assert_eq!(subject(&rules().check(&long, &issuer.keys(), 0)), None, "it is no name");
+        for name in ["me\r\nX-Role: admin", "me\u{0}", " me", "me\t"] {
+            told["sub"] = json!(name);
+            let token = issuer.sign(&Header::new(Algorithm::ES256), &told);
+            assert_eq!(subject(&rules().check(&token, &issuer.keys(), 0)), None, "{name:?}");
+        }
         told["email"] = json!("me@example");
         let token = issuer.sign(&Header::new(Algorithm::ES256), &told);
         assert_eq!(
