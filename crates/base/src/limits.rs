@@ -30,6 +30,9 @@ pub const MAX_TARGET: u32 = 8 << 10;
 pub const MAX_BODY: u64 = 1 << 30;
 /// Room a canonical head may need beyond the received one: forwarding fields, `Via`, length.
 pub const HEAD_GROWTH: u32 = 1024;
+/// Buffers that a pool can lend to requests beside those that one of them may fill: its bytes take one more
+/// where they do not fill the first, and what a client says behind it must be parted from it.
+pub const BESIDE_ONE_EXCHANGE: u32 = 2;
 
 /// Gap left in front of the first bytes received, so that a canonical head, a little longer
 /// than the received one, fits before the body without moving it.

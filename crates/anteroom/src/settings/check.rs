@@ -245,7 +245,8 @@ impl Desk<'_> {
         let each = PoolConfig { buffers, buffer_bytes, waiters: 1 };
         match Pool::new(each) {
             Ok(trial) => {
-                let lendable = trial.grantable(Rank::Client).saturating_sub(1);
+                let lendable = trial.grantable(Rank::Client);
+                let lendable = lendable.saturating_sub(limits::BESIDE_ONE_EXCHANGE);
                 Some(Pools { each, lendable: u64::from(lendable) * u64::from(buffer_bytes) })
             }
             Err(error) => {

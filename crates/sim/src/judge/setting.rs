@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base::limits;
 use bus::{Balance, HealthPolicy, Policy, RetryPolicy};
 use spool::Limits;
 use worker::{AtLimit, Timeouts};
@@ -293,7 +294,8 @@ impl Setting {
         let (buffer_bytes, buffers) =
             if theme == 4 { (512, buffers.min(16)) } else { (buffer_bytes, buffers) };
         // What the configuration's check allows: see `exchange_memory` and `max_head` there.
-        let lendable = (buffers - (buffers / 16).max(2).min(buffers / 4) - 1) * buffer_bytes;
+        let kept = (buffers / 16).max(2).min(buffers / 4) + limits::BESIDE_ONE_EXCHANGE;
+        let lendable = (buffers - kept) * buffer_bytes;
         let exchange_memory = dice.pick(&[64 << 10, 4096, 12 << 10, 20 << 10]).min(lendable);
         let max_head = dice.pick(&[8 << 10, 1024, 16 << 10]).min(exchange_memory - 1024);
         let groups: Vec<Vec<ServerSetting>> = (0..dice.pick(&[1, 1, 1, 2]))

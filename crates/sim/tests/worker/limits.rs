@@ -2,6 +2,7 @@
 
 use crate::house::{GET, House, OK, Setting, status, text};
 use base::id::ServerId;
+use base::limits;
 use driver::AcceptFault;
 use sim::{Segments, WorldConfig};
 use std::time::Duration;
@@ -235,6 +236,35 @@ fn bodies_survive_any_segments() {
             }
         }
         assert!(response.contains(&format!("\r\n1770\r\n{body}\r\n0\r\n\r\n")), "seed {seed}");
+        house.assert_quiet();
+    }
+}
+
+/// The judge's seed 2000011703, of the tree at a023870: what was said behind the longest request there may be
+/// had no buffer left, as the request held all that are lent to requests, and waited for itself.
+#[test]
+fn the_longest_request_leaves_a_buffer_for_what_stands_behind_it() {
+    let buffers = 8;
+    let lent = buffers - 2;
+    for first in [1, 600, 1500, 1900, 2000, 2040] {
+        let exchange_memory = (lent - limits::BESIDE_ONE_EXCHANGE) * 2048;
+        let mut house =
+            House::new(&Setting { buffers, exchange_memory, spool: None, ..Setting::default() });
+        let client = house.client();
+        // With what we say in its head it is nearly as long as may be.
+        let length = exchange_memory as usize - 300;
+        let head = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+        let body = "x".repeat(length);
+        house.exchange(&client, &format!("{head}{}", &body[..first]));
+        house.exchange(&client, &format!("{}GET", &body[first..]));
+        let server = house.server();
+        house.settle();
+        assert!(text(&server).ends_with("xxx"), "{first}");
+        server.write_all(OK);
+        house.settle();
+        assert_eq!(status(&text(&client)), 200, "{first}");
+        drop(client);
+        house.settle();
         house.assert_quiet();
     }
 }
