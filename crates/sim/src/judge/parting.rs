@@ -133,7 +133,7 @@ fn is_over(since: Instant, length: Duration, stage: &Stage) -> bool {
 }
 
 /// How late one may notice what happened.
-fn slack(stage: &Stage) -> Duration {
+pub(super) fn slack(stage: &Stage) -> Duration {
     let setting = &stage.setting;
     let late = if setting.late > 0 { LATE } else { Duration::ZERO };
     2 * micros(setting.latency) + TICK + setting.asleep() + late
