@@ -179,8 +179,17 @@ pub const TLS_PLAIN_MAX: usize = 16 << 10;
 pub const TLS_RECORD_MAX: usize = TLS_HEADER + TLS_PLAIN_MAX + 2048;
 /// What a record we write is longer than its plaintext, at most: header, nonce or content type, tag.
 pub const TLS_OVERHEAD: usize = 64;
-/// Parts of a handshake message that one session keeps: the longest certificate chains.
+/// What one session keeps of a handshake message that came in parts, where the peer may show a
+/// certificate: the longest chains, and the tickets in which ours come back.
 pub const TLS_PARTS_MAX: usize = 64 << 10;
+/// The same where it shows none, a longest record of hello, and of a server's tickets.
+pub const TLS_PARTS_SHORT: usize = TLS_RECORD_MAX;
+/// The same of a client that has shaken hands: new keys are five bytes (RFC 8446 §4.6.3), even if each
+/// is a record. So much each session may keep whatever others do.
+pub const TLS_PARTS_OWN: usize = 128;
+/// What all sessions of one worker keep of such messages, beside [`TLS_PARTS_OWN`] of each: the one that
+/// would need more fails.
+pub const TLS_PARTS_ALL: usize = 1 << 20;
 /// What is looked at of a secured connection at one time, and what is encrypted for it: some records.
 pub const TLS_BATCH: usize = 4 * TLS_RECORD_MAX;
 /// Plaintext that is encrypted for one send.
@@ -328,5 +337,7 @@ const _: () = {
     assert!(ACME_ADVICE[0].as_millis() <= ACME_ADVICE[1].as_millis());
     assert!(ACME_RETRY[0].as_millis() <= ACME_RETRY[1].as_millis());
     assert!(ACME_ORDERS * ACME_NAMES_MAX <= CHALLENGES_MAX, "each name is asked about once");
+    assert!(TLS_PARTS_OWN < TLS_PARTS_SHORT && TLS_PARTS_SHORT < TLS_PARTS_MAX);
+    assert!(TLS_PARTS_MAX < TLS_PARTS_ALL);
     assert!(WEIGHT_MAX as u64 * (1 << 32) < u64::MAX, "loads and weights compare exactly");
 };

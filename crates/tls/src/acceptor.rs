@@ -152,7 +152,11 @@ impl core::error::Error for AcceptorError {}
 
 /// Makes sessions with clients. Clones are cheap, and the same.
 #[derive(Clone)]
-pub struct Acceptor(Arc<ServerConfig>);
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    /// Clients are asked for certificates.
+    asks: bool,
+}
 
 impl Acceptor {
     /// An acceptor that does what `config` says.
@@ -161,6 +165,7 @@ impl Acceptor {
     /// See [`AcceptorError`].
     pub fn new(config: AcceptorConfig) -> Result<Self, AcceptorError> {
         let verifier = verifier(&config.clients)?;
+        let asks = !matches!(config.clients, ClientAuth::Off);
         let with = with_ciphers(&config.ciphers);
         let builder = ServerConfig::builder_with_provider(with)
             .with_protocol_versions(&config.versions.list())
@@ -180,7 +185,7 @@ impl Acceptor {
             None => server.send_tls13_tickets = 0,
         }
         server.alpn_protocols = alpn;
-        Ok(Self(Arc::new(server)))
+        Ok(Self { config: Arc::new(server), asks })
     }
 
     /// A session with a client that has just come.
@@ -188,14 +193,15 @@ impl Acceptor {
     /// # Errors
     /// When the system grants no randomness.
     pub fn accept(&self) -> Result<Session, Failure> {
-        let connection = UnbufferedServerConnection::new(Arc::clone(&self.0));
-        connection.map(Session::server).map_err(|error| Failure::of(&error))
+        let connection = UnbufferedServerConnection::new(Arc::clone(&self.config));
+        let session = connection.map(|connection| Session::server(connection, self.asks));
+        session.map_err(|error| Failure::of(&error))
     }
 }
 
 impl fmt::Debug for Acceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Acceptor").finish_non_exhaustive()
+        f.debug_struct("Acceptor").finish_non_exhaustive()
     }
 }
 

@@ -5,7 +5,7 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 
-use base::limits::TLS_PARTS_MAX;
+use base::limits::{TLS_HEADER, TLS_PARTS_MAX, TLS_PARTS_OWN, TLS_PARTS_SHORT};
 
 use crate::agreed::Agreed;
 use crate::failure::Failure;
@@ -21,11 +21,17 @@ pub struct Found {
     pub closed: bool,
 }
 
+/// A record of a type that there is not: what rustls answers with `decode_error`, as it does what is
+/// too long to be read (RFC 8446 §6.2).
+const NO_RECORD: [u8; TLS_HEADER] = [0, 3, 3, 0, 1];
+
 /// A session with a client or a server.
 pub struct Session {
     end: End,
     /// Parts of a handshake message that is not whole yet; in all other moments it holds nothing.
     parts: Vec<u8>,
+    /// Whether the peer may show a certificate, whose chain may be long.
+    sees_chains: bool,
     /// Who the client's certificate says it is (RFC 4514), once that is known.
     subject: Option<Box<str>>,
     /// Why it is over, if it is: then rustls is shown nothing more.
@@ -67,12 +73,17 @@ impl Process for UnbufferedClientConnection {
 }
 
 impl Session {
-    pub(crate) const fn server(connection: UnbufferedServerConnection) -> Self {
-        Self { end: End::Server(connection), parts: Vec::new(), subject: None, over: None }
+    /// `asks`: clients are asked for certificates.
+    pub(crate) const fn server(connection: UnbufferedServerConnection, asks: bool) -> Self {
+        Self::new(End::Server(connection), asks)
     }
 
     pub(crate) const fn client(connection: UnbufferedClientConnection) -> Self {
-        Self { end: End::Client(connection), parts: Vec::new(), subject: None, over: None }
+        Self::new(End::Client(connection), true)
+    }
+
+    const fn new(end: End, sees_chains: bool) -> Self {
+        Self { end, parts: Vec::new(), sees_chains, subject: None, over: None }
     }
 
     /// Begins as a client does: with a hello.
@@ -83,9 +94,9 @@ impl Session {
         self.read(&mut [], output, |_| ()).map(|_| ())
     }
 
-    /// Reads whole records, usually one. `deliver` gets their application data; what is to be sent
-    /// in answer, an alert too, goes into `output`. All of `records` is taken, and has been written
-    /// over.
+    /// Reads whole records, usually one: of each there is at most one piece of application data, which
+    /// `deliver` gets. What is to be sent in answer, an alert too, goes into `output`. All of `records` is
+    /// taken, and has been written over.
     ///
     /// # Errors
     /// When the session is over for a fault; `output` then ends with the alert that is due.
@@ -101,6 +112,8 @@ impl Session {
         let mut parts = core::mem::take(&mut self.parts);
         let joined = !parts.is_empty();
         if joined {
+            // No more than that: what is counted is what there is.
+            parts.reserve_exact(records.len());
             parts.extend_from_slice(records);
         }
         let input = if joined { &mut parts[..] } else { &mut *records };
@@ -109,20 +122,48 @@ impl Session {
             End::Client(end) => drive(end, input, output, &mut deliver),
         };
         let found = found.inspect_err(|failure| self.over = Some(*failure))?;
-        let left = input.len() - taken;
-        if left > TLS_PARTS_MAX {
-            self.over = Some(Failure::TooLarge);
-            return Err(Failure::TooLarge);
-        }
-        if left > 0 {
+        if taken < input.len() {
             self.parts = if joined {
                 parts.drain(..taken);
+                parts.shrink_to_fit();
                 parts
             } else {
                 records[taken..].to_vec()
             };
         }
+        if self.parts.len() > self.parts_max() {
+            return Err(self.refuse(Failure::TooLarge, output));
+        }
         Ok(found)
+    }
+
+    /// Ends the session for what cannot be shown to it: no record (`Failure::Protocol`), or one for which
+    /// there is no memory (`Failure::TooLarge`). The alert, `decode_error`, goes into `output`. What it is
+    /// over for: that, or what it was before.
+    pub fn refuse(&mut self, failure: Failure, output: &mut Output<'_>) -> Failure {
+        if let Some(before) = self.over {
+            return before;
+        }
+        self.over = Some(failure);
+        let mut input = core::mem::take(&mut self.parts);
+        input.extend_from_slice(&NO_RECORD);
+        let deliver = &mut |_: &[u8]| debug_assert!(false, "there is no record");
+        // How rustls calls it is known already.
+        let _ = match &mut self.end {
+            End::Server(end) => drive(end, &mut input, output, deliver),
+            End::Client(end) => drive(end, &mut input, output, deliver),
+        };
+        failure
+    }
+
+    /// What may be kept of a message in parts. Of a client that has shaken hands nothing but new keys may
+    /// come, of a server tickets too (RFC 8446 §4.6).
+    fn parts_max(&self) -> usize {
+        match (&self.end, self.is_handshaking()) {
+            (End::Server(_), false) => TLS_PARTS_OWN,
+            (_, true) if self.sees_chains => TLS_PARTS_MAX,
+            _ => TLS_PARTS_SHORT,
+        }
     }
 
     /// Encrypts `bytes`, at most `base::limits::TLS_PLAIN_MAX` of them.
@@ -161,9 +202,9 @@ impl Session {
         }
     }
 
-    /// Whether a handshake message is in parts: bytes of memory they take.
+    /// Bytes of memory that the parts of a handshake message take, if one is not whole yet.
     pub const fn parts(&self) -> usize {
-        self.parts.len()
+        self.parts.capacity()
     }
 
     /// Whether an earlier session was resumed (RFC 8446 §2.2).

@@ -271,9 +271,7 @@ fn a_record_that_was_changed_ends_the_session() {
 /// What is no TLS is answered with an alert, and nothing a peer sends makes more of it.
 #[test]
 fn garbage_is_refused() {
-    for garbage in
-        [&b"GET / HTTP/1.1\r\n\r\n"[..], &[22, 3, 1, 0, 4, 99, 0, 0, 0], &[23, 3, 3, 0, 1, 0]]
-    {
+    for garbage in [&[22, 3, 1, 0, 4, 99, 0, 0, 0][..], &[23, 3, 3, 0, 1, 0]] {
         let (mut server, _) = Pair::new(|_, _| ()).meet();
         let mut memory = [0; 256];
         let mut output = Output::new(&mut memory);
@@ -281,6 +279,133 @@ fn garbage_is_refused() {
         assert_eq!(end, Err(Failure::Protocol), "{garbage:?}");
         assert_eq!(output.bytes().first(), Some(&21), "an alert for {garbage:?}");
     }
+}
+
+/// A record that rustls would open, and that is none to us: its sender hears so, and nothing of it is
+/// delivered.
+#[test]
+fn what_is_no_record_ends_the_session_and_is_told() {
+    for versions in [TLS12, TLS13] {
+        let (mut server, mut client) = Pair::new(|server, _| server.versions = versions).meet();
+        shake(&mut server, &mut client)[0].unwrap();
+        let mut sent = say(&mut client, b"GET / HTTP/1.1\r\n\r\n");
+        sent[0] = 24;
+        assert_eq!(next_record(&sent), Record::Bad);
+        let mut memory = [0; 256];
+        let mut output = Output::new(&mut memory);
+        assert_eq!(server.refuse(Failure::Protocol, &mut output), Failure::Protocol);
+        let alert = output.bytes().to_vec();
+        assert_eq!(show(&mut client, &alert).2, Err(Failure::Alert), "decode_error");
+        let mut output = Output::new(&mut memory);
+        assert_eq!(server.refuse(Failure::TooLarge, &mut output), Failure::Protocol, "it is over");
+        assert!(output.is_empty());
+        sent[0] = 23;
+        assert_eq!(show(&mut server, &sent).2, Err(Failure::Protocol));
+    }
+}
+
+/// The beginning of a handshake message of 65,535 bytes, `len` of them, in plain records.
+fn beginning(kind: u8, len: usize) -> Vec<u8> {
+    let mut message = vec![7; len];
+    message[..4].copy_from_slice(&[kind, 0, 0xff, 0xff]);
+    let records = message.chunks(base::limits::TLS_PLAIN_MAX).map(|content| {
+        let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+        [&[22, 3, 3, high, low][..], content].concat()
+    });
+    records.collect::<Vec<_>>().concat()
+}
+
+#[test]
+fn a_message_is_kept_as_far_as_its_kind_needs() {
+    let trusts = Authorities::from_pem(pems(&["someone"]).0.as_bytes()).unwrap();
+    for (clients, most) in
+        [(ClientAuth::Off, TLS_PARTS_SHORT), (ClientAuth::Optional(trusts), TLS_PARTS_MAX)]
+    {
+        let fits = beginning(1, most - 100);
+        let (mut server, _) = Pair::new(|server, _| server.clients = clients).meet();
+        assert_eq!(show(&mut server, &fits).2, Ok(Found::default()));
+        assert!((most - 100..=most).contains(&server.parts()), "{}", server.parts());
+        let (said, _, end) = show(
+            &mut server,
+            &[22, 3, 3, 0, 200].iter().copied().chain([7; 200]).collect::<Vec<_>>(),
+        );
+        assert_eq!(end, Err(Failure::TooLarge));
+        assert_eq!(said, [21, 3, 3, 0, 2, 2, 50], "decode_error");
+        assert_eq!(server.parts(), 0);
+    }
+    let (_, mut client) = Pair::new(|_, _| ()).meet();
+    hello(&mut client);
+    let (said, _, end) = show(&mut client, &beginning(2, 65_500));
+    assert!(end == Err(Failure::TooLarge) && said.ends_with(&[2, 50]), "{said:?}");
+}
+
+/// Seals handshake messages with the keys of a client whose session is open.
+struct Forger {
+    key: aws_lc_rs::aead::LessSafeKey,
+    iv: rustls::crypto::cipher::Iv,
+    number: u64,
+}
+
+impl Forger {
+    /// A client that has shaken hands with `server`.
+    fn meet(server: &mut Session, trusts: &Authorities) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_root_certificates(Arc::clone(&trusts.0))
+            .with_no_client_auth();
+        config.enable_secret_extraction = true;
+        let name = "a.example".try_into().unwrap();
+        let connection = UnbufferedClientConnection::new(Arc::new(config), name).unwrap();
+        let mut client = Session::client(connection);
+        shake(server, &mut client)[0].unwrap();
+        let End::Client(connection) = client.end else { unreachable!() };
+        let (number, secrets) = connection.dangerous_into_kernel_connection().unwrap().0.tx;
+        let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
+            panic!("another suite was chosen")
+        };
+        let algorithm = &aws_lc_rs::aead::AES_256_GCM;
+        let key = aws_lc_rs::aead::UnboundKey::new(algorithm, key.as_ref()).unwrap();
+        Self { key: aws_lc_rs::aead::LessSafeKey::new(key), iv, number }
+    }
+
+    fn seal(&mut self, content: &[u8]) -> Vec<u8> {
+        use aws_lc_rs::aead::{Aad, Nonce};
+        let nonce = rustls::crypto::cipher::Nonce::new(&self.iv, self.number).0;
+        self.number += 1;
+        let mut sealed = [content, &[22]].concat();
+        let [high, low] = u16::try_from(sealed.len() + 16).unwrap().to_be_bytes();
+        let head = [23, 3, 3, high, low];
+        let (nonce, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(head));
+        self.key.seal_in_place_append_tag(nonce, aad, &mut sealed).unwrap();
+        [&head[..], &sealed].concat()
+    }
+}
+
+/// Who has shaken hands may have new keys, and keeps nothing long in the memory of whoever parks it.
+#[test]
+fn behind_the_handshake_next_to_nothing_is_kept() {
+    let (certificate, key) = pems(&["a.example"]);
+    let identity = Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap();
+    let trusts = Authorities::from_pem(certificate.as_bytes()).unwrap();
+    let config =
+        AcceptorConfig { identities: vec![Arc::new(identity)], ..AcceptorConfig::default() };
+    let acceptor = Acceptor::new(config).unwrap();
+    let mut server = acceptor.accept().unwrap();
+    let mut client = Forger::meet(&mut server, &trusts);
+    // key_update, update_not_requested: each of its bytes a record.
+    for byte in [24, 0, 0, 1, 0] {
+        assert!(server.parts() <= TLS_PARTS_OWN);
+        show(&mut server, &client.seal(&[byte])).2.unwrap();
+    }
+    assert_eq!(server.parts(), 0);
+    let mut server = acceptor.accept().unwrap();
+    let mut client = Forger::meet(&mut server, &trusts);
+    let (said, _, end) =
+        show(&mut server, &client.seal(&[&[24, 0, 0xff, 0xff][..], &[7; 5000]].concat()));
+    assert_eq!((end, server.parts()), (Err(Failure::TooLarge), 0));
+    assert!(said.len() > 20 && said[0] == 23, "a sealed alert: {said:?}");
 }
 
 /// What a parked client costs: law 3 has it counted.
