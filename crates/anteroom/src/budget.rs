@@ -127,7 +127,8 @@ impl Budget {
             + (settings.connections() + settings.pinned().min(clients))
                 * u64::from(servers_secured);
         let secured = [
-            row("TLS sessions", limits::TLS_SESSION_BYTES, sessions),
+            row("TLS sessions", limits::TLS_SESSION_BYTES + limits::TLS_PARTS_OWN, sessions),
+            row("TLS handshake messages in parts", limits::TLS_PARTS_ALL, workers),
             row("places for TLS sessions", 2 * size_of::<usize>(), sockets),
             row("TLS scratch space", worker::SCRATCH_BYTES, workers),
         ];

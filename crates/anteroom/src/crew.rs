@@ -449,6 +449,7 @@ fn forget_the_present(counters: &WorkerCounters) {
         &counters.clients_leaving,
         &counters.clients_closing,
         &counters.tls_sessions,
+        &counters.tls_parts_bytes,
         &counters.buffers,
         &counters.buffers_used,
         &counters.buffers_promised,

@@ -138,6 +138,7 @@ impl Panel {
             clients_accepted: sum(|w| &w.clients_accepted),
             clients_closed: self.sums(|w| &w.clients_closed),
             tls_sessions: sum(|w| &w.tls_sessions),
+            tls_parts_bytes: sum(|w| &w.tls_parts_bytes),
             tls_handshakes: [sum(|w| &w.tls_handshakes), sum(|w| &w.tls_resumed)],
             tls_failures: self.sums(|w| &w.tls_failures),
             tls_server_failures: self.sums(|w| &w.tls_server_failures),
@@ -208,6 +209,7 @@ pub(crate) struct Figures {
     pub(crate) clients_closed: [u64; CloseReason::ALL.len()],
     /// TLS sessions now.
     pub(crate) tls_sessions: u64,
+    pub(crate) tls_parts_bytes: u64,
     /// Handshakes that came to their end, and those of them that resumed a session.
     pub(crate) tls_handshakes: [u64; 2],
     /// Sessions with clients that failed.

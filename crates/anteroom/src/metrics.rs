@@ -149,6 +149,8 @@ fn tls(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
         "TLS sessions with clients and servers now",
         figures.tls_sessions,
     )?;
+    let parts = "Bytes kept of TLS handshake messages that came in parts";
+    sheet.gauge("tls_parts_bytes", parts, figures.tls_parts_bytes)?;
     let [all, resumed] = figures.tls_handshakes;
     let kinds = by("kind", ["full", "resumed"], [all.saturating_sub(resumed), resumed]);
     sheet.counts("tls_handshakes", "TLS handshakes that came to their end", kinds)?;

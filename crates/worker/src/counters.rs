@@ -146,6 +146,8 @@ pub struct WorkerCounters {
     pub clients_closed: [Counter; CloseReason::ALL.len()],
     /// TLS sessions now: connections of clients and servers that are secured.
     pub tls_sessions: Counter,
+    /// Bytes that TLS sessions keep of handshake messages in parts now, beside what each may.
+    pub tls_parts_bytes: Counter,
     /// TLS handshakes that came to their end.
     pub tls_handshakes: Counter,
     /// Those of them that resumed an earlier session.

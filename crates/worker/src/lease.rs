@@ -87,7 +87,9 @@ impl<D: Driver> Worker<D> {
             Ending::Closing => {}
             // What arrived behind the response is its end, or nothing worth waiting for; unless our last
             // word still is to be heard.
-            Ending::Parting if self.driver.is_quiet(socket) || !self.driver.say_goodbye(socket) => {
+            Ending::Parting
+                if self.driver.is_quiet_so_far(socket) || !self.driver.say_goodbye(socket) =>
+            {
                 upstream.ending = Ending::Parted;
                 self.upstreams.arm(id, Progress::Parting, self.now);
                 self.driver.shutdown(socket);

@@ -8,6 +8,7 @@ use pool::Rank;
 
 use crate::counters::CloseReason;
 use crate::orders::Life;
+use crate::secured::Idle;
 use crate::turn::Worker;
 use crate::upstream::{Ending, Progress, User};
 
@@ -19,8 +20,10 @@ impl<D: Driver> Worker<D> {
             _ if upstream.ending == Ending::Parted => self.has_parted(id),
             _ if upstream.ending.has_begun() => self.close_upstream(id),
             // An idle connection has nothing to say, but for what TLS has: it ended, or speaks unasked.
-            None if self.driver.absorb(upstream.socket) => self.driver.arm(upstream.socket),
-            None => self.bus.lost(id, self.now),
+            None => match self.driver.absorb(upstream.socket) {
+                Idle::Silent | Idle::Part => self.driver.arm(upstream.socket),
+                Idle::Over => self.bus.lost(id, self.now),
+            },
             Some(User::Exchange(exchange)) => self.receive_response(exchange),
             Some(User::Tunnel(tunnel)) => self.tunnel_readable(tunnel, Way::Down),
         }

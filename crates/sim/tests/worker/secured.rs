@@ -202,7 +202,7 @@ fn leaves_nothing(house: &mut House, client: &End) {
     assert_eq!(house.sum(|c| c.clients.get()), 0);
 }
 
-fn failures(house: &House, failure: Failure) -> u64 {
+pub(crate) fn failures(house: &House, failure: Failure) -> u64 {
     house.sum(|c| c.tls_failures[failure as usize].get())
 }
 

@@ -3,6 +3,7 @@
 use driver::{Completion, ConnectFault, Driver, Owner, Peeked, Socket, Then};
 use tls::{Failure, Output, Record, next_record};
 
+use super::parts::Parts;
 use super::slot::{Party, Stage};
 use super::{Event, Secured, Slot};
 use crate::plan::ServerTls;
@@ -167,7 +168,7 @@ impl<D: Driver> Secured<D> {
         }
         let mut output = Output::new(&mut self.scratch.outgoing);
         let (taken, read) = match open(slot, &self.makers.acceptors) {
-            Ok(()) => read(slot, incoming, &mut output),
+            Ok(()) => read(slot, &mut self.parts, incoming, &mut output),
             Err(failure) => (count, Err(failure)),
         };
         let written = output.len();
@@ -230,6 +231,7 @@ fn begin(
 /// that was the end.
 fn read(
     slot: &mut Slot,
+    parts: &mut Parts,
     incoming: &mut [u8],
     output: &mut Output<'_>,
 ) -> (usize, Result<bool, Failure>) {
@@ -240,9 +242,9 @@ fn read(
         let whole = match next_record(rest) {
             Record::Whole(whole) => whole,
             Record::Part => return (taken, Ok(false)),
-            Record::Bad => rest.len(),
+            Record::Bad => return (incoming.len(), Err(parts.refuse(session, output))),
         };
-        if let Err(failure) = session.read(&mut rest[..whole], output, |_| ()) {
+        if let Err(failure) = parts.read(session, &mut rest[..whole], output, |_| ()) {
             return (incoming.len(), Err(failure));
         }
         taken += whole;

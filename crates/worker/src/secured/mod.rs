@@ -8,12 +8,15 @@
 //! counted before.
 //!
 //! - `slot`: what is known of a secured connection; - `handshake`: until it is open;
-//! - `receive`, `send`: bytes of an open one.
+//! - `receive`, `send`: bytes of an open one; - `parts`: what is kept of messages that are not whole.
 
 mod handshake;
+mod parts;
 mod receive;
 mod send;
 mod slot;
+
+pub(crate) use receive::Idle;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -34,6 +37,7 @@ use tls::{Acceptor, Agreed, Connector, Failure};
 
 use crate::counters::WorkerCounters;
 use crate::plan::ServerTls;
+use parts::Parts;
 use slot::{Awaits, Party, Slot, Stage};
 
 /// The bit of a driver's owner that marks a secured connection; the rest is its place.
@@ -90,6 +94,7 @@ pub(crate) struct Secured<D: Driver> {
     ready: VecDeque<u32>,
     /// Connections whose plaintext waits for buffers.
     ahead: u32,
+    parts: Parts,
     scratch: Scratch,
     counters: Arc<WorkerCounters>,
 }
@@ -112,6 +117,7 @@ impl<D: Driver> Secured<D> {
             slots: (0..sockets).map(|_| None).collect(),
             ready: VecDeque::with_capacity(sockets),
             ahead: 0,
+            parts: Parts::new(Arc::clone(&counters)),
             scratch: Scratch {
                 incoming: memory(TLS_BATCH),
                 plain: memory(TLS_SEND),
@@ -180,6 +186,9 @@ impl<D: Driver> Secured<D> {
         let socket = slot.socket;
         if let Some(place) = self.slots.get_mut(socket.index as usize) {
             debug_assert!(place.is_none(), "the place was given up");
+            if let Some(session) = slot.session.as_deref() {
+                self.parts.add(session);
+            }
             *place = Some(Box::new(slot));
             self.counters.tls_sessions.increment();
         }
@@ -193,6 +202,9 @@ impl<D: Driver> Secured<D> {
         let mut slot = self.slots.get_mut(socket.index as usize)?.take()?;
         slot.unsent.clear(pool);
         self.forget_ahead(&mut slot);
+        if let Some(session) = slot.session.as_deref() {
+            self.parts.remove(session);
+        }
         self.counters.tls_sessions.sub(1);
         Some(slot)
     }
@@ -296,8 +308,7 @@ impl<D: Driver> Secured<D> {
     // Calls of a driver.
 
     pub(crate) fn own(&mut self, socket: Socket, owner: Owner) {
-        let place = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
-        match place.filter(|slot| slot.socket == socket) {
+        match slot_of(&mut self.slots, socket) {
             Some(slot) => {
                 slot.owner = owner;
                 self.driver.own(socket, Owner(SECURED | socket.index));
@@ -307,8 +318,7 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn arm(&mut self, socket: Socket) {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-            && slot.socket == socket
+        if let Some(slot) = slot_of(&mut self.slots, socket)
             && slot.has_something()
             && !slot.told_ready
         {
@@ -319,27 +329,40 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn disarm(&mut self, socket: Socket) {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-            && slot.socket == socket
-        {
+        if let Some(slot) = slot_of(&mut self.slots, socket) {
             slot.told_ready = false;
         }
         self.driver.disarm(socket);
     }
 
     pub(crate) fn is_quiet(&mut self, socket: Socket) -> bool {
-        let Some(slot) = self.slot(socket) else { return self.driver.is_quiet(socket) };
-        if slot.ahead.is_some() || slot.has_ended() {
-            return false;
+        self.idle(socket) == Idle::Silent
+    }
+
+    /// Whether nothing has come but the beginning of a record at most: a goodbye, perhaps.
+    pub(crate) fn is_quiet_so_far(&mut self, socket: Socket) -> bool {
+        self.idle(socket) != Idle::Over
+    }
+
+    /// What came of a peer from which nothing is awaited.
+    fn idle(&mut self, socket: Socket) -> Idle {
+        let slot = self.slot(socket);
+        if slot.is_some_and(|slot| slot.ahead.is_some() || slot.has_ended()) {
+            return Idle::Over;
         }
-        let talks = !slot.is_client() && slot.stage == Stage::Open;
-        self.driver.is_quiet(socket) || (talks && self.absorb(socket))
+        let talks = slot.is_some_and(|slot| !slot.is_client() && slot.stage == Stage::Open);
+        let half = slot.is_some_and(|slot| slot.half);
+        match self.driver.is_quiet(socket) {
+            true if half => Idle::Part,
+            true => Idle::Silent,
+            false if talks => self.absorb(socket),
+            false => Idle::Over,
+        }
     }
 
     /// Whether a peer failed while data was exchanged, and was told so.
     pub(crate) fn has_told_alert(&self, socket: Socket) -> bool {
-        let slot = self.slots.get(socket.index as usize).and_then(Option::as_deref);
-        slot.is_some_and(|slot| slot.socket == socket && slot.told_alert)
+        self.slot(socket).is_some_and(|slot| slot.told_alert)
     }
 
     pub(crate) fn has_unread(&mut self, socket: Socket) -> bool {
@@ -383,9 +406,8 @@ impl<D: Driver> Secured<D> {
         socket: Socket,
         pool: &mut Pool,
     ) -> Option<Carried<D::Detached>> {
-        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
         // What a handshake still has to say goes along.
-        let unsent = slot.filter(|it| it.socket == socket).map(|it| it.unsent.take(pool));
+        let unsent = slot_of(&mut self.slots, socket).map(|slot| slot.unsent.take(pool));
         let mut slot = self.remove(socket, pool);
         if let Some((slot, unsent)) = slot.as_mut().zip(unsent) {
             slot.unsent.keep_aside(&unsent);
@@ -412,8 +434,7 @@ impl<D: Driver> Secured<D> {
     /// What is aside goes on its way, and is told of when there is room. A transport that broke is
     /// told of anyway.
     fn send_aside(&mut self, socket: Socket) {
-        let slot = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut);
-        let Some(slot) = slot else { return };
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return };
         while !slot.unsent.is_empty()
             && let Sent::Now(n) = self.driver.send_bytes(socket, slot.unsent.aside(), false)
         {
@@ -423,10 +444,7 @@ impl<D: Driver> Secured<D> {
 
     /// What is sent of a handshake or an alert: what the transport does not take is kept.
     fn send_now(&mut self, socket: Socket, written: usize) -> Result<(), PeerFault> {
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return Ok(());
-        };
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return Ok(()) };
         let bytes = &self.scratch.outgoing[..written];
         if bytes.is_empty() {
             return Ok(());
@@ -539,9 +557,7 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn discard(&mut self, socket: Socket) -> Received {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-            && slot.socket == socket
-        {
+        if let Some(slot) = slot_of(&mut self.slots, socket) {
             // Whoever discards waits for the transport's own end.
             slot.end_told |= slot.has_ended();
             self.ahead -= u32::from(slot.ahead.take().is_some());

@@ -5,8 +5,9 @@ use driver::{Driver, Peeked, PeerFault, Received, Socket, Then};
 use pool::{Chain, Fill, FillError, Pool, Promise};
 use tls::{Failure, Output, Record, next_record};
 
-use super::Secured;
-use super::slot::{Slot, Stage};
+use super::parts::Parts;
+use super::slot::{Party, Slot, Stage};
+use super::{Secured, slot_of};
 
 /// Where plaintext goes.
 struct Sink<'s> {
@@ -91,6 +92,17 @@ struct Look {
     end: Option<End>,
 }
 
+/// What came on an idle connection to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Idle {
+    /// Nothing that concerns anybody but TLS.
+    Silent,
+    /// The beginning of a record: what it will be nobody knows.
+    Part,
+    /// Its end, a fault, or words that answer nothing.
+    Over,
+}
+
 enum End {
     /// The peer said that it sends nothing more.
     Closed,
@@ -121,6 +133,7 @@ impl<D: Driver> Secured<D> {
 
     /// Plaintext that is there already, as far as there is room for it.
     fn take_ahead(&mut self, socket: Socket, sink: &mut Sink<'_>) -> Option<Received> {
+        self.slot(socket)?;
         let mut slot = self.slots.get_mut(socket.index as usize)?.take()?;
         let received = slot.ahead.as_deref_mut().map(|(bytes, at)| {
             let fresh = sink.fill.fresh.max(1);
@@ -141,8 +154,7 @@ impl<D: Driver> Secured<D> {
 
     /// Looks at what is there and decrypts the records that are whole.
     fn receive_records(&mut self, socket: Socket, sink: &mut Sink<'_>) -> Received {
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
+        let Some(slot) = slot_of(&mut self.slots, socket) else {
             return Received::Failed(PeerFault::Reset);
         };
         slot.end_told |= slot.has_ended();
@@ -161,8 +173,9 @@ impl<D: Driver> Secured<D> {
         // Whoever brings a promise puts at least that buffer's worth, so that each grant is of use.
         let may_go_ahead = self.ahead < TLS_AHEAD_MAX || sink.promise.is_some();
         let incoming = &mut self.scratch.incoming[..count];
-        let look = look(slot, incoming, &mut output, sink, may_go_ahead);
+        let look = look(slot, &mut self.parts, incoming, &mut output, sink, may_go_ahead);
         let written = output.len();
+        slot.half = look.settled && look.taken < count;
         let whole_ahead = slot.ahead.is_some();
         self.ahead += u32::from(whole_ahead);
         self.driver.skip(socket, look.taken, look.settled && !full);
@@ -180,7 +193,7 @@ impl<D: Driver> Secured<D> {
                 if let Some(slot) = self.slot(socket) {
                     self.failed(slot.party, failure);
                 }
-                if let Some(slot) = self.slots[socket.index as usize].as_deref_mut() {
+                if let Some(slot) = slot_of(&mut self.slots, socket) {
                     slot.told_alert = written > 0;
                 }
                 self.set_stage(socket, Stage::Broken, !delivered);
@@ -220,42 +233,55 @@ impl<D: Driver> Secured<D> {
         if client { Received::Ended } else { Received::Failed(PeerFault::Reset) }
     }
 
-    /// Reads what TLS itself has to say on an idle connection to a server: tickets, new keys. Whether
-    /// that was all there was.
-    pub(crate) fn absorb(&mut self, socket: Socket) -> bool {
-        let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        else {
-            return false;
-        };
-        if slot.socket != socket || slot.is_client() || slot.stage != Stage::Open {
-            return false;
+    /// Reads what TLS itself has to say on an idle connection to a server: tickets, new keys.
+    pub(crate) fn absorb(&mut self, socket: Socket) -> Idle {
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return Idle::Over };
+        let Some(session) = slot.session.as_deref_mut() else { return Idle::Over };
+        if matches!(slot.party, Party::Client(_)) || slot.stage != Stage::Open {
+            return Idle::Over;
         }
         let Peeked { count, then } = self.driver.peek(socket, &mut self.scratch.incoming);
         if count == 0 {
-            return then == Then::More;
+            return if then == Then::More { Idle::Silent } else { Idle::Over };
         }
         let mut output = Output::new(&mut self.scratch.outgoing);
-        let (mut taken, mut silent) = (0, then == Then::More);
-        let Some(session) = slot.session.as_deref_mut() else { return false };
-        while silent && let Record::Whole(whole) = next_record(&self.scratch.incoming[taken..count])
-        {
-            let record = &mut self.scratch.incoming[taken..taken + whole];
-            let read = session.read(record, &mut output, |_| silent = false);
-            silent &= read.is_ok_and(|found| !found.closed);
-            taken += whole;
+        let (mut taken, mut spoke, mut failure) = (0, false, None);
+        while failure.is_none() && !spoke {
+            let rest = &mut self.scratch.incoming[taken..count];
+            let read = match next_record(rest) {
+                Record::Part => break,
+                Record::Whole(whole) => {
+                    taken += whole;
+                    let rest = &mut rest[..whole];
+                    self.parts.read(session, rest, &mut output, |_| spoke = true)
+                }
+                Record::Bad => Err(self.parts.refuse(session, &mut output)),
+            };
+            match read {
+                Ok(found) => spoke |= found.closed,
+                Err(fault) => failure = Some(fault),
+            }
         }
-        let written = output.len();
-        self.driver.skip(socket, taken, silent);
-        if !silent {
+        slot.half = taken < count;
+        let (party, written) = (slot.party, output.len());
+        let over = spoke || failure.is_some() || then != Then::More;
+        self.driver.skip(socket, taken, !over);
+        if let Some(failure) = failure {
+            self.failed(party, failure);
+        }
+        if over {
             self.set_stage(socket, Stage::Broken, false);
         }
-        self.send_now(socket, written).is_ok() && silent
+        match self.send_now(socket, written) {
+            Ok(()) if !over && taken == count => Idle::Silent,
+            Ok(()) if !over => Idle::Part,
+            _ => Idle::Over,
+        }
     }
 
     /// `told`: the worker is told of it now.
     fn set_stage(&mut self, socket: Socket, stage: Stage, told: bool) {
-        if let Some(slot) = self.slots.get_mut(socket.index as usize).and_then(Option::as_deref_mut)
-        {
+        if let Some(slot) = slot_of(&mut self.slots, socket) {
             slot.stage = stage;
             slot.end_told |= told;
         }
@@ -265,6 +291,7 @@ impl<D: Driver> Secured<D> {
 /// Decrypts records as long as there is room for what is in them.
 fn look(
     slot: &mut Slot,
+    parts: &mut Parts,
     incoming: &mut [u8],
     output: &mut Output<'_>,
     sink: &mut Sink<'_>,
@@ -280,9 +307,12 @@ fn look(
         let whole = match next_record(rest) {
             Record::Whole(whole) => whole,
             Record::Part => return stop(taken, true, None),
-            Record::Bad => rest.len(),
+            Record::Bad => {
+                let failure = parts.refuse(session, output);
+                return stop(incoming.len(), true, Some(End::Failed(failure)));
+            }
         };
-        let most = (whole - TLS_HEADER.min(whole)).min(TLS_PLAIN_MAX);
+        let most = (whole - TLS_HEADER).min(TLS_PLAIN_MAX);
         let fits = sink.takes(most);
         let goes_ahead = !fits && sink.delivered == 0 && may_go_ahead;
         if !fits && !goes_ahead {
@@ -290,7 +320,7 @@ fn look(
             return stop(taken, false, end);
         }
         let ahead = &mut slot.ahead;
-        let read = session.read(&mut rest[..whole], output, |bytes| {
+        let read = parts.read(session, &mut rest[..whole], output, |bytes| {
             if fits {
                 sink.put_all(bytes);
             } else {

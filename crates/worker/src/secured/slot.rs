@@ -59,6 +59,8 @@ pub(super) struct Slot {
     pub(super) said_goodbye: bool,
     /// Our direction ends behind what is unsent.
     pub(super) ends: bool,
+    /// The beginning of a record is there, and the driver tells of it no more.
+    pub(super) half: bool,
     /// Plaintext for which there was no buffer, and how much of it was taken.
     pub(super) ahead: Option<Box<(Vec<u8>, usize)>>,
     /// Its plaintext is to be told of.
@@ -81,6 +83,7 @@ impl Slot {
             awaits: Awaits::Nothing,
             said_goodbye: false,
             ends: false,
+            half: false,
             ahead: None,
             told_ready: false,
             end_told: false,

@@ -1,0 +1,68 @@
+//! Handshake messages in parts: what all sessions of a worker keep of them is bounded (law 3).
+
+use std::sync::Arc;
+
+use base::limits::{TLS_PARTS_ALL, TLS_PARTS_OWN};
+use tls::{Failure, Found, Output, Session};
+
+use crate::counters::WorkerCounters;
+
+/// What there is of them, beside what every session may keep ([`TLS_PARTS_OWN`]).
+pub(super) struct Parts {
+    bytes: usize,
+    counters: Arc<WorkerCounters>,
+}
+
+impl Parts {
+    pub(super) const fn new(counters: Arc<WorkerCounters>) -> Self {
+        Self { bytes: 0, counters }
+    }
+
+    /// As [`Session::read`], of one record; a session that would need more than there is room for fails,
+    /// and is told so.
+    pub(super) fn read(
+        &mut self,
+        session: &mut Session,
+        record: &mut [u8],
+        output: &mut Output<'_>,
+        deliver: impl FnMut(&[u8]),
+    ) -> Result<Found, Failure> {
+        self.remove(session);
+        let mut read = session.read(record, output, deliver);
+        if read.is_ok() && self.bytes + counted(session) > TLS_PARTS_ALL {
+            read = Err(session.refuse(Failure::TooLarge, output));
+        }
+        self.add(session);
+        read
+    }
+
+    /// As [`Session::refuse`], of what is no record.
+    pub(super) fn refuse(&mut self, session: &mut Session, output: &mut Output<'_>) -> Failure {
+        self.remove(session);
+        let failure = session.refuse(Failure::Protocol, output);
+        self.add(session);
+        failure
+    }
+
+    /// A session comes to this worker.
+    pub(super) fn add(&mut self, session: &Session) {
+        self.set(self.bytes + counted(session));
+    }
+
+    /// A session leaves it.
+    pub(super) fn remove(&mut self, session: &Session) {
+        self.set(self.bytes - counted(session));
+    }
+
+    fn set(&mut self, bytes: usize) {
+        if self.bytes != bytes {
+            self.bytes = bytes;
+            self.counters.tls_parts_bytes.set(bytes as u64);
+        }
+    }
+}
+
+/// What counts of what a session keeps.
+const fn counted(session: &Session) -> usize {
+    session.parts().saturating_sub(TLS_PARTS_OWN)
+}
