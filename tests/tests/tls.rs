@@ -214,6 +214,31 @@ fn protocols_are_agreed_on() {
 }
 
 #[test]
+fn of_suites_that_are_named_the_first_is_taken_whatever_clients_prefer() {
+    let (authority, server) = (Authority::new(), mirror());
+    authority.good("a", "a", &["a.example"]);
+    let [short, long] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"];
+    let [old_short, old_long] =
+        ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"];
+    for (named, chosen) in [
+        ([short, long, old_short, old_long], [short, "ECDHE-ECDSA-AES128-GCM-SHA256"]),
+        ([long, short, old_long, old_short], [long, "ECDHE-ECDSA-AES256-GCM-SHA384"]),
+    ] {
+        let pair = authority.pair("a");
+        let proxy =
+            authority.run(format!("certificates = [{pair}], ciphers = {named:?}"), &server);
+        for order in [[short, long], [long, short]] {
+            let seen = s_client(&proxy, &["-tls1_3", "-ciphersuites", &order.join(":")]);
+            assert!(seen.contains(&format!("Cipher is {}", chosen[0])), "{order:?}: {seen}");
+        }
+        let both = "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256";
+        let seen = s_client(&proxy, &["-tls1_2", "-cipher", both]);
+        assert!(seen.contains(&format!("Cipher is {}", chosen[1])), "{seen}");
+        proxy.finish();
+    }
+}
+
+#[test]
 fn clients_show_certificates_and_cannot_forge_them() {
     let (authority, server) = (Authority::new(), mirror());
     authority.good("a", "a", &["a.example"]);

@@ -117,7 +117,8 @@ pub struct AcceptorConfig {
     pub unknown_name: UnknownName,
     /// At least one.
     pub versions: Versions,
-    /// Cipher suites, the ones preferred first; all that are built in if there are none here.
+    /// Cipher suites, the ones preferred first, whatever clients prefer; all that are built in if there
+    /// are none here, and clients choose.
     pub ciphers: Vec<Cipher>,
     /// Application protocols, the ones preferred first (RFC 7301); with none, none is spoken of.
     pub alpn: Vec<Vec<u8>>,
@@ -185,6 +186,9 @@ impl Acceptor {
             None => server.send_tls13_tickets = 0,
         }
         server.alpn_protocols = alpn;
+        // Whoever names suites prefers the first; otherwise clients know best what their machine is
+        // quick at.
+        server.ignore_client_order = !config.ciphers.is_empty();
         Ok(Self { config: Arc::new(server), asks })
     }
 

@@ -375,7 +375,7 @@ pub(crate) static LISTEN_TLS: Section = Section {
                 example: "[\"TLS_AES_128_GCM_SHA256\"]",
                 means: "all that are built in, none of which is known to be weak",
             },
-            "Cipher suites, the ones preferred first, as IANA calls them.",
+            "Cipher suites as IANA calls them, the ones preferred first, whatever clients prefer.",
         ),
         key(
             "alpn",

@@ -176,6 +176,29 @@ fn who_does_not_fit_is_told_by_an_alert() {
 }
 
 #[test]
+fn of_suites_that_were_named_the_first_is_preferred() {
+    let orders = [
+        (TLS13, ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"]),
+        (
+            TLS12,
+            ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384"],
+        ),
+    ];
+    for (versions, [one, other]) in orders {
+        for names in [[one, other], [other, one]] {
+            let (mut server, mut client) = Pair::new(|server, client| {
+                server.ciphers = names.iter().map(|name| Cipher::named(name).unwrap()).collect();
+                // It prefers the longer keys.
+                client.versions = versions;
+            })
+            .meet();
+            assert_eq!(shake(&mut server, &mut client), [Ok(()), Ok(())]);
+            assert_eq!(server.agreed().unwrap().cipher(), names[0]);
+        }
+    }
+}
+
+#[test]
 fn a_client_says_who_it_is() {
     let (certificate, key) = pems(&["someone"]);
     let own = Arc::new(Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());
