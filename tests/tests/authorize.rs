@@ -248,6 +248,31 @@ fn certificates_let_in_whom_they_name() {
     assert_eq!(ask(&proxy, &["--cert", &other, "--user", "user:mine"]), 200);
 }
 
+/// A subject may be empty where other names are said (RFC 5280 §4.1.2.6), and too long to be told.
+#[test]
+fn a_certificate_without_a_subject_is_one() {
+    let (upstream, issuer) = (Upstream::pages(), Certificates::new());
+    let long = "a".repeat(600);
+    let [nobody, long] = ["", &long].map(|subject| {
+        let (certificate, key) = issuer.sign(subject, &["me.example"], |params| {
+            if subject.is_empty() {
+                params.distinguished_name = rcgen::DistinguishedName::new();
+            }
+        });
+        let name = if subject.is_empty() { "nobody.pem" } else { "long.pem" };
+        issuer.folder().write(name, certificate + &key)
+    });
+    let anybody = certified(&upstream, &issuer, "{ certificate = true, subject_header = \"X-User\" }");
+    let me = certified(&upstream, &issuer, "{ certificate = true, subjects = [\"CN=me\"] }");
+    for shown in [&nobody, &long] {
+        let line = ["--cert", shown, "-H", "X-User: root"];
+        assert_eq!(ask_secured(&anybody, &issuer, &line), 200, "{shown}");
+        assert_eq!(upstream.last().head.get("x-user"), None, "{shown}");
+        assert_eq!(ask_secured(&me, &issuer, &line), 403, "{shown}");
+    }
+    assert_eq!(ask_secured(&anybody, &issuer, &[]), 403);
+}
+
 /// Nothing that a client shows, or that its authorization server is shown, is written anywhere.
 #[test]
 fn no_secret_is_told_in_a_log_or_a_figure() {

@@ -58,7 +58,10 @@ pub struct Rules {
 /// How a client's connection is secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsFacts<'s> {
-    /// Whom the client's certificate names (RFC 4514), if it showed one.
+    /// Whether the client showed a certificate, which is trusted then.
+    pub shown: bool,
+    /// Whom it names (RFC 4514). Not every one says that in its subject (RFC 5280 §4.1.2.6), or in as
+    /// many bytes as a field may have.
     pub subject: Option<&'s str>,
 }
 

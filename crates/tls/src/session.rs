@@ -32,7 +32,8 @@ pub struct Session {
     parts: Vec<u8>,
     /// Whether the peer may show a certificate, whose chain may be long.
     sees_chains: bool,
-    /// Who the client's certificate says it is (RFC 4514), once that is known.
+    /// Who the client's certificate says it is (RFC 4514), once it is known that it showed one; empty
+    /// if that is nobody, or too long.
     subject: Option<Box<str>>,
     /// Why it is over, if it is: then rustls is shown nothing more.
     over: Option<Failure>,
@@ -231,12 +232,18 @@ impl Session {
             End::Server(end) => end.peer_certificates(),
             End::Client(_) => None,
         };
-        self.subject = certificates.and_then(<[_]>::first).and_then(|leaf| subject_of(leaf));
+        let shown = certificates.and_then(<[_]>::first);
+        self.subject = shown.map(|leaf| subject_of(leaf).unwrap_or_default());
     }
 
-    /// The subject of the client's certificate (RFC 4514), if it showed one that is trusted.
+    /// Whether the client showed a certificate, which is trusted then.
+    pub const fn has_certificate(&self) -> bool {
+        self.subject.is_some()
+    }
+
+    /// The subject of that certificate (RFC 4514), if it has one of at most `TLS_SUBJECT_MAX` bytes.
     pub fn subject(&self) -> Option<&str> {
-        self.subject.as_deref()
+        self.subject.as_deref().filter(|subject| !subject.is_empty())
     }
 }
 

@@ -44,7 +44,7 @@ pub(super) fn admit<'a>(
 ) -> Admitted<'a> {
     let Some(authorization) = rules.authorization.as_deref() else { return Admitted::FREELY };
     let subject = caller.tls.and_then(|tls| tls.subject);
-    if !is_certified(authorization, subject) {
+    if !is_certified(authorization, caller.tls) {
         return Admitted::Denied(Refusal::Forbidden);
     }
     let mut question = Writer::new(space);
@@ -72,12 +72,12 @@ pub(super) fn admit<'a>(
 }
 
 /// Whether the client showed a certificate that will do, if one is asked for.
-fn is_certified(authorization: &Authorization, shown: Option<&str>) -> bool {
-    match (&authorization.certificates, shown) {
+fn is_certified(authorization: &Authorization, tls: Option<TlsFacts<'_>>) -> bool {
+    match (&authorization.certificates, tls.filter(|tls| tls.shown)) {
         (None, _) => true,
         (Some(_), None) => false,
-        (Some(subjects), Some(shown)) => {
-            subjects.is_empty() || subjects.iter().any(|subject| **subject == *shown)
+        (Some(subjects), Some(TlsFacts { subject, .. })) => {
+            subjects.is_empty() || subjects.iter().any(|asked| subject == Some(&**asked))
         }
     }
 }

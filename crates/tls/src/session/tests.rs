@@ -226,6 +226,32 @@ fn a_client_says_who_it_is() {
 }
 
 #[test]
+fn a_certificate_is_one_though_it_names_nobody() {
+    let long = "a".repeat(base::limits::TLS_SUBJECT_MAX);
+    for name in ["", &long] {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["me.example".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        if !name.is_empty() {
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        }
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let own = Identity::from_pem(certificate.as_bytes(), key.serialize_pem().as_bytes());
+        let (own, trusted) =
+            (Arc::new(own.unwrap()), Authorities::from_pem(certificate.as_bytes()));
+        let pair = Pair::new(|server, client| {
+            server.clients = ClientAuth::Required(trusted.unwrap());
+            client.identity = Some(own);
+        });
+        let (mut server, mut client) = pair.meet();
+        assert_eq!(shake(&mut server, &mut client), [Ok(()), Ok(())]);
+        assert!(!server.has_certificate(), "it is looked up once");
+        server.identify();
+        assert_eq!((server.has_certificate(), server.subject()), (true, None), "{name}");
+    }
+}
+
+#[test]
 fn an_authority_alone_is_shown_the_answer_to_its_challenge() {
     let (certificate, key) = pems(&["a.example"]);
     let answer = Arc::new(Identity::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap());

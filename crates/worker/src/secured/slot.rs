@@ -125,7 +125,9 @@ impl Slot {
     }
 
     pub(super) fn facts(&self) -> TlsFacts<'_> {
-        TlsFacts { subject: self.session.as_deref().and_then(Session::subject) }
+        let session = self.session.as_deref();
+        let shown = session.is_some_and(Session::has_certificate);
+        TlsFacts { shown, subject: session.and_then(Session::subject) }
     }
 }
 
