@@ -238,6 +238,55 @@ fn of_suites_that_are_named_the_first_is_taken_whatever_clients_prefer() {
     }
 }
 
+/// What is inside of a connection that is passed through may be anything: its protocol is named by those
+/// who speak it, or by nobody.
+#[test]
+fn protocols_of_what_is_passed_through_are_its_own() {
+    let authority = Authority::new();
+    authority.good("a", "a", &["a.example"]);
+    authority.good("app", "app", &["app.example"]);
+    let address = free_address();
+    let path = |end| authority.folder().file(&format!("app.{end}"));
+    let mut server = Command::new("openssl");
+    // It sends lines back, reversed, and refuses who offers other protocols alone.
+    server.args(["s_server", "-accept", &address, "-rev", "-alpn", "mqtt"]);
+    server.args(["-cert", &path("pem"), "-key", &path("key")]);
+    let server = Server::start(&mut server, &address, Folder::new());
+    let said = |own: &str, ours: &str| {
+        let tls = format!(
+            "tls = {{ certificates = [{}]{own} }}\n[[upstream]]\nservers = [\"{}\"]\n\
+             tls = {{ ca = \"{}\", name = \"app.example\"{ours} }}",
+            authority.pair("a"),
+            server.address(),
+            authority.ca()
+        );
+        let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
+        let config = format!(
+            "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\n[[listen]]\naddress = \"127.0.0.1:0\"\n\
+             proxy = \"pass\"\n{tls}\n"
+        );
+        let proxy = Anteroom::run(&authority.folder().write("pass.toml", config));
+        let line = format!(
+            "(echo hello; sleep 2) | openssl s_client -connect {} -alpn mqtt 2>&1",
+            proxy.address()
+        );
+        let seen = run("sh", &["-c", &line]).output;
+        proxy.finish();
+        (seen.contains("olleh"), seen)
+    };
+    let (passed, seen) = said("", "");
+    assert!(passed && seen.contains("No ALPN negotiated"), "{seen}");
+    let (passed, seen) = said(", alpn = []", ", alpn = []");
+    assert!(passed && seen.contains("No ALPN negotiated"), "{seen}");
+    let mqtt = ", alpn = [\"mqtt\"]";
+    let (passed, seen) = said(mqtt, mqtt);
+    assert!(passed && seen.contains("ALPN protocol: mqtt"), "{seen}");
+    let (passed, seen) = said(mqtt, ", alpn = [\"http/1.1\"]");
+    assert!(!passed && seen.contains("ALPN protocol: mqtt"), "the server refuses that: {seen}");
+    let (passed, seen) = said(", alpn = [\"http/1.1\"]", "");
+    assert!(!passed && seen.contains("no application protocol"), "{seen}");
+}
+
 #[test]
 fn clients_show_certificates_and_cannot_forge_them() {
     let (authority, server) = (Authority::new(), mirror());

@@ -21,12 +21,26 @@ pub(crate) struct UpstreamTls {
     pub(crate) connector: Connector,
     /// Whom every server of the group must be, if not what its address says.
     pub(crate) name: Option<Arc<str>>,
+    /// Whether somebody says which protocols servers are offered, if any (RFC 7301).
+    pub(crate) names_protocols: bool,
     pub(crate) files: ServerFiles,
     /// Of the files, from before they were read.
     pub(crate) marks: FileSet,
 }
 
 impl UpstreamTls {
+    /// Of servers to whom connections are passed through: what is inside may be anything, so that none
+    /// is offered unless somebody says which.
+    pub(crate) fn passed(mut self) -> Self {
+        let config = ConnectorConfig { alpn: Vec::new(), ..self.files.config.clone() };
+        if !self.names_protocols
+            && let Ok(connector) = Connector::new(config.clone())
+        {
+            (self.connector, self.files.config) = (connector, config);
+        }
+        self
+    }
+
     /// How those to one of them are.
     pub(crate) fn of(&self, server: &Target) -> ServerTls {
         let own = || own_name(server).unwrap_or_default().into();

@@ -245,16 +245,28 @@ impl<'t> Fields<'t> {
         parse: impl Fn(&str) -> Result<T, String>,
         complaints: &mut Complaints,
     ) -> Vec<Given<T>> {
+        if let Some(value) = self.get(name)
+            && value.get_ref().as_array().is_some_and(|values| values.is_empty())
+        {
+            let example = self.section.key(name).map(Key::example).unwrap_or_default();
+            let text = format!("`{name}` is empty: name at least one, as in {example}");
+            complaints.error(Some(value.span()), text);
+        }
+        self.any_list(name, parse, complaints)
+    }
+
+    /// Texts, maybe none.
+    pub(crate) fn any_list<T>(
+        &self,
+        name: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+        complaints: &mut Complaints,
+    ) -> Vec<Given<T>> {
         let Some(value) = self.get(name) else { return Vec::new() };
         let DeValue::Array(values) = value.get_ref() else {
             self.wrong_type(name, "a list of texts in square brackets", value, complaints);
             return Vec::new();
         };
-        if values.is_empty() {
-            let example = self.section.key(name).map(Key::example).unwrap_or_default();
-            let text = format!("`{name}` is empty: name at least one, as in {example}");
-            complaints.error(Some(value.span()), text);
-        }
         let mut read = Vec::new();
         for element in values {
             match element.get_ref() {

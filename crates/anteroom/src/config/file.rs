@@ -214,7 +214,7 @@ impl File<'_> {
         } else {
             known.and_then(|address| proxies::choose(address, proxy.as_ref(), out))
         };
-        let tls = tls::read(fields, sets, out);
+        let tls = tls::read(fields, kind == Some(Kind::Pass), sets, out);
         let stream = fields.choice("request", &REQUEST, out).is_some_and(|given| given.value);
         let max_head = fields.size("max_head", out);
         let max_target = fields.size("max_target", out);

@@ -379,8 +379,8 @@ pub(crate) static LISTEN_TLS: Section = Section {
         ),
         key(
             "alpn",
-            Default(|| "[\"http/1.1\"]".to_owned()),
-            "Protocols that clients may ask for (ALPN); who asks for others alone is refused.",
+            Unset { example: "[\"http/1.1\"]", means: "`[\"http/1.1\"]`; none for what is passed" },
+            "Protocols that clients may ask for (ALPN); who asks for others alone is refused; [] is none.",
         ),
         key(
             "client_certificates",
@@ -435,6 +435,11 @@ pub(crate) static UPSTREAM_TLS: Section = Section {
             "versions",
             Default(|| "[\"1.2\", \"1.3\"]".to_owned()),
             "The versions of TLS that are spoken.",
+        ),
+        key(
+            "alpn",
+            Unset { example: "[\"http/1.1\"]", means: "`[\"http/1.1\"]`; none for what is passed" },
+            "Protocols that servers are offered (ALPN); [] is none.",
         ),
     ],
 };

@@ -28,9 +28,13 @@ const UNKNOWN: [(&str, UnknownName); 2] =
 /// Where something stands in the configuration.
 type Span = Option<Range<usize>>;
 
-/// Reads it, if it is there.
+/// What is inside, if nobody says otherwise (RFC 7301 §6).
+const HTTP: &[u8] = b"http/1.1";
+
+/// Reads it, if it is there. `passed`: whether what is inside is passed through unread.
 pub(super) fn read(
     listen: &Fields<'_>,
+    passed: bool,
     sets: &mut Sets,
     out: &mut Complaints,
 ) -> Option<ListenTls> {
@@ -58,7 +62,7 @@ pub(super) fn read(
             .choice("unknown_names", &UNKNOWN, out)
             .map_or_else(Default::default, |it| it.value),
         ciphers: ciphers(&fields, versions, out),
-        alpn: alpn(&fields, out),
+        alpn: alpn(&fields, passed, out).unwrap_or_else(|| by_default(passed)),
         tickets: tickets(&fields, out),
         versions,
         pairs: pairs.iter().map(|(pair, _)| pair.clone()).collect(),
@@ -164,16 +168,24 @@ fn ciphers(fields: &Fields<'_>, versions: Versions, out: &mut Complaints) -> Vec
     fields.list("ciphers", parse, out).into_iter().map(|given| given.value).collect()
 }
 
-fn alpn(fields: &Fields<'_>, out: &mut Complaints) -> Vec<Vec<u8>> {
+/// The protocols that are named, if any are; an empty list is one, too: none is spoken of then.
+fn alpn(fields: &Fields<'_>, passed: bool, out: &mut Complaints) -> Option<Vec<Vec<u8>>> {
     if !fields.has("alpn") {
-        return vec![b"http/1.1".to_vec()];
+        return None;
     }
     let parse = |text: &str| match text {
-        "h2" | "h3" => Err("this version does not speak it: write \"http/1.1\"".to_owned()),
+        "h2" | "h3" if !passed => {
+            Err("this version does not speak it: write \"http/1.1\"".to_owned())
+        }
         _ if (1..=255).contains(&text.len()) => Ok(text.as_bytes().to_vec()),
         _ => Err("a protocol's name has 1 to 255 bytes".to_owned()),
     };
-    fields.list("alpn", parse, out).into_iter().map(|given| given.value).collect()
+    Some(fields.any_list("alpn", parse, out).into_iter().map(|given| given.value).collect())
+}
+
+/// What is passed through may be anything: whoever offers its own protocol alone is not refused.
+fn by_default(passed: bool) -> Vec<Vec<u8>> {
+    if passed { Vec::new() } else { vec![HTTP.to_vec()] }
 }
 
 fn tickets(fields: &Fields<'_>, out: &mut Complaints) -> Option<Tickets> {
@@ -237,17 +249,20 @@ pub(super) fn upstream(
     let ca_path = ca.as_ref().filter(|_| verify).map(|given| PathBuf::from(given.value));
     let own = pair.as_ref().map(|(pair, _)| pair);
     let marks = FileSet::new(ServerFiles::paths(ca_path.as_ref(), own));
+    // Not all listeners are known yet: what is passed through may be anything, h2, too.
+    let alpn = alpn(&fields, true, out);
     let config = ConnectorConfig {
         trust: trust(ca, verify, &fields, out)?,
         identity: pair.as_ref().and_then(|pair| own_identity(pair, out)),
         versions,
         sni: fields.switch("sni", out).unwrap_or(true),
-        alpn: vec![b"http/1.1".to_vec()],
+        alpn: alpn.clone().unwrap_or_else(|| by_default(false)),
     };
     match Connector::new(config.clone()) {
         Ok(connector) => Some(UpstreamTls {
             connector,
             name: name.map(|given| given.value.into()),
+            names_protocols: alpn.is_some(),
             files: ServerFiles { ca: ca_path, pair: pair.map(|(pair, _)| pair), config },
             marks,
         }),

@@ -11,6 +11,7 @@ use super::draft::{Draft, GroupDraft, ListenDraft, ServerDraft};
 use super::names::{self, Found};
 use super::{Group, Listen, Server, Settings, Spool, addresses, servers};
 use crate::authorize::AuthorizeSettings;
+use crate::certificates::UpstreamTls;
 use crate::cli::Io;
 use crate::descriptors::{self, Holders};
 use crate::identity::{Identity, Unknown};
@@ -378,6 +379,7 @@ impl Desk<'_> {
     fn passed(&mut self) {
         for (id, group) in (0u32..).map(GroupId).zip(&self.draft.groups) {
             if !is_passed(self.draft, id) {
+                self.no_http2(group);
                 continue;
             }
             let mut leading = self.draft.listeners.iter().filter(|it| it.leads_to(id));
@@ -399,6 +401,19 @@ impl Desk<'_> {
                             ends with it: leave it out";
                 self.complaints.error(persistent.span.clone(), text);
             }
+        }
+    }
+
+    /// A server that is offered it may choose it, and would be spoken to in another version.
+    fn no_http2(&mut self, group: &GroupDraft) {
+        let Some(tls) = &group.tls else { return };
+        if tls.files.config.alpn.iter().any(|name| matches!(&name[..], b"h2" | b"h3")) {
+            let text = format!(
+                "`alpn`: HTTP/1.1 is spoken with the servers of \"{}\" in this version, which is \
+                 \"http/1.1\": leave the others out",
+                group.name.value
+            );
+            self.complaints.error(group.name.span.clone(), text);
         }
     }
 
@@ -453,8 +468,10 @@ fn is_passed(draft: &Draft, group: GroupId) -> bool {
 }
 
 fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
+    let tls = draft.tls.clone();
+    let tls = if passed { tls.map(UpstreamTls::passed) } else { tls };
     let server = |(server, found): (&ServerDraft, Found)| Server {
-        tls: draft.tls.as_ref().map(|tls| tls.of(&server.at.value)),
+        tls: tls.as_ref().map(|tls| tls.of(&server.at.value)),
         label: server.at.value.to_string().into(),
         addresses: found.addresses,
         name: found.name,
@@ -470,7 +487,7 @@ fn group(draft: &GroupDraft, found: Vec<Found>, passed: bool) -> Group {
         // Each of those is one client's.
         persistent: !passed && draft.persistent.as_ref().is_none_or(|given| given.value),
         introduces: draft.introduces.as_ref().map(|given| given.value),
-        tls: draft.tls.clone(),
+        tls: tls.clone(),
         policy: Policy {
             balance: draft.balance,
             health: draft.health,
