@@ -257,6 +257,11 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     let name = |text: &str| match text.parse::<HeaderName>() {
         Ok(name) if may_be_added(text) => Ok(name),
         _ => Err("write a field's name, as in X-Role".to_owned()),
+    if !url.value.is_safe() {
+        let text = "`request`: whoever is on the way to this URL reads what clients send, and can let \
+                    anybody in: write https://";
+        out.warning(url.span, text);
+    }
     };
     let copied = fields.list("copy", name, out);
     let judged = |name: &str| ["authorization", "cookie"].contains(&name);
@@ -476,3 +481,17 @@ mod tests {
         assert!(!asking("http://127.0.0.1:1/keys").warnings.contains("sign tokens"));
     }
 }
+
+    #[test]
+    fn who_is_asked_in_the_clear_is_warned_of() {
+        let warnings = |url: &str| {
+            let machine = Machine { descriptors: 20_000, cores: 2 };
+            let content = format!("{LISTEN}authorize = {{ request = \"{url}\" }}\n{UPSTREAM}");
+            super::super::check_text("a.toml", &content, machine).unwrap().warnings
+        };
+        let warned = warnings("http://id.example/check");
+        assert!(warned.contains("a.toml:3:") && warned.contains("let anybody in"), "{warned}");
+        for url in ["https://id.example/check", "http://127.0.0.1:1/check", "http://localhost/"] {
+            assert!(!warnings(url).contains("let anybody in"), "{url}");
+        }
+    }
