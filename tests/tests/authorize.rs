@@ -273,6 +273,30 @@ fn a_certificate_without_a_subject_is_one() {
     assert_eq!(ask_secured(&anybody, &issuer, &[]), 403);
 }
 
+/// RFC 9110 §15.5.2.
+#[test]
+fn a_401_has_a_challenge_whoever_decides() {
+    let (upstream, folder) = (Upstream::pages(), Folder::new());
+    let door = Upstream::http(|_, _, stream| {
+        respond(stream, 401, b"")?;
+        Ok(Next::Keep)
+    });
+    let file = folder.write("passwords", line("me", "mine", 4));
+    let signer = Signer::new("k");
+    for (decides, challenge) in [
+        (format!("basic = \"{file}\""), "Basic realm=\"here\", charset=\"UTF-8\""),
+        (format!("jwt = {{ keys = \"{}\" }}", signer.public()), "Bearer realm=\"here\""),
+        // It says nothing of credentials itself.
+        (format!("request = \"http://{}/\"", door.address()), "Bearer realm=\"here\""),
+    ] {
+        let proxy = asking(&upstream, &folder, &format!("{{ {decides}, realm = \"here\" }}"));
+        let (status, text) = ask(&proxy, &[]);
+        let line = format!("WWW-Authenticate: {challenge}\r\n");
+        assert!(status == 401 && text.contains(&line), "{decides}: {text}");
+    }
+    assert_eq!(upstream.count(), 0);
+}
+
 /// Nothing that a client shows, or that its authorization server is shown, is written anywhere.
 #[test]
 fn no_secret_is_told_in_a_log_or_a_figure() {

@@ -177,7 +177,10 @@ pub(super) fn read(
         asked: Authorization {
             number: 0,
             asks,
-            challenge: challenge(&fields, asks, out).into(),
+            challenge: match &source {
+                Some(Source::Server(server, _)) => server.challenge.as_str().into(),
+                _ => challenge(&fields, asks, out).into(),
+            },
             certificates,
             subject_field: subject_field.map(Into::into),
             passes_credentials: fields.switch("pass_credentials", out).unwrap_or(true),
@@ -254,14 +257,14 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
         return tokens(&table, patience, out);
     }
     let url = fields.parsed("request", Url::parse, out)?;
-    let name = |text: &str| match text.parse::<HeaderName>() {
-        Ok(name) if may_be_added(text) => Ok(name),
-        _ => Err("write a field's name, as in X-Role".to_owned()),
     if !url.value.is_safe() {
         let text = "`request`: whoever is on the way to this URL reads what clients send, and can let \
                     anybody in: write https://";
         out.warning(url.span, text);
     }
+    let name = |text: &str| match text.parse::<HeaderName>() {
+        Ok(name) if may_be_added(text) => Ok(name),
+        _ => Err("write a field's name, as in X-Role".to_owned()),
     };
     let copied = fields.list("copy", name, out);
     let judged = |name: &str| ["authorization", "cookie"].contains(&name);
@@ -273,7 +276,8 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     let copied = copied.into_iter().map(|given| given.value).collect();
     let user = fields.parsed("user", name, out).map(|given| given.value);
     let (fetch, ca) = fetch(fields, patience, out)?;
-    let server = AuthorizationServer { fetch, url: url.value, copied, user };
+    let challenge = challenge(fields, Asks::Server, out);
+    let server = AuthorizationServer { fetch, url: url.value, copied, user, challenge };
     Some(Source::Server(Arc::new(server), ca))
 }
 
@@ -381,8 +385,10 @@ fn challenge(fields: &Fields<'_>, asks: Asks, out: &mut Complaints) -> String {
     let realm = fields.parsed("realm", parse, out).map_or("anteroom".to_owned(), |it| it.value);
     match asks {
         Asks::Passwords => format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
-        Asks::Tokens => format!("Bearer realm=\"{realm}\""),
-        Asks::Server | Asks::Nobody => String::new(),
+        // A server knows best which credentials it asks for. Where it does not say, browsers know
+        // nothing to ask their users for by this, while `Basic` would show them a form for a password.
+        Asks::Tokens | Asks::Server => format!("Bearer realm=\"{realm}\""),
+        Asks::Nobody => String::new(),
     }
 }
 
@@ -480,7 +486,6 @@ mod tests {
         assert!(warnings.contains("a.toml:3:") && warnings.contains("sign tokens"), "{warnings}");
         assert!(!asking("http://127.0.0.1:1/keys").warnings.contains("sign tokens"));
     }
-}
 
     #[test]
     fn who_is_asked_in_the_clear_is_warned_of() {
@@ -495,3 +500,4 @@ mod tests {
             assert!(!warnings(url).contains("let anybody in"), "{url}");
         }
     }
+}

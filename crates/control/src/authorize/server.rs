@@ -17,6 +17,8 @@ pub struct AuthorizationServer {
     pub copied: Vec<HeaderName>,
     /// One that says who the client is.
     pub user: Option<HeaderName>,
+    /// What `WWW-Authenticate` says to a client where the answer is 401 and says nothing of it.
+    pub challenge: String,
 }
 
 impl AuthorizationServer {
@@ -51,7 +53,13 @@ impl AuthorizationServer {
                 }
             }
             StatusCode::UNAUTHORIZED => {
-                denied(Denial::Credentials, &[WWW_AUTHENTICATE, SET_COOKIE])
+                let mut fields = told(&[WWW_AUTHENTICATE, SET_COOKIE]);
+                // RFC 9110 §15.5.2: a 401 has a challenge.
+                if !is_said(&answer.headers, &WWW_AUTHENTICATE) {
+                    let challenge = self.challenge.as_bytes().to_vec();
+                    fields.insert(0, (spelled(&WWW_AUTHENTICATE), challenge));
+                }
+                Finding::Denied { why: Denial::Credentials, fields }
             }
             StatusCode::FORBIDDEN => denied(Denial::Forbidden, &[]),
             status if status.is_redirection() && answer.headers.contains_key(LOCATION) => {
@@ -62,8 +70,16 @@ impl AuthorizationServer {
     }
 }
 
-/// As people write it: each word with a capital letter.
+/// Whether a field says something.
+fn is_said(fields: &HeaderMap, name: &HeaderName) -> bool {
+    fields.get_all(name).iter().any(|value| !value.as_bytes().trim_ascii().is_empty())
+}
+
+/// As people write it: each word with a capital letter, but for the one that is short for three.
 fn spelled(name: &HeaderName) -> String {
+    if name == WWW_AUTHENTICATE {
+        return "WWW-Authenticate".to_owned();
+    }
     let mut begins = true;
     let capital = |letter: char| {
         let written = if begins { letter.to_ascii_uppercase() } else { letter };
@@ -98,6 +114,7 @@ mod tests {
             url: Url::parse("http://127.0.0.1:1/").unwrap(),
             copied: vec![HeaderName::from_static("x-role"), HeaderName::from_static("x-none")],
             user: Some(HeaderName::from_static("x-user")),
+            challenge: "Bearer realm=\"here\"".to_owned(),
         }
     }
 
@@ -125,12 +142,25 @@ mod tests {
         };
         assert_eq!(
             found(401, &[("www-authenticate", "Custom"), ("location", "/x")]),
-            denied(Denial::Credentials, "Www-Authenticate", "Custom")
+            denied(Denial::Credentials, "WWW-Authenticate", "Custom")
         );
         assert_eq!(
             found(307, &[("location", "/login")]),
             denied(Denial::Elsewhere, "Location", "/login")
         );
+        // RFC 9110 §15.5.2.
+        let challenge = ("WWW-Authenticate".to_owned(), b"Bearer realm=\"here\"".to_vec());
+        for (told, fields) in [
+            (&[][..], vec![challenge.clone()]),
+            (&[("set-cookie", "a")], vec![challenge, ("Set-Cookie".to_owned(), b"a".to_vec())]),
+        ] {
+            let denied = Finding::Denied { why: Denial::Credentials, fields };
+            assert_eq!(found(401, told), Ok(denied));
+        }
+        let Ok(Finding::Denied { fields, .. }) = found(401, &[("www-authenticate", " ")]) else {
+            panic!("what is empty is no challenge");
+        };
+        assert!(fields.iter().any(|(_, value)| value.starts_with(b"Bearer")));
         let forbidden = Finding::Denied { why: Denial::Forbidden, fields: Vec::new() };
         assert_eq!(found(403, &told), Ok(forbidden));
         for status in [302, 304, 400, 404, 500, 503] {
