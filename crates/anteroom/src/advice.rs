@@ -29,7 +29,7 @@ const SAY_TLS_AGAIN: Duration = Duration::from_mins(1);
 type Judge = fn(&Figures, &Figures) -> Option<String>;
 
 /// Every warning, and for how long it is not repeated; without that time it is given once.
-const ADVICE: [(Judge, Option<Duration>); 10] = [
+const ADVICE: [(Judge, Option<Duration>); 12] = [
     (connections, None),
     (memory, Some(QUIET)),
     (max_clients, Some(QUIET)),
@@ -38,6 +38,8 @@ const ADVICE: [(Judge, Option<Duration>); 10] = [
     (disk, Some(QUIET)),
     (spool, Some(QUIET)),
     (pinned, Some(QUIET)),
+    (authorizer_full, Some(QUIET)),
+    (authorizer_failed, Some(QUIET)),
     (client_tls, Some(SAY_TLS_AGAIN)),
     (server_tls, Some(SAY_TLS_AGAIN)),
 ];
@@ -201,6 +203,29 @@ fn pinned(earlier: &Figures, now: &Figures) -> Option<String> {
     ))
 }
 
+/// More questions at one time than there may be.
+fn authorizer_full(earlier: &Figures, now: &Figures) -> Option<String> {
+    let full = |figures: &Figures| figures.refusals[Refusal::AuthorizerFull as usize];
+    let refused = grown(full(earlier), full(now), 1)?;
+    Some(format!(
+        "requests were answered 503 {}, because as many wait to be let in as may: raise `queue` of \
+         `authorize` if whoever decides is slow for moments only",
+        times(refused)
+    ))
+}
+
+/// It was not found out whether clients may.
+fn authorizer_failed(earlier: &Figures, now: &Figures) -> Option<String> {
+    let failed = |figures: &Figures| figures.refusals[Refusal::AuthorizerFailed as usize];
+    let refused = grown(failed(earlier), failed(now), 1)?;
+    Some(format!(
+        "requests were answered 503 {}, because it was not found out in time whether their clients \
+         may: if whoever decides is only slow, raise `timeouts.authorize`; a server or URL that \
+         fails is told of by a warning of its own",
+        times(refused)
+    ))
+}
+
 /// Sessions with clients failed.
 fn client_tls(earlier: &Figures, now: &Figures) -> Option<String> {
     let failed = tls_failures(&earlier.tls_failures, &now.tls_failures)?;
@@ -210,10 +235,48 @@ fn client_tls(earlier: &Figures, now: &Figures) -> Option<String> {
 /// Sessions with servers failed, so that they count as unreachable.
 fn server_tls(earlier: &Figures, now: &Figures) -> Option<String> {
     let failed = tls_failures(&earlier.tls_server_failures, &now.tls_server_failures)?;
-    Some(format!(
-        "TLS: sessions with servers failed: {failed}; `ca` and `name` of the upstream's `tls` say \
-         which certificates are believed"
-    ))
+    let more = |it: &tls::Failure| {
+        let place = *it as usize;
+        now.tls_server_failures[place] > earlier.tls_server_failures[place]
+    };
+    let mut remedies: Vec<&str> =
+        tls::Failure::ALL.into_iter().filter(more).filter_map(server_remedy).collect();
+    remedies.dedup();
+    let remedies: String = remedies.iter().map(|remedy| format!("; {remedy}")).collect();
+    Some(format!("TLS: sessions with servers failed: {failed}{remedies}"))
+}
+
+/// What to do about a session with a server that failed, if that can be said. Keys are those of the
+/// upstream's `tls`.
+const fn server_remedy(failure: tls::Failure) -> Option<&'static str> {
+    use tls::Failure as F;
+    match failure {
+        F::Protocol | F::PlainHttp => Some(
+            "protocol: what answers there speaks no TLS: name the port that does, or leave out the \
+             upstream's `tls`",
+        ),
+        F::Version | F::Cipher => Some(
+            "version, cipher: the server speaks nothing of what is spoken here: raise its TLS to 1.2 \
+             or 1.3, or add that to `versions` of the upstream's `tls`",
+        ),
+        F::Alpn => Some(
+            "alpn: the server speaks none of the protocols that it is offered: `alpn` of the \
+             upstream's `tls` names them",
+        ),
+        F::Certificate | F::Name => Some(
+            "certificate: `ca` and `name` of the upstream's `tls` say which certificates are believed",
+        ),
+        F::Alert => Some(
+            "alert: the server refused us, and its log says why: it may ask for a `certificate` and \
+             its `key`, know nothing of the `name`, or speak none of the `versions` of the upstream's \
+             `tls`",
+        ),
+        F::Late | F::Left => Some(
+            "late, left: the server did not end the handshake: see whether that port speaks TLS, and \
+             what the server's log says",
+        ),
+        F::Decrypt | F::TooLarge | F::Other => None,
+    }
 }
 
 /// What went wrong, and how often.
@@ -314,6 +377,8 @@ mod tests {
             (set(|f| f.refusals[Refusal::PinnedFull as usize] = 1), "`pinned`"),
             (set(|f| f.tls_failures[tls::Failure::Version as usize] = 1), "version 1"),
             (set(|f| f.tls_server_failures[tls::Failure::Certificate as usize] = 1), "`ca`"),
+            (set(|f| f.refusals[Refusal::AuthorizerFull as usize] = 1), "`queue` of `authorize`"),
+            (set(|f| f.refusals[Refusal::AuthorizerFailed as usize] = 1), "`timeouts.authorize`"),
             (set(|f| f.access_dropped = 5), "`log.buffer`"),
         ];
         for (figures, key) in table {
@@ -330,6 +395,35 @@ mod tests {
             let now = Instant::now();
             assert!(Memory::new(nothing(), now).judge(figures, now).is_empty());
         }
+    }
+
+    #[test]
+    fn each_failure_of_a_server_has_its_own_remedy() {
+        use tls::Failure as F;
+        let warning = |failures: &[F]| {
+            let mut figures = nothing();
+            for failure in failures {
+                figures.tls_server_failures[*failure as usize] = 1;
+            }
+            server_tls(&nothing(), &figures).unwrap()
+        };
+        let keys = ["`ca`", "`versions`", "`alpn`", "`key`", "speaks no TLS", "handshake"];
+        for (failure, named) in [
+            (F::Certificate, &["`ca`"][..]),
+            (F::Name, &["`ca`"]),
+            (F::Version, &["`versions`"]),
+            (F::Alpn, &["`alpn`"]),
+            (F::Alert, &["`versions`", "`key`"]),
+            (F::Protocol, &["speaks no TLS"]),
+            (F::Left, &["handshake"]),
+            (F::Other, &[]),
+        ] {
+            let text = warning(&[failure]);
+            let found: Vec<_> = keys.into_iter().filter(|key| text.contains(key)).collect();
+            assert_eq!(found, named, "{text}");
+        }
+        let both = warning(&[F::Version, F::Certificate, F::Name]);
+        assert_eq!((both.matches("`ca`").count(), both.matches("`versions`").count()), (1, 1));
     }
 
     #[test]
