@@ -251,6 +251,8 @@ pub const CHALLENGES_MAX: usize = 512;
 
 /// How long a job beside the data path rests that panicked, before it begins anew.
 pub const JOB_PAUSE: Duration = Duration::from_secs(10);
+/// The same of what decides who may come in: clients wait for it.
+pub const DECIDE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Most certificates that are kept by ACME.
 pub const ACME_CERTIFICATES_MAX: usize = 256;

@@ -2,11 +2,14 @@
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::sleep;
+
+use crate::thread::words;
 
 /// Which content of a file it was: another file in its place has another stamp, and so has one that
 /// was written to.
@@ -98,7 +101,8 @@ pub struct FileWatch {
 /// Looks after sets of files, each every `pause`, on a thread of its own, and calls `tell` there
 /// with the number of a set whose content changed; again after a while for as long as it answers that
 /// the content could not be read. It asks for what stands at each path, so that it does not matter how
-/// it came there: written, renamed, or mounted.
+/// it came there: written, renamed, or mounted. `mourn` is told what `tell` said when it panicked: what a
+/// set holds then is known, and the others are looked after as before.
 ///
 /// # Errors
 /// When the system grants no thread or what a runtime needs.
@@ -106,6 +110,7 @@ pub fn watch_files(
     mut sets: Vec<FileSet>,
     pause: Duration,
     mut tell: impl FnMut(usize) -> bool + Send + 'static,
+    mourn: impl Fn(&str) + Send + 'static,
 ) -> std::io::Result<FileWatch> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (watch, dropped) = oneshot::channel();
@@ -116,8 +121,13 @@ pub fn watch_files(
                 loop {
                     sleep(pause).await;
                     for (number, set) in sets.iter_mut().enumerate() {
-                        if set.look() && !tell(number) {
-                            set.forget();
+                        if !set.look() {
+                            continue;
+                        }
+                        match catch_unwind(AssertUnwindSafe(|| tell(number))) {
+                            Ok(true) => {}
+                            Ok(false) => set.forget(),
+                            Err(panic) => mourn(words(panic.as_ref())),
                         }
                     }
                 }
@@ -178,6 +188,30 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_nobody_can_read_does_not_end_the_thread() {
+        let folder = folder("mourn");
+        let files = [folder.join("a"), folder.join("b")];
+        let sets = files.iter().map(|file| FileSet::new([file.clone()])).collect();
+        let (tell, told) = channel();
+        let mourned = tell.clone();
+        let pause = Duration::from_millis(5);
+        let reread = move |number: usize| {
+            assert!(number != 0, "this one panics");
+            tell.send(number.to_string()).is_ok()
+        };
+        let mourn = move |why: &str| drop(mourned.send(why.to_owned()));
+        let _watch = watch_files(sets, pause, reread, mourn).unwrap();
+        let next = || told.recv_timeout(Duration::from_secs(20)).unwrap();
+        fs::write(&files[0], "1").unwrap();
+        assert_eq!(next(), "this one panics");
+        fs::write(&files[1], "1").unwrap();
+        assert_eq!(next(), "1", "another is read, and what is known is not read again");
+        fs::write(&files[0], "12").unwrap();
+        assert_eq!(next(), "this one panics", "it is read again when it changes");
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
     fn the_thread_tells_which_set_it_was_and_ends() {
         let folder = folder("watch");
         let files = [folder.join("a"), folder.join("b")];
@@ -185,12 +219,12 @@ mod tests {
         let (tell, told) = channel();
         let pause = Duration::from_millis(5);
         let mut reads = 0;
-        let watch = watch_files(sets, pause, move |number| {
+        let reread = move |number| {
             reads += 1;
             let _ = tell.send(number);
             reads > 2
-        })
-        .unwrap();
+        };
+        let watch = watch_files(sets, pause, reread, |why| panic!("{why}")).unwrap();
         fs::write(&files[1], "1").unwrap();
         // It could be read the third time.
         for _ in 0..3 {

@@ -25,5 +25,5 @@ mod watch;
 pub use files::{FileSet, FileWatch, watch_files};
 pub use lookup::{Answer, Fault, ResolverConfig, look_up_all};
 pub use name::{Name, NameError};
-pub use thread::{Job, Life, Thread};
+pub use thread::{Job, Life, Thread, caught};
 pub use watch::{Event, watch};

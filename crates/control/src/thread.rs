@@ -1,9 +1,11 @@
 //! The thread beside the data path: whatever waits for others is one of its jobs.
 
 use std::any::Any;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 
 use base::limits;
 use tokio::sync::oneshot;
@@ -61,8 +63,24 @@ async fn go_on(mut job: Job, mourn: Arc<impl Fn(&str)>) {
     }
 }
 
+/// What comes of `life`. What it borrows is there if it panics, too.
+///
+/// # Errors
+/// What it said when it panicked: then it is over.
+pub async fn caught<T>(life: impl Future<Output = T>) -> Result<T, String> {
+    let mut life = pin!(life);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| life.as_mut().poll(context)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => Poll::Ready(Err(words(panic.as_ref()).to_owned())),
+        }
+    })
+    .await
+}
+
 /// What a panic said.
-fn words(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn words(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no reason given")
 }
@@ -91,6 +109,22 @@ mod tests {
         assert_eq!(lives.iter().map(|life| life.0).collect::<Vec<_>>(), [1, 2, 3]);
         assert_eq!(lives[1].1 - lives[0].1, limits::JOB_PAUSE);
         assert_eq!(heard.iter().collect::<Vec<_>>(), ["life 1 fails", "life 2 fails"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_life_borrows_outlives_its_panic() {
+        let mut done = Vec::new();
+        for life in 1..=3 {
+            let lived = caught(async {
+                done.push(life);
+                sleep(limits::JOB_PAUSE).await;
+                assert!(life != 2, "life {life} fails");
+                life
+            });
+            let expected = if life == 2 { Err("life 2 fails".to_owned()) } else { Ok(life) };
+            assert_eq!(lived.await, expected);
+        }
+        assert_eq!(done, [1, 2, 3]);
     }
 
     #[test]

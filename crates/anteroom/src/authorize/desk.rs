@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::limits;
-use control::FileWatch;
 use control::authorize::{
     AuthorizationServer, Denial, Finding, KeyServer, Keys, Passwords, Token, TokenRules,
 };
+use control::{FileWatch, caught};
 use driver::{Wake, Waker};
 use exchange::{Grant, Refusal};
 use tokio::io::unix::AsyncFd;
@@ -20,9 +20,10 @@ use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::Instant;
-use worker::{Inquiries, Inquiry, Verdict};
+use tokio::time::{Instant, sleep};
+use worker::{Inquiries, Verdict};
 
+use super::asked::Asked;
 use super::fetching::{Ended, Fetching};
 use super::{AuthorizeSettings, Source, files};
 use crate::failure::Failure;
@@ -64,6 +65,9 @@ pub(super) enum Decider {
     Passwords(Arc<Passwords>),
     Tokens(Arc<Keys>, Arc<TokenRules>),
     Server(Arc<AuthorizationServer>),
+    /// This function, on the thread itself.
+    #[cfg(test)]
+    Injected(fn(&[u8]) -> Finding),
 }
 
 /// A listener's file was read anew: what follows from it.
@@ -78,7 +82,7 @@ impl Authorizers {
     /// Starts it.
     ///
     /// # Errors
-    /// When the system grants no thread.
+    /// When the system grants no thread or descriptor.
     pub(crate) fn start(
         settings: &Settings,
         inquiries: Arc<Inquiries>,
@@ -108,13 +112,17 @@ impl Authorizers {
             .on_thread_start(be_nice)
             .build()
             .map_err(failed)?;
+        let ears = {
+            let _entered = runtime.enter();
+            Ears::new(bell, changes, heard).map_err(failed)?
+        };
         let (until_dropped, dropped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name("authorize".to_owned());
         thread
             .spawn(move || {
                 runtime.block_on(async move {
                     tokio::select! {
-                        () = desk.serve(bell, changes, heard) => {}
+                        () = desk.go_on(ears) => {}
                         // Nothing is ever sent: it ends with its other end.
                         _ = dropped => {}
                     }
@@ -149,6 +157,31 @@ struct Bell(Arc<Waker>);
 impl AsRawFd for Bell {
     fn as_raw_fd(&self) -> RawFd {
         self.0.as_raw_fd()
+    }
+}
+
+/// What the thread hears of.
+struct Ears {
+    rung: AsyncFd<Bell>,
+    changes: UnboundedReceiver<(u16, Change)>,
+    /// Without files nothing changes.
+    may_change: bool,
+    heard: UnboundedReceiver<Heard>,
+}
+
+impl Ears {
+    /// To be made where the runtime is entered.
+    fn new(
+        bell: Arc<Waker>,
+        changes: UnboundedReceiver<(u16, Change)>,
+        heard: UnboundedReceiver<Heard>,
+    ) -> std::io::Result<Self> {
+        #[expect(
+            deprecated,
+            reason = "what replaces it is unsafe; the descriptor is the bell's own"
+        )]
+        let rung = AsyncFd::new(Bell(bell))?;
+        Ok(Self { rung, changes, may_change: true, heard })
     }
 }
 
@@ -187,47 +220,47 @@ struct Desk {
 }
 
 impl Desk {
-    async fn serve(
-        mut self,
-        bell: Arc<Waker>,
-        mut changes: UnboundedReceiver<(u16, Change)>,
-        mut heard: UnboundedReceiver<Heard>,
-    ) {
-        #[expect(
-            deprecated,
-            reason = "what replaces it is unsafe; the descriptor is the bell's own"
-        )]
-        let Ok(rung) = AsyncFd::new(Bell(Arc::clone(&bell))) else {
-            log::note(
-                "warning: nobody can decide who may come in: the system grants no descriptor",
-            );
-            return;
-        };
-        // Without files nothing changes.
-        let mut may_change = true;
+    /// Serves for as long as the thread lives. What panicked is told, and what it was about goes back;
+    /// the rest is as it was.
+    async fn go_on(mut self, mut ears: Ears) {
+        while let Err(why) = caught(self.serve(&mut ears)).await {
+            log::note(format_args!(
+                "error: what decides who may come in panicked: {why}; it goes on"
+            ));
+            sleep(limits::DECIDE_PAUSE).await;
+        }
+    }
+
+    async fn serve(&mut self, ears: &mut Ears) {
+        // Nothing rings for those that were asked before.
+        self.decide_all();
         loop {
             tokio::select! {
-                ready = rung.readable() => {
+                ready = ears.rung.readable() => {
                     if let Ok(mut ready) = ready {
                         ready.clear_ready();
                     }
                     // In this order: what is asked from here on rings again.
-                    bell.woken();
-                    while let Some(inquiry) = self.inquiries.next() {
-                        self.decide(inquiry);
-                    }
+                    ears.rung.get_ref().0.woken();
+                    self.decide_all();
                 }
-                Some(heard) = heard.recv() => match heard {
+                Some(heard) = ears.heard.recv() => match heard {
                     Heard::Right(mark, found) => self.note_right(mark, found),
                     Heard::Silent(number, why) => self.complain(number, &why),
                 },
                 ended = self.fetching.next() => self.fetched(ended),
-                change = changes.recv(), if may_change => match change {
+                change = ears.changes.recv(), if ears.may_change => match change {
                     Some((number, Change::Decides(decider))) => self.change(number, decider),
                     Some((number, Change::HasKeys(server))) => self.fetching.change(number, server),
-                    None => may_change = false,
+                    None => ears.may_change = false,
                 },
             }
+        }
+    }
+
+    fn decide_all(&mut self) {
+        while let Some(inquiry) = Asked::next(&self.inquiries) {
+            self.decide(inquiry);
         }
     }
 
@@ -291,14 +324,19 @@ impl Desk {
         }
     }
 
-    fn decide(&mut self, inquiry: Box<Inquiry>) {
+    fn decide(&mut self, inquiry: Asked) {
         let number = inquiry.authorizer();
         let place = self.deciders.get(usize::from(number));
         let (decider, cache) = place.cloned().unwrap_or_default();
         let edition = self.inquiries.edition(number);
-        let slip = Slip { inquiries: Arc::clone(&self.inquiries), cache, edition };
+        let slip = Slip { cache, edition };
         match decider {
             None => slip.answer(inquiry, Finding::Failed),
+            #[cfg(test)]
+            Some(Decider::Injected(found)) => {
+                let found = found(inquiry.question());
+                slip.answer(inquiry, found);
+            }
             Some(Decider::Tokens(keys, rules)) => {
                 // A fault in reading what a stranger wrote is a fault of that one question.
                 let check = || rules.check(inquiry.question(), &keys, now());
@@ -313,7 +351,7 @@ impl Desk {
                 }
             }
             Some(Decider::Passwords(passwords)) => {
-                let mark = self.inquiries.mark(&inquiry);
+                let mark = inquiry.mark();
                 if let Some(found) = self.known_right(mark, edition) {
                     return slip.answer(inquiry, found);
                 }
@@ -358,19 +396,13 @@ impl Desk {
 
 /// How an inquiry is answered.
 struct Slip {
-    inquiries: Arc<Inquiries>,
     cache: Duration,
     edition: u32,
 }
 
 impl Slip {
-    fn answer(&self, mut inquiry: Box<Inquiry>, found: Finding) {
-        let verdict = self.verdict(&mut inquiry.grant, found).unwrap_or_else(|| {
-            // Field lines for a server, or a part of those for the client, are for nobody now.
-            inquiry.grant.set(b"");
-            Verdict::Refused(Refusal::AuthorizerFailed)
-        });
-        self.inquiries.answer(inquiry, verdict);
+    fn answer(&self, inquiry: Asked, found: Finding) {
+        inquiry.answer(|grant| self.verdict(grant, found));
     }
 
     /// What a finding says, with what goes with it in `grant`. `None` if it says nothing: what has no
@@ -407,20 +439,71 @@ fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base::id::{ExchangeId, WorkerId};
+    use exchange::Asks;
 
-    fn slip() -> Slip {
-        let wake = Arc::new(Waker::new().unwrap());
-        let inquiries = Inquiries::new(&[], Vec::new(), wake, [1, 2]);
-        Slip { inquiries, cache: Duration::ZERO, edition: 7 }
-    }
+    const SLIP: Slip = Slip { cache: Duration::ZERO, edition: 7 };
 
     fn field(name: &str, length: usize) -> (String, Vec<u8>) {
         (name.to_owned(), vec![b'a'; length])
     }
 
+    /// A desk where this decides, and where it is rung.
+    fn desk(found: fn(&[u8]) -> Finding) -> (Desk, Arc<Waker>) {
+        let content =
+            "[[listen]]\naddress = \":8080\"\n[[upstream]]\nservers = [\"127.0.0.1:9000\"]\n";
+        let machine = crate::settings::Machine { descriptors: 20_000, cores: 2 };
+        let settings = crate::config::check_text("a.toml", content, machine).unwrap().settings;
+        let panel = Arc::new(crate::figures::tests::panel().2);
+        let bell = Arc::new(Waker::new().unwrap());
+        let plan = worker::AuthorizerPlan { asks: Asks::Passwords, questions: 4, remembers: false };
+        let wakers = vec![Arc::new(Waker::new().unwrap()) as Arc<dyn Wake>];
+        let rung = Arc::clone(&bell) as Arc<dyn Wake>;
+        let desk = Desk {
+            right: HashMap::new(),
+            complained: HashMap::new(),
+            tell: unbounded_channel().0,
+            inquiries: Inquiries::new(&[plan], wakers, rung, [1, 2]),
+            fetching: Fetching::new(&settings, panel),
+            deciders: vec![(Some(Decider::Injected(found)), Duration::ZERO)],
+            hashing: Arc::new(Semaphore::new(1)),
+            patience: Duration::from_secs(1),
+        };
+        (desk, bell)
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_question_alone() {
+        let (desk, bell) = desk(|question| {
+            assert!(question != b"bad", "this one panics");
+            Finding::bad_credentials()
+        });
+        let inquiries = Arc::clone(&desk.inquiries);
+        let ears = Ears::new(bell, unbounded_channel().1, unbounded_channel().1).unwrap();
+        tokio::spawn(desk.go_on(ears));
+        let (worker, exchange) = (WorkerId(0), ExchangeId(1));
+        let answer = async || {
+            for _ in 0..2000 {
+                if let Some(inquiry) = inquiries.hear(worker) {
+                    return inquiry.verdict;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+            panic!("no answer");
+        };
+        for round in 0..2 {
+            // At one time: nothing rings for the second any more when it is its turn.
+            assert!(inquiries.ask((worker, exchange, round), 0, b"bad"));
+            assert!(inquiries.ask((worker, exchange, round), 0, b"good"));
+            let failed = Verdict::Refused(Refusal::AuthorizerFailed);
+            assert_eq!(answer().await, failed, "round {round}");
+            assert_eq!(answer().await, Verdict::Refused(Refusal::BadCredentials), "round {round}");
+        }
+    }
+
     #[test]
     fn what_does_not_fit_is_no_verdict() {
-        let slip = slip();
+        let slip = SLIP;
         let mut grant = Grant::with_room(limits::GRANT_MAX);
         let let_in = |fields| Finding::LetIn { subject: b"me".to_vec(), fields, until: None };
         let denied = |fields| Finding::Denied { why: Denial::Elsewhere, fields };

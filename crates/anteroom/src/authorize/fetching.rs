@@ -7,9 +7,9 @@ use control::authorize::{Fetched, Finding, KeyServer, Keys, Refresh, TokenRules,
 use hyper::body::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep_until};
-use worker::Inquiry;
 
 use super::Source;
+use super::asked::Asked;
 use crate::figures::Panel;
 use crate::log;
 use crate::quantity::counted;
@@ -17,9 +17,6 @@ use crate::settings::Settings;
 
 /// A fetch that is over: of which listener's keys, who was asked, and what was found.
 type Answer = (u16, Arc<KeyServer>, Result<Bytes, String>);
-
-/// Inquiries, which go round in their boxes.
-type Boxed = Vec<Box<Inquiry>>;
 
 /// All keys that are fetched.
 pub(super) struct Fetching {
@@ -36,7 +33,7 @@ struct Place {
     rules: Arc<TokenRules>,
     refresh: Refresh,
     /// Whose token names a key that is not known, while keys are fetched.
-    waiting: Boxed,
+    waiting: Vec<Asked>,
     /// Half of all questions: the others are for those whose key is known.
     room: usize,
 }
@@ -48,7 +45,7 @@ pub(super) struct Ended {
     /// Other keys, if there are others, and what tokens must say.
     pub(super) keys: Option<(Keys, Arc<TokenRules>)>,
     /// Who waited for it.
-    pub(super) waited: Boxed,
+    pub(super) waited: Vec<Asked>,
 }
 
 impl Fetching {
@@ -149,7 +146,7 @@ impl Fetching {
     ///
     /// # Errors
     /// The inquiry, and what was found.
-    pub(super) fn wait(&mut self, inquiry: Box<Inquiry>) -> Result<(), (Box<Inquiry>, Finding)> {
+    pub(super) fn wait(&mut self, inquiry: Asked) -> Result<(), (Asked, Finding)> {
         let number = inquiry.authorizer();
         let Some(place) = self.places.iter_mut().find(|place| place.number == number) else {
             // Keys of a file: those are all.

@@ -63,7 +63,13 @@ pub(super) fn watch(
         *failed = unread;
         !passes
     };
-    watch_files(sets, limits::FILE_PAUSE, reread).map(Some)
+    let mourn = |why: &str| {
+        log::note(format_args!(
+            "error: what reads files of `authorize` anew panicked: {why}; what they said before \
+             holds until they change again"
+        ));
+    };
+    watch_files(sets, limits::FILE_PAUSE, reread, mourn).map(Some)
 }
 
 impl Source {
@@ -119,10 +125,10 @@ impl Change {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Decides(Decider::Passwords(_) | Decider::Tokens(..)) => "it says who may come in",
             Self::Decides(Decider::Server(_)) => {
                 "it says whose certificate the server that decides may show"
             }
+            Self::Decides(_) => "it says who may come in",
             Self::HasKeys(_) => "it says whose certificate the server of keys may show",
         })
     }

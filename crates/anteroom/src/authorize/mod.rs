@@ -1,5 +1,6 @@
 //! Who decides whether a client may: what is asked for, and the files it stands in.
 
+mod asked;
 mod desk;
 mod fetching;
 mod files;

@@ -67,7 +67,13 @@ impl Lists {
             *failed = unread;
             !passes
         };
-        let watch = watch_files(sets, limits::FILE_PAUSE, reread)
+        let mourn = |why: &str| {
+            log::note(format_args!(
+                "error: what reads lists anew panicked: {why}; the old one holds until its file \
+                 changes again"
+            ));
+        };
+        let watch = watch_files(sets, limits::FILE_PAUSE, reread, mourn)
             .map_err(|error| Failure::Run(format!("lists cannot be watched: {error}")))?;
         Ok(Self { told, _watch: Some(watch) })
     }

@@ -1,13 +1,14 @@
 //! Keys that stand at a URL (RFC 7517 §5): when they are fetched, and what is said meanwhile of a token
 //! whose key is not known.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use base::limits::{KEYS_REFRESH, KEYS_RETRY};
 use hyper::body::Bytes;
 use tokio::time::Instant;
 
-use super::{Fetch, Keys, Url};
+use super::{Fetch, FileFault, Keys, Url};
 
 /// Where keys stand.
 #[derive(Clone, Debug)]
@@ -111,6 +112,15 @@ impl Refresh {
 
     /// It is over.
     pub fn end(&mut self, found: Result<Bytes, String>, now: Instant) -> Fetched {
+        self.end_by(found, now, Keys::parse)
+    }
+
+    fn end_by(
+        &mut self,
+        found: Result<Bytes, String>,
+        now: Instant,
+        parse: fn(&[u8]) -> Result<Keys, FileFault>,
+    ) -> Fetched {
         let before = match std::mem::replace(&mut self.state, State::Good(now)) {
             State::Asked(trouble) => trouble,
             _ => None,
@@ -119,7 +129,10 @@ impl Refresh {
             if self.document.as_ref() == Some(&document) {
                 return Ok(None);
             }
-            let keys = Keys::parse(&document).map_err(|fault| fault.why)?;
+            // A fault in reading what another wrote is a fault of that alone.
+            let read = catch_unwind(AssertUnwindSafe(|| parse(&document)));
+            let wrong = |_| Err(FileFault::whole("it cannot be read"));
+            let keys = read.unwrap_or_else(wrong).map_err(|fault| fault.why)?;
             self.document = Some(document);
             Ok(Some(keys))
         });
@@ -168,6 +181,20 @@ mod tests {
     const TWO: &[u8] =
         br#"{"kty":"oct","kid":"2","k":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
     const EVERY: Duration = KEYS_REFRESH[0];
+
+    #[test]
+    fn what_nobody_can_read_is_asked_for_again() {
+        let now = Instant::now();
+        let mut refresh = Refresh::new(EVERY);
+        refresh.begin();
+        let panics = |_: &[u8]| panic!("no keys are like that");
+        let ended = refresh.end_by(Ok(Bytes::from_static(ONE)), now, panics);
+        assert!(matches!(ended, Fetched::Failed(true, _)), "{ended:?}");
+        assert_eq!((refresh.due(now), refresh.is_known()), (Some(now + KEYS_RETRY[0]), false));
+        refresh.begin();
+        let ended = refresh.end(Ok(Bytes::from_static(ONE)), now);
+        assert!(matches!(ended, Fetched::Changed(_)), "{ended:?}");
+    }
 
     fn seconds(count: u64) -> Duration {
         Duration::from_secs(count)

@@ -30,7 +30,8 @@ pub struct Inquiry {
     length: u32,
     /// What is known of the client that is let in, or field lines for one that is not.
     pub grant: Grant,
-    pub(crate) verdict: Verdict,
+    /// What was found.
+    pub verdict: Verdict,
 }
 
 /// What one authorizer is asked, and how much of that at one time.
@@ -167,7 +168,7 @@ impl Inquiries {
     }
 
     /// Puts a question. False if as many as may be to that authorizer are under way.
-    pub(crate) fn ask(
+    pub fn ask(
         &self,
         (worker, exchange, number): (WorkerId, ExchangeId, u32),
         authorizer: u16,
@@ -202,7 +203,7 @@ impl Inquiries {
     }
 
     /// The next answer for `worker`.
-    pub(crate) fn hear(&self, worker: WorkerId) -> Option<Box<Inquiry>> {
+    pub fn hear(&self, worker: WorkerId) -> Option<Box<Inquiry>> {
         self.answered.get(worker.index())?.pop()
     }
 
