@@ -262,7 +262,8 @@ fn a_certificate_without_a_subject_is_one() {
         let name = if subject.is_empty() { "nobody.pem" } else { "long.pem" };
         issuer.folder().write(name, certificate + &key)
     });
-    let anybody = certified(&upstream, &issuer, "{ certificate = true, subject_header = \"X-User\" }");
+    let anybody =
+        certified(&upstream, &issuer, "{ certificate = true, subject_header = \"X-User\" }");
     let me = certified(&upstream, &issuer, "{ certificate = true, subjects = [\"CN=me\"] }");
     for shown in [&nobody, &long] {
         let line = ["--cert", shown, "-H", "X-User: root"];

@@ -225,8 +225,7 @@ fn of_suites_that_are_named_the_first_is_taken_whatever_clients_prefer() {
         ([long, short, old_long, old_short], [long, "ECDHE-ECDSA-AES256-GCM-SHA384"]),
     ] {
         let pair = authority.pair("a");
-        let proxy =
-            authority.run(format!("certificates = [{pair}], ciphers = {named:?}"), &server);
+        let proxy = authority.run(format!("certificates = [{pair}], ciphers = {named:?}"), &server);
         for order in [[short, long], [long, short]] {
             let seen = s_client(&proxy, &["-tls1_3", "-ciphersuites", &order.join(":")]);
             assert!(seen.contains(&format!("Cipher is {}", chosen[0])), "{order:?}: {seen}");

@@ -223,6 +223,11 @@ const CASES: &[Case] = &[
         &["leave it out"],
     ),
     listen("proxy = \"htpp\"", "4:9", &["there is no proxy `htpp`", "did you mean `http`?"]),
+    upstream(
+        "tls = { verify = false, alpn = [\"h2\"] }",
+        "5:",
+        &["HTTP/1.1 is spoken with the servers", "leave the others out"],
+    ),
 ];
 
 impl Case {
@@ -538,7 +543,7 @@ fn every_key_of_a_server_is_documented() {
 #[test]
 fn every_key_of_tls_is_documented_with_its_default() {
     let documentation = include_str!("../../../../docs/configuration.md");
-    let sections = [&super::schema::LISTEN_TLS, &super::schema::UPSTREAM_TLS];
+    let sections = [&super::tls::LISTEN_TLS, &super::tls::UPSTREAM_TLS];
     for key in sections.into_iter().flat_map(|section| section.keys) {
         let name = format!("`tls.{}`", key.name);
         let mut rows = documentation.lines().filter(|line| line.starts_with('|'));

@@ -13,7 +13,8 @@ use wire::http1::may_be_added;
 
 use super::acme::{self, Sets};
 use super::fields::{Entry, Fields, or_list};
-use super::schema::{CERTIFICATE, LISTEN_TLS, UPSTREAM_TLS};
+use super::schema::Preset::{Default, Needed, Unset};
+use super::schema::{Section, key, quoted};
 use crate::certificates::{
     Clients, Issued, KeyPair, ListenTls, ServerFiles, TlsFiles, UpstreamTls, Wrong, authorities,
     own_name,
@@ -24,6 +25,121 @@ const CLIENTS: [(&str, Clients); 3] =
     [("off", Clients::Off), ("optional", Clients::Optional), ("required", Clients::Required)];
 const UNKNOWN: [(&str, UnknownName); 2] =
     [("first", UnknownName::First), ("refuse", UnknownName::Refuse)];
+
+/// `tls` of a `[[listen]]`.
+pub(crate) static LISTEN_TLS: Section = Section {
+    title: "tls",
+    keys: &[
+        key(
+            "certificates",
+            Needed("[{ certificate = \"fullchain.pem\", key = \"key.pem\" }]"),
+            "Certificates with their keys, chosen by the name that is asked for (SNI).",
+        ),
+        key(
+            "acme",
+            Unset {
+                example: "[\"example.org\", \"www.example.org\"]",
+                means: "all certificates are in files",
+            },
+            "Names to have certificates for: one each, or one for a list of names in brackets.",
+        ),
+        key(
+            "unknown_names",
+            Default(|| quoted("first")),
+            "What who asks for another name gets: the first certificate, or refuse.",
+        ),
+        key(
+            "versions",
+            Default(|| "[\"1.2\", \"1.3\"]".to_owned()),
+            "The versions of TLS that are spoken.",
+        ),
+        key(
+            "ciphers",
+            Unset {
+                example: "[\"TLS_AES_128_GCM_SHA256\"]",
+                means: "all that are built in, none of which is known to be weak",
+            },
+            "Cipher suites as IANA calls them, the ones preferred first, whatever clients prefer.",
+        ),
+        key(
+            "alpn",
+            Unset { example: "[\"http/1.1\"]", means: "`[\"http/1.1\"]`; none for what is passed" },
+            "Protocols that clients may ask for (ALPN); who asks for others alone is refused; [] is none.",
+        ),
+        key(
+            "client_certificates",
+            Default(|| quoted("off")),
+            "Whether clients show certificates: off, optional or required.",
+        ),
+        key(
+            "client_ca",
+            Unset { example: "\"clients-ca.pem\"", means: "nobody's" },
+            "Whose certificates clients may show.",
+        ),
+        key(
+            "subject_header",
+            Unset { example: "\"X-Client-Cert-Subject\"", means: "it is not passed on" },
+            "The field that tells servers whom a client's certificate names; a client's own is removed.",
+        ),
+        key(
+            "tickets",
+            Default(|| true.to_string()),
+            "Whether sessions can be resumed, by tickets whose keys rotate.",
+        ),
+    ],
+};
+
+/// `tls` of an `[[upstream]]`.
+pub(crate) static UPSTREAM_TLS: Section = Section {
+    title: "tls",
+    keys: &[
+        key(
+            "ca",
+            Unset { example: "\"app-ca.pem\"", means: "those that the system trusts" },
+            "Whose certificates servers may show.",
+        ),
+        key(
+            "name",
+            Unset { example: "\"app.internal\"", means: "that of its address" },
+            "Whom a server must be: the name in its certificate, and what it is asked for (SNI).",
+        ),
+        key("sni", Default(|| true.to_string()), "Whether servers are told the name (SNI)."),
+        key(
+            "verify",
+            Default(|| true.to_string()),
+            "Whether certificates are checked; without, anybody may stand between.",
+        ),
+        key(
+            "certificate",
+            Unset { example: "\"proxy.pem\"", means: "none" },
+            "What servers are shown that ask who we are.",
+        ),
+        key("key", Unset { example: "\"proxy.key\"", means: "none" }, "Its private key."),
+        key(
+            "versions",
+            Default(|| "[\"1.2\", \"1.3\"]".to_owned()),
+            "The versions of TLS that are spoken.",
+        ),
+        key(
+            "alpn",
+            Unset { example: "[\"http/1.1\"]", means: "`[\"http/1.1\"]`; none for what is passed" },
+            "Protocols that servers are offered (ALPN); [] is none.",
+        ),
+    ],
+};
+
+/// An entry of `certificates`.
+pub(crate) static CERTIFICATE: Section = Section {
+    title: "an entry of certificates",
+    keys: &[
+        key(
+            "certificate",
+            Needed("\"fullchain.pem\""),
+            "The server's certificate first, then its chain.",
+        ),
+        key("key", Needed("\"key.pem\""), "The private key of the first."),
+    ],
+};
 
 /// Where something stands in the configuration.
 type Span = Option<Range<usize>>;
@@ -60,7 +176,7 @@ pub(super) fn read(
         client_ca: client_ca.as_ref().map(|given| given.value.into()),
         unknown_name: fields
             .choice("unknown_names", &UNKNOWN, out)
-            .map_or_else(Default::default, |it| it.value),
+            .map_or_else(UnknownName::default, |it| it.value),
         ciphers: ciphers(&fields, versions, out),
         alpn: alpn(&fields, passed, out).unwrap_or_else(|| by_default(passed)),
         tickets: tickets(&fields, out),
@@ -335,6 +451,33 @@ fn own_identity(
             let place = usize::from(wrong.path == pair.key);
             out.error(spans[place].clone(), wrong);
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::settings::Machine;
+
+    #[test]
+    fn what_is_passed_through_is_offered_as_nothing_unless_that_is_named() {
+        for (proxy, alpn, offered) in [
+            ("http", "", &["http/1.1"][..]),
+            ("http", ", alpn = []", &[]),
+            ("pass", "", &[]),
+            ("pass", ", alpn = []", &[]),
+            ("pass", ", alpn = [\"mqtt\", \"h2\"]", &["mqtt", "h2"]),
+        ] {
+            let content = format!(
+                "[[listen]]\naddress = \":8080\"\nproxy = \"{proxy}\"\n[[upstream]]\n\
+                 servers = [\"127.0.0.1:9000\"]\ntls = {{ verify = false{alpn} }}\n"
+            );
+            let machine = Machine { descriptors: 20_000, cores: 2 };
+            let settings = super::super::check_text("a.toml", &content, machine).unwrap().settings;
+            let found = &settings.groups[0].tls.as_ref().unwrap().files.config.alpn;
+            let offered: Vec<Vec<u8>> =
+                offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+            assert_eq!(*found, offered, "{content}");
         }
     }
 }
