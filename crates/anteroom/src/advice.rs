@@ -242,8 +242,8 @@ fn server_tls(earlier: &Figures, now: &Figures) -> Option<String> {
     let mut remedies: Vec<&str> =
         tls::Failure::ALL.into_iter().filter(more).filter_map(server_remedy).collect();
     remedies.dedup();
-    let remedies: String = remedies.iter().map(|remedy| format!("; {remedy}")).collect();
-    Some(format!("TLS: sessions with servers failed: {failed}{remedies}"))
+    remedies.insert(0, &failed);
+    Some(format!("TLS: sessions with servers failed: {}", remedies.join("; ")))
 }
 
 /// What to do about a session with a server that failed, if that can be said. Keys are those of the

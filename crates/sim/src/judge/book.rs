@@ -92,6 +92,8 @@ pub(super) enum Fate {
 /// Why a client may be cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Excuse {
+    /// It was refused, and said more than is read of it then.
+    Unread,
     /// It ended its direction too early.
     HalfClosed,
     /// A server failed.

@@ -435,6 +435,11 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if causes.short.explains(began) {
         return Some(Excuse::Short);
     }
+    // Of what comes behind a refusal no more is read (law 9, seed 2100005999).
+    let long = record.ask().is_some_and(|ask| ask.length() > base::limits::LINGER_BYTES);
+    if record.arrivals == 0 && begun && long {
+        return Some(Excuse::Unread);
+    }
     if record.arrivals == 0 && !begun && at.may_be_parted(stage) {
         Some(Excuse::Parked)
     } else {
