@@ -179,6 +179,8 @@ pub const TLS_PLAIN_MAX: usize = 16 << 10;
 pub const TLS_RECORD_MAX: usize = TLS_HEADER + TLS_PLAIN_MAX + 2048;
 /// What a record we write is longer than its plaintext, at most: header, nonce or content type, tag.
 pub const TLS_OVERHEAD: usize = 64;
+/// What any record is longer than its plaintext, at least: header and tag.
+pub const TLS_SEALED: u32 = 21;
 /// What one session keeps of a handshake message that came in parts, where the peer may show a
 /// certificate: the longest chains, and the tickets in which ours come back.
 pub const TLS_PARTS_MAX: usize = 64 << 10;

@@ -80,6 +80,7 @@ impl Shelf {
 }
 
 /// What is kept of one exchange.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Clone, Copy, Default)]
 struct Account {
     pieces: Pieces,
@@ -100,6 +101,8 @@ struct Account {
     whole: bool,
     /// It is passed through: there is no status.
     passes: bool,
+    /// Its client has begun a record (TLS), whether a byte of the request came out of it or not.
+    begun: bool,
     /// Of a tunnel, the status it began with.
     tunnel: u16,
     /// Of a tunnel, by what name logs know its request.
@@ -158,6 +161,13 @@ impl Ledger {
     pub(crate) fn note(&mut self, id: ExchangeId) -> Option<Note<'_>> {
         let (space, pieces) = self.0.as_mut()?.exchanges.space(id.index())?;
         Some(Note::new(space, pieces))
+    }
+
+    /// A part of the first record came.
+    pub(crate) fn begun(&mut self, id: ExchangeId) {
+        if let Some(account) = self.account(id) {
+            account.begun = true;
+        }
     }
 
     /// Bytes came from the client.
@@ -246,7 +256,7 @@ impl<D: Driver> Worker<D> {
         let Some(account) = exchanges.account(id.index()) else { return };
         account.leave(exchange.counted, self.now);
         // A client that is passed through may say nothing and yet be given a server.
-        let was_heard = account.received > 0;
+        let was_heard = account.begun || account.received > 0;
         if !was_heard && (!account.passes || exchange.counted == Some(Phase::Arriving)) {
             return;
         }

@@ -201,13 +201,22 @@ impl<D: Driver> Worker<D> {
 
     /// The client waits for its next request: a record and nothing else.
     pub(crate) fn park(&mut self, id: ClientId) {
+        self.clients.arm(id, Patience::Idle, self.now);
+        self.await_next(id);
+        let socket = self.clients.get(id).map(|client| client.socket);
+        if socket.is_some_and(|socket| self.driver.has_part(socket)) {
+            self.begin_record(id);
+        }
+    }
+
+    /// The same, for as long as it was to wait before.
+    pub(crate) fn await_next(&mut self, id: ClientId) {
         let Some(client) = self.clients.get(id) else { return };
         let socket = client.socket;
         if client.state != ClientState::Parked {
             self.clients.set_state(id, ClientState::Parked);
             self.counters.clients_active.sub(1);
         }
-        self.clients.arm(id, Patience::Idle, self.now);
         self.driver.arm(socket);
     }
 }

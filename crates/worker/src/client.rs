@@ -232,9 +232,19 @@ impl Clients {
         self.deadlines.arm(&mut Table(&mut self.table), id.0, patience as usize, now.tick());
     }
 
+    /// Whether its deadline is of that class.
+    pub(crate) fn waits(&self, id: ClientId, patience: Patience) -> bool {
+        self.get(id).is_some_and(|client| client.class.is(patience as usize))
+    }
+
     /// Whether it has not said a word so far.
     pub(crate) fn is_new(&self, id: ClientId) -> bool {
-        self.get(id).is_some_and(|client| client.class.is(Patience::New as usize))
+        self.waits(id, Patience::New)
+    }
+
+    /// Whether it has as long as whoever asks for nothing.
+    pub(crate) fn is_idle(&self, id: ClientId) -> bool {
+        self.waits(id, Patience::Idle) || self.waits(id, Patience::New)
     }
 
     pub(crate) fn disarm(&mut self, id: ClientId) {

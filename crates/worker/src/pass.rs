@@ -25,6 +25,7 @@ impl<D: Driver> Worker<D> {
             return;
         }
         self.driver.disarm(socket);
+        self.clients.disarm(id);
         let Some(exchange) = self.begin_exchange(id, Chain::new()) else { return };
         if let Some(record) = self.exchanges.get_mut(exchange.0) {
             record.passes_on(Chain::new());

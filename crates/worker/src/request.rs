@@ -2,7 +2,7 @@
 
 use base::id::{ClientId, ExchangeId};
 use base::limits;
-use driver::{Driver, Received};
+use driver::{Driver, Received, Socket};
 use exchange::{
     Admission, Collected, Exchange, Mishap, Pace, Phase, Proxy, Refusal, Room, State, Way,
 };
@@ -35,7 +35,8 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// A parked client becomes active; `input` is what it sent early, if anything.
+    /// A parked client becomes active; `input` is what it sent early, if anything. Until it is given
+    /// another deadline it keeps the one it has, and its place there: perhaps nothing came after all.
     pub(crate) fn begin_exchange(&mut self, id: ClientId, input: Chain) -> Option<ExchangeId> {
         let client = self.clients.get(id)?;
         let listener = client.listener();
@@ -54,7 +55,6 @@ impl<D: Driver> Worker<D> {
         };
         self.ledger.open(exchange, early, passes);
         self.clients.set_state(id, ClientState::Active(exchange));
-        self.clients.disarm(id);
         self.counters.clients_active.increment();
         self.note_phase(exchange);
         Some(exchange)
@@ -92,21 +92,23 @@ impl<D: Driver> Worker<D> {
             Received::Bytes(bytes) => {
                 self.counters.client_bytes_in.add(u64::from(bytes));
                 self.ledger.received(id, bytes);
-                if begins || waited {
+                // The first there are of it, or the first that somebody receives again.
+                let fresh = waited || (begins && !self.clients.waits(client, Patience::Head));
+                if fresh {
                     self.clients.arm(client, Patience::Head, self.now);
                 }
-                if self.is_too_slow(id, bytes, begins || waited) {
+                let came = self.driver.progress(socket, bytes);
+                if self.is_too_slow(id, came, fresh) {
                     return self.mishap(id, Mishap::ClientSlow, CloseReason::Timeout);
                 }
                 self.collect(id, bytes, Rank::Client);
             }
-            Received::Nothing if begins => self.back_to_parked(id),
-            Received::Nothing => self.driver.arm(socket),
+            Received::Nothing => self.nothing_whole_came(id, (client, socket), begins),
             Received::NoBuffer => {
                 let rank = if begins { Rank::NewClient } else { Rank::Client };
                 self.wait_for_request_buffer(id, rank);
             }
-            Received::Ended if begins => {
+            Received::Ended if begins && !self.clients.waits(client, Patience::Head) => {
                 self.end_exchange(id);
                 self.close_client(client, CloseReason::Client);
             }
@@ -138,15 +140,56 @@ impl<D: Driver> Worker<D> {
         )
     }
 
-    /// Nothing had come after all.
-    fn back_to_parked(&mut self, id: ExchangeId) {
-        let newcomer = self.exchanges.get(id.0).is_some_and(|exchange| exchange.newcomer);
-        if let Some(client) = self.end_exchange(id) {
-            self.park(client);
-            if newcomer {
-                self.clients.arm(client, Patience::New, self.now);
+    /// There was nothing to receive: nothing had come; or over TLS a part of a record, or one that
+    /// says nothing to us. `begins`: that is so of the whole request.
+    fn nothing_whole_came(
+        &mut self,
+        id: ExchangeId,
+        (client, socket): (ClientId, Socket),
+        begins: bool,
+    ) {
+        let part = self.driver.has_part(socket);
+        if begins && !self.clients.waits(client, Patience::Head) {
+            // Who had to wait for a buffer lost its place among the parked. Only TLS can bring that
+            // about again and again.
+            let parks = self.clients.is_idle(client) || !self.driver.is_secured(socket);
+            if !part && parks {
+                return self.back_to_parked(id);
+            }
+            self.has_begun(id, client);
+        }
+        if part {
+            let came = self.driver.progress(socket, 0);
+            if self.is_too_slow(id, came, false) {
+                return self.mishap(id, Mishap::ClientSlow, CloseReason::Timeout);
             }
         }
+        self.driver.arm(socket);
+    }
+
+    /// The client has begun a record (TLS): it is not parked any more (law 1), and the head of its
+    /// request must be there as long after that first byte as any head after its first.
+    fn has_begun(&mut self, id: ExchangeId, client: ClientId) {
+        self.clients.arm(client, Patience::Head, self.now);
+        self.ledger.begun(id);
+    }
+
+    /// A client that would be parked has begun its next record already.
+    pub(crate) fn begin_record(&mut self, id: ClientId) {
+        if let Some(exchange) = self.begin_exchange(id, Chain::new()) {
+            self.has_begun(exchange, id);
+        }
+    }
+
+    /// Nothing had come after all: the client waits on where it waited, and no longer for that.
+    fn back_to_parked(&mut self, id: ExchangeId) {
+        let newcomer = self.exchanges.get(id.0).is_some_and(|exchange| exchange.newcomer);
+        let Some(client) = self.end_exchange(id) else { return };
+        if !self.clients.is_idle(client) {
+            let patience = if newcomer { Patience::New } else { Patience::Idle };
+            self.clients.arm(client, patience, self.now);
+        }
+        self.await_next(client);
     }
 
     /// No buffer could be lent: the exchange queues for one. Nobody receives meanwhile, so the

@@ -172,8 +172,9 @@ impl<D: Driver> Secured<D> {
             Err(failure) => (count, Err(failure)),
         };
         let written = output.len();
-        let done = read.is_err()
-            || (!full && next_record(&self.scratch.incoming[taken..count]) == Record::Part);
+        // A part of the first record behind the handshake begins a request: it is looked at again.
+        let part = || next_record(&self.scratch.incoming[taken..count]) == Record::Part;
+        let done = read.is_err() || (read == Ok(false) && !full && part());
         self.driver.skip(socket, taken, done || taken == count);
         if done && taken < count {
             self.driver.make_room(socket);

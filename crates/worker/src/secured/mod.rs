@@ -8,9 +8,11 @@
 //! counted before.
 //!
 //! - `slot`: what is known of a secured connection; - `handshake`: until it is open;
-//! - `receive`, `send`: bytes of an open one; - `parts`: what is kept of messages that are not whole.
+//! - `receive`, `send`: bytes of an open one; - `part`: a record that is not whole yet; - `parts`: what is
+//!   kept of handshake messages that are not.
 
 mod handshake;
+mod part;
 mod parts;
 mod receive;
 mod send;
@@ -351,7 +353,7 @@ impl<D: Driver> Secured<D> {
             return Idle::Over;
         }
         let talks = slot.is_some_and(|slot| !slot.is_client() && slot.stage == Stage::Open);
-        let half = slot.is_some_and(|slot| slot.half);
+        let half = slot.is_some_and(|slot| slot.part.is_there());
         match self.driver.is_quiet(socket) {
             true if half => Idle::Part,
             true => Idle::Silent,

@@ -166,6 +166,7 @@ impl<D: Driver> Secured<D> {
         }
         let Peeked { count, then } = self.driver.peek(socket, &mut self.scratch.incoming);
         if count == 0 {
+            slot.part.is(0);
             return self.left_off(socket, then);
         }
         let full = count == self.scratch.incoming.len();
@@ -175,7 +176,7 @@ impl<D: Driver> Secured<D> {
         let incoming = &mut self.scratch.incoming[..count];
         let look = look(slot, &mut self.parts, incoming, &mut output, sink, may_go_ahead);
         let written = output.len();
-        slot.half = look.settled && look.taken < count;
+        slot.part.is(if look.settled { count - look.taken } else { 0 });
         let whole_ahead = slot.ahead.is_some();
         self.ahead += u32::from(whole_ahead);
         self.driver.skip(socket, look.taken, look.settled && !full);
@@ -262,7 +263,7 @@ impl<D: Driver> Secured<D> {
                 Err(fault) => failure = Some(fault),
             }
         }
-        slot.half = taken < count;
+        slot.part.is(count - taken);
         let (party, written) = (slot.party, output.len());
         let over = spoke || failure.is_some() || then != Then::More;
         self.driver.skip(socket, taken, !over);

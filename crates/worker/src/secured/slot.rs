@@ -6,6 +6,8 @@ use exchange::TlsFacts;
 use pool::{Chain, Pool, Rank};
 use tls::Session;
 
+use super::part::Part;
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Party {
@@ -59,8 +61,8 @@ pub(super) struct Slot {
     pub(super) said_goodbye: bool,
     /// Our direction ends behind what is unsent.
     pub(super) ends: bool,
-    /// The beginning of a record is there, and the driver tells of it no more.
-    pub(super) half: bool,
+    /// What has come of a record that is not whole.
+    pub(super) part: Part,
     /// Plaintext for which there was no buffer, and how much of it was taken.
     pub(super) ahead: Option<Box<(Vec<u8>, usize)>>,
     /// Its plaintext is to be told of.
@@ -83,7 +85,7 @@ impl Slot {
             awaits: Awaits::Nothing,
             said_goodbye: false,
             ends: false,
-            half: false,
+            part: Part::NONE,
             ahead: None,
             told_ready: false,
             end_told: false,
