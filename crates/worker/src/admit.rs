@@ -27,7 +27,10 @@ impl<D: Driver> Worker<D> {
         if self.is_at_limit() && self.plan.reclaim_parked {
             self.reclaim_one();
         }
-        let turned_away = self.is_at_limit();
+        // Under `pause` none was accepted beyond the limit, but in place of somebody who has spoken in
+        // the same moment.
+        let turned_away = self.is_at_limit()
+            && (self.plan.at_limit == AtLimit::Answer || self.plan.reclaim_parked);
         // Who speaks another protocol is told nothing in ours.
         let passes = self.passes(listener) || self.driver.secures(listener);
         let Ok(index) = self.clients.table.insert(Client::new(socket, listener, peer)) else {
@@ -51,7 +54,7 @@ impl<D: Driver> Worker<D> {
         self.driver.own(socket, Party::Client(id).owner());
         self.counters.clients.increment();
         self.count_here();
-        if turned_away && self.plan.at_limit == AtLimit::Answer {
+        if turned_away {
             self.counters.refusals[exchange::Refusal::Crowded as usize].increment();
             if passes {
                 self.reset_client(id, CloseReason::Limit);
@@ -106,14 +109,32 @@ impl<D: Driver> Worker<D> {
         self.office.crowd.places() == 0
     }
 
-    /// How many clients may be accepted now.
+    /// How many clients may be accepted now; whoever is not waits in the backlog. Parked ones make
+    /// way for one half of their number: some may speak in the same moment.
     pub(crate) fn places(&self) -> u32 {
-        if self.waits_at_limit() { self.office.crowd.places() } else { u32::MAX }
+        match self.plan.at_limit {
+            AtLimit::Answer => u32::MAX,
+            AtLimit::Pause => {
+                self.office.crowd.places().saturating_add(self.reclaimable().div_ceil(2))
+            }
+        }
     }
 
-    /// Whether new clients wait in the backlog when `max_clients` are here.
-    fn waits_at_limit(&self) -> bool {
-        self.plan.at_limit == AtLimit::Pause && !self.plan.reclaim_parked
+    /// Clients of ours that may be closed for new ones.
+    fn reclaimable(&self) -> u32 {
+        let counters = &self.counters;
+        let gone = counters.clients_leaving.get() + counters.clients_active.get();
+        let parked = counters.clients.get().saturating_sub(gone);
+        if self.plan.reclaim_parked { u32::try_from(parked).unwrap_or(u32::MAX) } else { 0 }
+    }
+
+    /// Goes by who is parked now, where those make way for new ones: that changes with every word
+    /// of theirs.
+    pub(crate) fn mind_the_limit(&mut self) {
+        if self.plan.reclaim_parked {
+            self.resume_below_limit();
+            self.pause_at_limit();
+        }
     }
 
     /// Tells the others how many clients of ours count against `max_clients`.
@@ -140,7 +161,7 @@ impl<D: Driver> Worker<D> {
 
     /// Stops accepting when the last place is taken, if new clients are to wait.
     pub(crate) fn pause_at_limit(&mut self) {
-        if self.full || !self.waits_at_limit() || !self.is_at_limit() {
+        if self.full || self.places() > 0 {
             return;
         }
         self.full = true;
@@ -157,7 +178,7 @@ impl<D: Driver> Worker<D> {
 
     /// Goes on accepting when a place became free.
     pub(crate) fn resume_below_limit(&mut self) {
-        if !self.full || self.is_at_limit() {
+        if !self.full || self.places() == 0 {
             return;
         }
         self.full = false;
@@ -184,14 +205,16 @@ impl<D: Driver> Worker<D> {
         }
     }
 
-    /// Closes the client parked longest. One that has just come and has not spoken yet is spared as
-    /// long as there is another: in a burst all would lose their connections before their word.
+    /// Closes the client parked longest, or longest in its handshake. One that has just come and has
+    /// not asked yet is spared as long as there is another: in a burst all would lose their connections
+    /// before their word.
     pub(crate) fn reclaim_one(&mut self) {
         let mut longest = |patience| {
             let id = self.clients.first(patience)?;
             Some((self.clients.armed_for(patience, id, self.now), id))
         };
-        let (served, new) = (longest(Patience::Idle), longest(Patience::New));
+        let served = longest(Patience::Idle);
+        let new = longest(Patience::New).max(longest(Patience::Handshake));
         let grace = limits::NEWCOMER_GRACE.as_millis();
         let waited = new.filter(|&(millis, _)| u128::from(millis) >= grace);
         if let Some((_, id)) = served.max(waited).or(new) {

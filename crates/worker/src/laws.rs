@@ -161,7 +161,7 @@ impl<D: Driver> Worker<D> {
         let alone = self.office.workers() == 1 && self.life == Life::Serving;
         let here = self.counters.clients.get() - self.counters.clients_leaving.get();
         let most = self.plan.max_clients;
-        if alone && !self.plan.reclaim_parked && here > u64::from(most) {
+        if alone && here > u64::from(most) {
             return Err(format!("{here} clients are here, at most {most} may be (law 3)"));
         }
         Ok(())

@@ -203,6 +203,7 @@ impl<D: Driver> Worker<D> {
     /// many clients may come until then. A simulator, whose driver cannot wait, asks for it after
     /// each turn.
     pub fn wakes_at(&mut self) -> Option<Instant> {
+        self.mind_the_limit();
         self.driver.accept_at_most(self.places());
         self.next_moment()
     }

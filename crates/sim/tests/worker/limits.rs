@@ -4,7 +4,7 @@ use crate::house::{GET, House, OK, Setting, status, text};
 use base::id::ServerId;
 use base::limits;
 use driver::AcceptFault;
-use sim::{Segments, WorldConfig};
+use sim::{Peer, Segments, WorldConfig};
 use std::time::Duration;
 use worker::{AtLimit, CloseReason, Letter};
 
@@ -104,6 +104,74 @@ fn newcomers_are_spared_while_others_are_parked() {
     house.pass(Duration::from_secs(1));
     let _more = house.client();
     assert!(burst[0].is_closed() && !last.is_closed());
+}
+
+/// Where nobody is parked, `at_limit` says what new clients meet; there are never more.
+#[test]
+fn with_nobody_to_reclaim_new_clients_meet_what_the_limit_says() {
+    for at_limit in [AtLimit::Pause, AtLimit::Answer] {
+        let setting =
+            Setting { max_clients: 2, reclaim_parked: true, at_limit, ..Setting::default() };
+        let mut house = House::new(&setting);
+        let active: Vec<_> = (0..2).map(|_| house.client()).collect();
+        for client in &active {
+            house.exchange(client, GET);
+        }
+        let servers = [house.server(), house.server()];
+        let late: Vec<_> = (0..3).map(|_| house.client()).collect();
+        assert_eq!(house.sum(|c| c.clients.get() - c.clients_leaving.get()), 2, "{at_limit:?}");
+        assert!(active.iter().all(|client| !client.has_ended()));
+        let waits = at_limit == AtLimit::Pause;
+        for client in &late {
+            assert_eq!(client.is_accepted(), !waits);
+            assert!(waits || status(&text(client)) == 503);
+        }
+        // Whoever had its answer makes way, and then each of those who waited for the next.
+        servers[0].write_all(OK);
+        house.settle();
+        assert_eq!(active.iter().filter(|client| client.is_closed()).count(), usize::from(waits));
+        assert_eq!(house.closed(CloseReason::Reclaimed), if waits { 3 } else { 0 });
+        assert!(late.iter().all(Peer::is_accepted));
+        assert_eq!(house.sum(|c| c.clients.get() - c.clients_leaving.get()), 2);
+        house.order(|| Letter::Stop);
+    }
+}
+
+/// Another worker's parked clients are its own to close; places are everybody's.
+#[test]
+fn a_worker_without_parked_clients_lets_others_accept() {
+    let setting =
+        Setting { workers: 2, max_clients: 2, reclaim_parked: true, ..Setting::default() };
+    let mut house = House::new(&setting);
+    let (busy, parked) = (house.client_of(0), house.client_of(1));
+    house.exchange(&busy, GET);
+    let late = house.client_of(0);
+    assert!(late.is_accepted() && parked.is_closed() && !busy.has_ended());
+    assert_eq!(house.counters[1].clients_closed[CloseReason::Reclaimed as usize].get(), 1);
+    house.order(|| Letter::Stop);
+}
+
+/// Connections that say nothing hold no place for ever where hands are shaken first, either.
+#[test]
+fn whoever_shakes_hands_for_longest_is_reclaimed_like_a_silent_one() {
+    let setting = Setting { max_clients: 3, reclaim_parked: true, ..crate::secured::setting() };
+    let mut house = House::new(&setting);
+    let served = crate::secured::End::client(&mut house);
+    let silent = house.client();
+    house.pass(Duration::from_millis(500));
+    let half = house.client();
+    half.write_all(&crate::secured::hello()[..50]);
+    // The newcomers are spared while there is another.
+    house.pass(Duration::from_millis(400));
+    let third = house.client();
+    assert!(served.peer.is_closed() || silent.is_closed());
+    house.pass(Duration::from_secs(2));
+    let fourth = house.client();
+    assert!(silent.is_closed() && !half.has_ended(), "the longest first");
+    let fifth = house.client();
+    assert!(half.is_closed() && !third.has_ended() && !fourth.has_ended() && fifth.is_accepted());
+    assert_eq!(house.closed(CloseReason::Reclaimed), 3);
+    assert_eq!(house.sum(|c| c.clients.get()), 3);
 }
 
 #[test]
