@@ -13,7 +13,7 @@ use exchange::{Piece, Pieces, REQUEST_ID_MAX, Refusal};
 use rtrb::{Consumer, Producer, RingBuffer};
 use wire::http1::Fault;
 
-use tls::Agreed;
+use tls::{Agreed, Failure};
 
 use crate::counters::CloseReason;
 
@@ -52,7 +52,7 @@ pub struct AccessRecord<'r> {
     pub closed: Option<CloseReason>,
     /// By what name logs know the request; empty if it has none.
     pub request_id: &'r [u8],
-    /// What was wrong with a request that is refused; empty if that says enough.
+    /// What was wrong with a request that is refused, or with TLS; empty if that says enough.
     pub detail: &'r [u8],
     /// What stands in `text`.
     pub pieces: Pieces,
@@ -158,9 +158,10 @@ impl AccessRecord<'_> {
     }
 }
 
-/// What is told of a fault: at most [`DETAIL_MAX`] bytes.
-pub(crate) fn detail(fault: Option<Fault>) -> &'static [u8] {
-    let reason = fault.map_or("", Fault::reason).as_bytes();
+/// What is told of a fault, or of what ended a session: at most [`DETAIL_MAX`] bytes.
+pub(crate) fn detail(fault: Option<Fault>, unsecured: Option<Failure>) -> &'static [u8] {
+    let reason = fault.map_or("", Fault::reason);
+    let reason = unsecured.map_or(reason, Failure::label).as_bytes();
     reason.get(..DETAIL_MAX).unwrap_or(reason)
 }
 

@@ -8,7 +8,7 @@ use base::id::{ClientId, ExchangeId, ListenerId, ServerId, TunnelId};
 use base::time::Instant;
 use driver::Driver;
 use exchange::{Exchange, Note, Phase, Pieces, Refusal, RequestId};
-use tls::Agreed;
+use tls::{Agreed, Failure};
 use wire::http1::Fault;
 
 use crate::access::{AccessRecord, AccessWriter, detail};
@@ -96,6 +96,8 @@ struct Account {
     retries: u8,
     refusal: Option<Refusal>,
     fault: Option<Fault>,
+    /// What ended its client's session.
+    unsecured: Option<Failure>,
     closed: Option<CloseReason>,
     /// Its answer was taken whole.
     whole: bool,
@@ -188,6 +190,14 @@ impl Ledger {
     pub(crate) fn refused(&mut self, id: ExchangeId, refusal: Refusal, fault: Option<Fault>) {
         if let Some(account) = self.account(id) {
             (account.refusal, account.fault) = (Some(refusal), fault);
+        }
+    }
+
+    /// The client's session failed, whether a byte of the request came out of it or not.
+    pub(crate) fn unsecured(&mut self, id: ExchangeId, failure: Failure) {
+        if let Some(account) = self.account(id) {
+            account.begun = true;
+            account.unsecured = Some(failure);
         }
     }
 
@@ -284,6 +294,22 @@ impl<D: Driver> Worker<D> {
         peer: Option<IpAddr>,
         reason: CloseReason,
     ) {
+        let account = Account { passes: true, closed: Some(reason), ..Account::default() };
+        self.account_nothing(listener, peer, &account);
+    }
+
+    /// A client's handshake failed.
+    pub(crate) fn account_unsecured(&mut self, id: ClientId, failure: Failure) {
+        let Some(client) = self.clients.get(id) else { return };
+        let (listener, peer) = (client.listener(), client.peer());
+        let closed = Some(CloseReason::Tls);
+        let unsecured = Some(failure);
+        let account = Account { passes: true, closed, unsecured, ..Account::default() };
+        self.account_nothing(listener, peer, &account);
+    }
+
+    /// A line of somebody who never asked.
+    fn account_nothing(&mut self, listener: ListenerId, peer: Option<IpAddr>, account: &Account) {
         let Some(Books { writer, .. }) = &mut self.ledger.0 else { return };
         let end = End {
             wall: self.date.wall(),
@@ -295,8 +321,7 @@ impl<D: Driver> Worker<D> {
             status: 0,
             request_id: RequestId::default(),
         };
-        let account = Account { passes: true, closed: Some(reason), ..Account::default() };
-        if !writer.write(&end.record(&account, &[])) {
+        if !writer.write(&end.record(account, &[])) {
             self.counters.access_dropped.increment();
         }
     }
@@ -382,7 +407,7 @@ impl End {
             refusal: account.refusal,
             closed: account.closed.filter(|_| !account.whole),
             request_id: self.request_id.get().unwrap_or_default(),
-            detail: detail(account.fault),
+            detail: detail(account.fault, account.unsecured),
             pieces: account.pieces,
             text,
         }

@@ -6,6 +6,7 @@ use base::id::{ClientId, ListenerId};
 use base::limits;
 use driver::{AcceptFault, Driver, Owner, Socket};
 use exchange::Proxy;
+use tls::Failure;
 
 use crate::client::{Client, ClientState, Party, Patience};
 use crate::counters::{AcceptPause, CloseReason};
@@ -98,9 +99,10 @@ impl<D: Driver> Worker<D> {
     }
 
     /// A client's handshake failed; what it was told must not be lost to a reset.
-    pub(crate) fn refused_by_tls(&mut self, owner: Owner) {
+    pub(crate) fn refused_by_tls(&mut self, owner: Owner, failure: Failure) {
         if let Party::Client(id) = Party::of(owner) {
             self.witness_client(Event::Unsecured, id);
+            self.account_unsecured(id, failure);
             self.linger(id, CloseReason::Tls);
         }
     }

@@ -162,7 +162,8 @@ impl<D: Driver> Worker<D> {
     pub(crate) fn client_broke(&mut self, id: ClientId) {
         match self.clients.get(id).map(|client| client.state) {
             Some(ClientState::Active(exchange)) => {
-                self.mishap(exchange, Mishap::ClientBroke, CloseReason::Aborted);
+                let reason = self.blames(exchange, id, CloseReason::Aborted);
+                self.mishap(exchange, Mishap::ClientBroke, reason);
             }
             Some(ClientState::Tunnel(tunnel)) => {
                 self.tunnel_mishap(tunnel, Mishap::ClientBroke, CloseReason::Aborted);
@@ -175,16 +176,29 @@ impl<D: Driver> Worker<D> {
         }
     }
 
+    /// Why a client whose connection is over goes: for what ended its session, if that failed, which
+    /// its line tells too; else for that reason.
+    pub(crate) fn blames(
+        &mut self,
+        exchange: ExchangeId,
+        id: ClientId,
+        otherwise: CloseReason,
+    ) -> CloseReason {
+        let socket = self.clients.get(id).map(|client| client.socket);
+        let Some(failure) = socket.and_then(|socket| self.driver.failure(socket)) else {
+            return otherwise;
+        };
+        self.ledger.unsecured(exchange, failure);
+        CloseReason::Tls
+    }
+
     /// A deadline on the client's side ran out.
     pub(crate) fn client_late(&mut self, id: ClientId, patience: Patience) {
         match (patience, self.clients.get(id).map(|client| client.state)) {
             (Patience::Idle | Patience::New, _) if self.life == Life::Serving => {
                 self.close_client(id, CloseReason::Idle);
             }
-            (Patience::Handshake, _) if self.life == Life::Serving => {
-                self.counters.tls_failures[tls::Failure::Late as usize].increment();
-                self.close_client(id, CloseReason::Tls);
-            }
+            (Patience::Handshake, _) if self.life == Life::Serving => self.shakes_too_long(id),
             (Patience::Idle | Patience::New | Patience::Handshake, _) => {
                 self.close_client(id, CloseReason::Drain);
             }
@@ -205,6 +219,17 @@ impl<D: Driver> Worker<D> {
             }
             _ => debug_assert!(false, "{patience:?} of a client without an exchange"),
         }
+    }
+
+    /// Who has not said a word was idle, and no session failed.
+    fn shakes_too_long(&mut self, id: ClientId) {
+        let socket = self.clients.get(id).map(|client| client.socket);
+        if !socket.is_some_and(|socket| self.driver.has_spoken(socket)) {
+            return self.close_client(id, CloseReason::Idle);
+        }
+        self.counters.tls_failures[tls::Failure::Late as usize].increment();
+        self.account_unsecured(id, tls::Failure::Late);
+        self.close_client(id, CloseReason::Tls);
     }
 
     fn uploads(&self, id: ExchangeId) -> bool {

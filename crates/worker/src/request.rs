@@ -109,10 +109,15 @@ impl<D: Driver> Worker<D> {
                 self.wait_for_request_buffer(id, rank);
             }
             Received::Ended if begins && !self.clients.waits(client, Patience::Head) => {
+                let reason = self.blames(id, client, CloseReason::Client);
+                self.ledger.cut(id, reason);
                 self.end_exchange(id);
-                self.close_client(client, CloseReason::Client);
+                self.close_client(client, reason);
             }
-            Received::Ended => self.mishap(id, Mishap::ClientEnded, CloseReason::Aborted),
+            Received::Ended => {
+                let reason = self.blames(id, client, CloseReason::Aborted);
+                self.mishap(id, Mishap::ClientEnded, reason);
+            }
             Received::Failed(_) => self.client_broke(client),
         }
     }

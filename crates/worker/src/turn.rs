@@ -221,7 +221,7 @@ impl<D: Driver> Worker<D> {
             match event {
                 Event::Driver(completion) => self.dispatch(completion),
                 Event::Secured(owner) => self.secured(owner),
-                Event::Refused(owner) => self.refused_by_tls(owner),
+                Event::Refused(owner, failure) => self.refused_by_tls(owner, failure),
                 Event::Handled => {}
             }
             any = true;

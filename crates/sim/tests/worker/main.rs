@@ -15,6 +15,7 @@ mod rates;
 mod screen;
 mod secured;
 mod secured_judged;
+mod secured_lines;
 mod secured_parts;
 mod secured_rules;
 mod secured_sending;

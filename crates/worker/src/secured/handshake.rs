@@ -78,7 +78,7 @@ impl<D: Driver> Secured<D> {
             Shaken::Failed(failure) => {
                 self.give_up_shaking(index, Stage::Broken);
                 self.fail(index, failure);
-                Event::Refused(owner)
+                Event::Refused(owner, failure)
             }
         }
     }
@@ -130,12 +130,6 @@ impl<D: Driver> Secured<D> {
         let slot = self.slots.get(index as usize).and_then(Option::as_deref);
         if slot.and_then(|slot| slot.session.as_deref()).is_some_and(tls::Session::is_resumed) {
             self.counters.tls_resumed.increment();
-        }
-    }
-
-    fn fail(&self, index: u32, failure: Failure) {
-        if let Some(slot) = self.slots.get(index as usize).and_then(Option::as_deref) {
-            self.failed(slot.party, failure);
         }
     }
 

@@ -53,7 +53,7 @@ pub(crate) enum Event {
     /// A client's handshake is over: it may ask.
     Secured(Owner),
     /// A client's handshake failed, and it was told so: it is to be closed without losing that.
-    Refused(Owner),
+    Refused(Owner, Failure),
     /// Something that concerns nobody else.
     Handled,
 }
@@ -299,8 +299,11 @@ impl<D: Driver> Secured<D> {
     }
 
     /// A handshake did not come to its end, or an open session broke a rule.
-    fn failed(&self, party: Party, failure: Failure) {
-        let failures = match party {
+    fn fail(&mut self, index: u32, failure: Failure) {
+        let slot = self.slots.get_mut(index as usize).and_then(Option::as_deref_mut);
+        let Some(slot) = slot else { return };
+        slot.failure = Some(failure);
+        let failures = match slot.party {
             Party::Client(_) => &self.counters.tls_failures,
             Party::Server(_) => &self.counters.tls_server_failures,
         };
@@ -360,6 +363,16 @@ impl<D: Driver> Secured<D> {
             false if talks => self.absorb(socket),
             false => Idle::Over,
         }
+    }
+
+    /// Whether a peer has said anything to shake hands with.
+    pub(crate) fn has_spoken(&self, socket: Socket) -> bool {
+        self.slot(socket).is_some_and(|slot| slot.session.is_some())
+    }
+
+    /// Why a session is over, if it failed.
+    pub(crate) fn failure(&self, socket: Socket) -> Option<Failure> {
+        self.slot(socket)?.failure
     }
 
     /// Whether a peer failed while data was exchanged, and was told so.

@@ -191,9 +191,7 @@ impl<D: Driver> Secured<D> {
         match look.end {
             Some(End::Closed) => self.set_stage(socket, Stage::PeerClosed, !delivered),
             Some(End::Failed(failure)) => {
-                if let Some(slot) = self.slot(socket) {
-                    self.failed(slot.party, failure);
-                }
+                self.fail(socket.index, failure);
                 if let Some(slot) = slot_of(&mut self.slots, socket) {
                     slot.told_alert = written > 0;
                 }

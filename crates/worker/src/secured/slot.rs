@@ -4,7 +4,7 @@ use base::id::{ListenerId, ServerId};
 use driver::{Owner, Socket};
 use exchange::TlsFacts;
 use pool::{Chain, Pool, Rank};
-use tls::Session;
+use tls::{Failure, Session};
 
 use super::part::Part;
 
@@ -69,6 +69,8 @@ pub(super) struct Slot {
     pub(super) told_ready: bool,
     /// The worker knows that nothing more comes.
     pub(super) end_told: bool,
+    /// Why it is over, if it failed.
+    pub(super) failure: Option<Failure>,
     /// The peer failed while data was exchanged, and was told so by an alert.
     pub(super) told_alert: bool,
 }
@@ -89,6 +91,7 @@ impl Slot {
             ahead: None,
             told_ready: false,
             end_told: false,
+            failure: None,
             told_alert: false,
         }
     }
