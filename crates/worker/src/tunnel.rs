@@ -156,6 +156,8 @@ impl<D: Driver> Worker<D> {
             }
             Received::Nothing => self.ask_more(id, way),
             Received::NoBuffer => self.wait_for_tunnel_buffer(id, way),
+            // Behind its last word that was in order came one that was not: that is no end.
+            Received::Ended if self.driver.failure(socket).is_some() => self.end_broke(id, way),
             Received::Ended => {
                 if let Some(tunnel) = self.tunnels.get_mut(id.0) {
                     tunnel.flow_mut(way).ended = true;

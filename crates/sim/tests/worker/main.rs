@@ -20,6 +20,7 @@ mod secured_parts;
 mod secured_rules;
 mod secured_sending;
 mod secured_servers;
+mod secured_tunnels;
 mod servers;
 mod spool;
 mod spool_faults;
