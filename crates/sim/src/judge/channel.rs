@@ -98,12 +98,25 @@ pub(super) struct Manner {
     /// It says so before its direction ends.
     pub(super) polite: bool,
     pub(super) spoils: Option<Spoils>,
+    drips: Option<Drips>,
 }
+
+/// One record goes so slowly that nobody would wait for it for ever.
+#[derive(Clone, Copy, Debug)]
+struct Drips {
+    /// Records of data before it.
+    behind: u32,
+    /// Between two of its pieces.
+    gap: Duration,
+}
+
+/// In how many pieces such a record goes, at least.
+const DRIPS: usize = 20;
 
 impl Manner {
     /// Everything at once, and well.
     pub(super) const PLAIN: Self =
-        Self { piece: usize::MAX, record: TLS_PLAIN_MAX, polite: true, spoils: None };
+        Self { piece: usize::MAX, record: TLS_PLAIN_MAX, polite: true, spoils: None, drips: None };
 
     /// `wild`: how often one does not shake hands, of 256.
     pub(super) fn draw(dice: &mut Dice, wild: u32) -> Self {
@@ -124,7 +137,17 @@ impl Manner {
             record: dice.pick(&[TLS_PLAIN_MAX, TLS_PLAIN_MAX, 1000, 60]),
             polite: !dice.chance(40),
             spoils,
+            drips: None,
         }
+    }
+
+    /// Perhaps one of its records goes slowly, as measured by how long a head may take.
+    pub(super) fn may_drip(self, dice: &mut Dice, head: Duration) -> Self {
+        let drips = dice.chance(20).then(|| {
+            let gap = head / dice.pick(&[5, 40, 1]);
+            Drips { behind: dice.pick(&[0, 0, 1, 3]), gap }
+        });
+        Self { drips, ..self }
     }
 }
 
@@ -152,6 +175,11 @@ struct Secured {
     is_server: bool,
     /// When the next piece may.
     next: Instant,
+    /// Bytes that those of a record of data are, which are pending.
+    data: usize,
+    /// Records of data so far, and since when one of them goes slowly.
+    records: u32,
+    drips: Option<Instant>,
     /// What came and is not a whole record yet.
     part: Vec<u8>,
     /// Some came since that was last asked.
@@ -218,6 +246,9 @@ impl Channel {
             opens: None,
             is_server,
             next: now,
+            data: 0,
+            records: 0,
+            drips: None,
             part: Vec::new(),
             stirs: false,
             heard: Vec::new(),
@@ -267,6 +298,9 @@ impl Channel {
     pub(super) fn calm_down(&mut self) {
         if let Some(secured) = &mut self.secured {
             (secured.manner.piece, secured.manner.polite) = (usize::MAX, true);
+            if secured.manner.drips.take().is_some() {
+                secured.next = Instant(0);
+            }
             if matches!(secured.manner.spoils, Some(Spoils::Dawdles(_) | Spoils::Breaks(..))) {
                 secured.manner.spoils = None;
             }
@@ -295,8 +329,21 @@ impl Channel {
         let count = self.peer.write(&secured.pending[..piece]);
         secured.pending.drain(..count);
         secured.sent += count;
-        secured.next = now + PIECE;
+        secured.next = now + secured.gap();
+        if secured.pending.is_empty() {
+            (secured.data, secured.drips) = (0, None);
+        }
         (count > 0 && !secured.pending.is_empty()).then_some(secured.next)
+    }
+
+    /// Bytes that count as written and are in a record of which the network has a part at most.
+    pub(super) fn under_way(&self) -> usize {
+        self.secured.as_ref().map_or(0, |it| it.data)
+    }
+
+    /// Since when a record of data goes slowly, if one does.
+    pub(super) fn drips(&self) -> Option<Instant> {
+        self.secured.as_ref().and_then(|it| it.drips)
     }
 
     /// Writes as many bytes as the network holds; how many.
@@ -313,6 +360,10 @@ impl Channel {
         }
         let count = bytes.len().min(room).min(secured.manner.record).min(TLS_PLAIN_MAX);
         secured.answers(|session, output| session.write(&bytes[..count], output));
+        secured.data = count;
+        let drips = secured.manner.drips.is_some_and(|it| it.behind == secured.records);
+        secured.drips = drips.then_some(now);
+        secured.records += 1;
         self.flush(now);
         count
     }
@@ -380,6 +431,7 @@ impl Channel {
             self.peer.write(&secured.pending);
         }
         secured.pending.clear();
+        (secured.data, secured.drips) = (0, None);
     }
 
     /// Whether the other side ended its direction and all it sent was read. One that is secured must
@@ -484,7 +536,14 @@ impl Secured {
             }
             _ => usize::MAX,
         };
-        self.pending.len().min(self.manner.piece).min(most)
+        let drips = if self.drips.is_some() { self.data.div_ceil(DRIPS) } else { usize::MAX };
+        self.pending.len().min(self.manner.piece).min(most).min(drips)
+    }
+
+    /// Between two pieces.
+    fn gap(&self) -> Duration {
+        let drips = self.manner.drips.filter(|_| self.drips.is_some());
+        drips.map_or(PIECE, |drips| drips.gap)
     }
 
     /// Puts behind what is pending what the session has to say.

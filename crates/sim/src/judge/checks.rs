@@ -115,6 +115,7 @@ impl Checks {
         let authorizing = house.sum(|c| c.exchanges[Phase::Authorizing as usize].get());
         gate::waits_in_time(authorizing, stage)?;
         clients.iter().try_for_each(|client| client.shakes_in_time(stage))?;
+        clients.iter().try_for_each(|client| client.goes_on_in_time(stage))?;
         door::no_more_than(clients.iter().filter_map(Client::visit), stage)?;
         self.audit(stage, house, sessions)
     }

@@ -17,6 +17,7 @@ use super::line::Line;
 use super::malformed;
 use super::outbox::{Cut, Pace, Wrote};
 use super::reply::{Reply, micros};
+use super::setting::Serves;
 use super::stage::{Stage, Verdict};
 use super::tunnel::Talk;
 use crate::dice::Dice;
@@ -154,6 +155,7 @@ impl Client {
         }
         let wrote = line.write(stage, pace);
         again = earlier(again, line.peer.flush(now));
+        line.completes(stage);
         line.looks(stage)?;
         match wrote {
             Wrote::Until(moment) => again = earlier(again, Some(moment)),
@@ -197,6 +199,11 @@ impl Client {
         self.line.as_ref().map_or(Ok(()), |line| line.shakes_in_time(stage))
     }
 
+    /// So does a record that is begun and not ended.
+    pub(super) fn goes_on_in_time(&self, stage: &Stage) -> Verdict {
+        self.line.as_ref().map_or(Ok(()), |line| line.goes_on_in_time(stage))
+    }
+
     /// Its connection, if it is one that the door let in.
     pub(super) fn visit(&self) -> Option<Visit> {
         let line = self.line.as_ref()?;
@@ -223,7 +230,16 @@ impl Client {
         let calm = stage.is_calm();
         let mut line = if stage.setting.door.secured[self.group][0] {
             let wild = stage.setting.door.garbles;
-            let manner = if calm { Manner::PLAIN } else { Manner::draw(&mut self.dice, wild) };
+            let manner = if calm {
+                Manner::PLAIN
+            } else {
+                let manner = Manner::draw(&mut self.dice, wild);
+                // What is said in a tunnel counts when it is encrypted.
+                match stage.setting.serves[self.group] {
+                    Serves::Http => manner.may_drip(&mut self.dice, stage.setting.timeouts.head),
+                    _ => manner,
+                }
+            };
             let plain = calm || self.is_probe;
             let (name, paper) = stage.setting.papers.call(&mut self.dice, plain);
             let connector = stage.keys.callers.connector(paper);

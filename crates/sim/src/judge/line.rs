@@ -143,19 +143,21 @@ impl Line {
                 format!("connection {}: {} bytes come", self.peer.number(), written - before)
             });
         }
-        while let Some(&(start, end, number)) = self.places.front()
-            && written > start
-        {
+        for &(_, _, number) in self.places.iter().take_while(|&&(start, ..)| written > start) {
             let record = stage.book.get_mut(number);
             record.began.get_or_insert(now);
             record.blocked |= wrote == Wrote::Full;
-            if written < end {
-                break;
-            }
-            record.complete = Some(now);
-            self.places.pop_front();
         }
+        self.completes(stage);
         wrote
+    }
+
+    /// Enters into the book which requests the network has whole.
+    pub(super) fn completes(&mut self, stage: &mut Stage) {
+        let given = self.outbox.written() - self.peer.under_way() as u64;
+        while let Some((.., number)) = self.places.pop_front_if(|&mut (_, end, _)| given >= end) {
+            stage.book.get_mut(number).complete = Some(stage.now());
+        }
     }
 
     /// Looks whether it is told what it expects.
@@ -313,6 +315,31 @@ impl Line {
         wrong("handshake", format!("connection {number}: {spoils:?}, and nothing ends it"))
     }
 
+    /// A record with which a request begins is whole within the time of a head, or that is the end.
+    pub(super) fn goes_on_in_time(&self, stage: &Stage) -> Verdict {
+        let Some((since, (&number, t))) =
+            self.peer.drips().zip(self.awaits.front().zip(Some(&stage.setting.timeouts)))
+        else {
+            return Ok(());
+        };
+        let record = stage.book.get(number);
+        let begins = record.began.is_some_and(|began| began >= since.max(self.since));
+        let most = t.head + 2 * stage.setting.takes_up() + 2 * micros(stage.setting.latency);
+        // Whoever waits for a buffer is not received; nor is anybody after a stop.
+        let causes = &stage.book.causes;
+        let waits = record.complete.is_some() || causes.short.explains(since) || causes.stopped;
+        let told = self.told || self.peer.unread() > 0 || self.peer.is_ended();
+        let over = told || self.peer.is_closed() || self.peer.is_reset();
+        if over || !begins || waits || stage.now().since(since) <= most {
+            return Ok(());
+        }
+        let connection = self.peer.number();
+        wrong(
+            "record",
+            format!("connection {connection}: nothing ends what request {number} begins"),
+        )
+    }
+
     /// It is over.
     pub(super) fn hangs_up(self, stage: &mut Stage) {
         let setting = &stage.setting;
@@ -341,6 +368,7 @@ impl Line {
             // Dropping it closes it.
             Cut::End | Cut::Close => self.peer.says_goodbye(),
         }
+        self.completes(stage);
         self.was_busy = self.is_busy();
         self.breaks_off(stage, cut);
         for number in std::mem::take(&mut self.awaits) {
@@ -459,6 +487,7 @@ impl Line {
         if !std::mem::replace(&mut self.ended, true) {
             self.ends_talk(stage);
             self.peer.end();
+            self.completes(stage);
         }
     }
 
