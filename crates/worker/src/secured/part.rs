@@ -24,7 +24,7 @@ impl Part {
         self.bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
     }
 
-    pub(super) const fn is_there(&self) -> bool {
+    pub(super) const fn is_there(self) -> bool {
         self.bytes > 0
     }
 

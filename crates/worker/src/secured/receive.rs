@@ -262,11 +262,11 @@ impl<D: Driver> Secured<D> {
             }
         }
         slot.part.is(count - taken);
-        let (party, written) = (slot.party, output.len());
+        let written = output.len();
         let over = spoke || failure.is_some() || then != Then::More;
         self.driver.skip(socket, taken, !over);
         if let Some(failure) = failure {
-            self.failed(party, failure);
+            self.fail(socket.index, failure);
         }
         if over {
             self.set_stage(socket, Stage::Broken, false);
