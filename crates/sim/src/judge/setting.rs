@@ -451,9 +451,11 @@ impl Setting {
     /// Whether `max_clients` may be reached: by clients, and by event streams, some of which take
     /// the place of one.
     pub fn may_be_crowded(&self) -> bool {
-        // A worker that sleeps has not heard of those that left.
+        // A worker that sleeps has not heard of those that left, nor has one that waits for a server on
+        // their behalf (seed 2100020147).
         let tunnels = self.serves.iter().any(|serves| *serves != Serves::Http);
-        let more = self.habits.events > 0 || tunnels || self.sleepy[0] > 0;
+        let unheard = self.habits.leaves > 0 || self.sleepy[0] > 0;
+        let more = self.habits.events > 0 || tunnels || unheard;
         self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
     }
 
