@@ -126,10 +126,13 @@ impl Budget {
         let sessions = clients * u64::from(clients_secured)
             + (settings.connections() + settings.pinned().min(clients))
                 * u64::from(servers_secured);
+        let places = worker::ahead_places(settings.pool.buffers, settings.pool.buffer_bytes);
+        let places = u64::from(places);
         let secured = [
             row("TLS sessions", limits::TLS_SESSION_BYTES + limits::TLS_PARTS_OWN, sessions),
+            row("TLS records ahead of buffers", limits::TLS_PLAIN_MAX, 2 * workers * places),
             row("TLS handshake messages in parts", limits::TLS_PARTS_ALL, workers),
-            row("places for TLS sessions", 2 * size_of::<usize>(), sockets),
+            row("places for TLS sessions", 3 * size_of::<usize>(), sockets),
             row("TLS scratch space", worker::SCRATCH_BYTES, workers),
         ];
         let secured = secured.into_iter().filter(|_| clients_secured || servers_secured);

@@ -450,6 +450,7 @@ fn forget_the_present(counters: &WorkerCounters) {
         &counters.clients_closing,
         &counters.tls_sessions,
         &counters.tls_parts_bytes,
+        &counters.tls_ahead,
         &counters.buffers,
         &counters.buffers_used,
         &counters.buffers_promised,

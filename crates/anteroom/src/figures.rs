@@ -139,6 +139,7 @@ impl Panel {
             clients_closed: self.sums(|w| &w.clients_closed),
             tls_sessions: sum(|w| &w.tls_sessions),
             tls_parts_bytes: sum(|w| &w.tls_parts_bytes),
+            tls_ahead: sum(|w| &w.tls_ahead),
             tls_handshakes: [sum(|w| &w.tls_handshakes), sum(|w| &w.tls_resumed)],
             tls_failures: self.sums(|w| &w.tls_failures),
             tls_server_failures: self.sums(|w| &w.tls_server_failures),
@@ -210,6 +211,7 @@ pub(crate) struct Figures {
     /// TLS sessions now.
     pub(crate) tls_sessions: u64,
     pub(crate) tls_parts_bytes: u64,
+    pub(crate) tls_ahead: u64,
     /// Handshakes that came to their end, and those of them that resumed a session.
     pub(crate) tls_handshakes: [u64; 2],
     /// Sessions with clients that failed.

@@ -151,6 +151,8 @@ fn tls(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
     )?;
     let parts = "Bytes kept of TLS handshake messages that came in parts";
     sheet.gauge("tls_parts_bytes", parts, figures.tls_parts_bytes)?;
+    let ahead = "Connections with a TLS record decrypted ahead of its buffers";
+    sheet.gauge("tls_ahead", ahead, figures.tls_ahead)?;
     let [all, resumed] = figures.tls_handshakes;
     let kinds = by("kind", ["full", "resumed"], [all.saturating_sub(resumed), resumed]);
     sheet.counts("tls_handshakes", "TLS handshakes that came to their end", kinds)?;

@@ -201,8 +201,9 @@ pub const TLS_FLIGHT_MAX: usize = 128 << 10;
 /// What is encrypted when no buffer could be had for what the transport may not take of it.
 pub const TLS_SEND_SHORT: usize = 1 << 10;
 /// Connections of one worker that may have a record decrypted before there are buffers for it, so that
-/// one that is longer than a short pool goes on. Whoever was granted a buffer may, beside these.
-pub const TLS_AHEAD_MAX: u32 = 16;
+/// one that is longer than a short pool goes on. For those who were granted a buffer there are more, half as
+/// much as the pool on each side; others wait their turn.
+pub const TLS_AHEAD_MAX: u32 = 4;
 /// Longest file of certificates or a key.
 pub const PEM_MAX: u64 = 4 << 20;
 /// Longest subject of a client's certificate that is passed on; a longer one is not.

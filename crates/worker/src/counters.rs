@@ -148,6 +148,8 @@ pub struct WorkerCounters {
     pub tls_sessions: Counter,
     /// Bytes that TLS sessions keep of handshake messages in parts now, beside what each may.
     pub tls_parts_bytes: Counter,
+    /// Connections of which a record is decrypted ahead of its buffers now.
+    pub tls_ahead: Counter,
     /// TLS handshakes that came to their end.
     pub tls_handshakes: Counter,
     /// Those of them that resumed an earlier session.

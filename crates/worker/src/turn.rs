@@ -24,7 +24,7 @@ use crate::limit::Counted;
 use crate::office::Office;
 use crate::orders::Life;
 use crate::plan::Plan;
-use crate::secured::{Carried, Event, Makers, Secured};
+use crate::secured::{Carried, Event, Makers, Secured, ahead_places};
 use crate::spool::Spool;
 use crate::upstream::Upstreams;
 
@@ -134,7 +134,9 @@ impl<D: Driver> Worker<D> {
         counters.buffers_free_min.set(u64::from(pool.size()));
         let acceptors = plan.listeners.iter().map(|it| it.tls.acceptor.clone()).collect();
         let makers = Makers { acceptors, servers: plan.secured_servers.clone() };
-        let driver = Secured::new(driver, makers, plan.sockets(), Arc::clone(&counters));
+        let places = ahead_places(pool.size(), pool.buffer_bytes());
+        let bounds = [plan.sockets(), places];
+        let driver = Secured::new(driver, makers, bounds, Arc::clone(&counters));
         let now = driver.now();
         let mut worker = Self {
             clients: Clients::new(records, &plan.timeouts, Counted::new(&plan)),
@@ -303,7 +305,7 @@ impl<D: Driver> Worker<D> {
 
     /// The first moment at which something must be done even if nothing happens.
     fn next_moment(&self) -> Option<Instant> {
-        if !self.pipelined.is_empty() {
+        if !self.pipelined.is_empty() || self.driver.has_news() {
             return Some(self.now);
         }
         let patience = self.pool.oldest_wait().map(|since| since + limits::BUFFER_PATIENCE);

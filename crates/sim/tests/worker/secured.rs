@@ -4,6 +4,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base::id::ServerId;
+use base::limits::TLS_AHEAD_MAX;
 use sim::Peer;
 use tls::{
     Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Failure, Identity, Output,
@@ -541,7 +542,13 @@ fn a_crowd_of_long_records_goes_through_a_small_pool() {
     }
     house.settle();
     let (mut servers, mut answered) = (Vec::new(), 0);
+    // A few for anybody, and as many as half the pool has room for (law 3).
+    let places = u64::from(worker::ahead_places(16, 2048));
+    assert_eq!(places, u64::from(TLS_AHEAD_MAX) + 1);
+    let ahead = |house: &House| house.sum(|c| c.tls_ahead.get());
+    assert!(ahead(&house) > 0);
     for _ in 0..600 {
+        assert!(ahead(&house) <= places, "{} are ahead", ahead(&house));
         servers.extend(house.world.accept(ServerId(0)).map(|server| (server, String::new())));
         for (server, request) in &mut servers {
             *request += &text(server);
@@ -561,6 +568,7 @@ fn a_crowd_of_long_records_goes_through_a_small_pool() {
         client.peer.reset();
     }
     house.pass(Duration::from_secs(40));
+    assert_eq!(ahead(&house), 0);
     house.assert_quiet();
 }
 

@@ -9,15 +9,17 @@
 //!
 //! - `slot`: what is known of a secured connection; - `handshake`: until it is open;
 //! - `receive`, `send`: bytes of an open one; - `part`: a record that is not whole yet; - `parts`: what is
-//!   kept of handshake messages that are not.
+//!   kept of handshake messages that are not; - `places`: what may be decrypted ahead of its buffers.
 
 mod handshake;
 mod part;
 mod parts;
+mod places;
 mod receive;
 mod send;
 mod slot;
 
+pub use places::ahead_places;
 pub(crate) use receive::Idle;
 
 use std::collections::VecDeque;
@@ -40,7 +42,8 @@ use tls::{Acceptor, Agreed, Connector, Failure};
 use crate::counters::WorkerCounters;
 use crate::plan::ServerTls;
 use parts::Parts;
-use slot::{Awaits, Party, Slot, Stage};
+use places::Places;
+use slot::{Awaits, Party, Place, Slot, Stage};
 
 /// The bit of a driver's owner that marks a secured connection; the rest is its place.
 const SECURED: u32 = 1 << 30;
@@ -94,19 +97,19 @@ pub(crate) struct Secured<D: Driver> {
     slots: Vec<Option<Box<Slot>>>,
     /// Places with plaintext that is to be told of without the driver's help.
     ready: VecDeque<u32>,
-    /// Connections whose plaintext waits for buffers.
-    ahead: u32,
+    /// Those of connections whose plaintext waits for buffers.
+    places: Places,
     parts: Parts,
     scratch: Scratch,
     counters: Arc<WorkerCounters>,
 }
 
 impl<D: Driver> Secured<D> {
-    /// `driver`, of which at most `sockets` are secured.
+    /// `driver`, of which at most `sockets` are secured; `places`: see [`ahead_places`].
     pub(crate) fn new(
         driver: D,
         makers: Makers,
-        sockets: u32,
+        [sockets, places]: [u32; 2],
         counters: Arc<WorkerCounters>,
     ) -> Self {
         let any = makers.acceptors.iter().any(Option::is_some)
@@ -118,7 +121,7 @@ impl<D: Driver> Secured<D> {
             makers,
             slots: (0..sockets).map(|_| None).collect(),
             ready: VecDeque::with_capacity(sockets),
-            ahead: 0,
+            places: Places::new(if any { places } else { 0 }, sockets),
             parts: Parts::new(Arc::clone(&counters)),
             scratch: Scratch {
                 incoming: memory(TLS_BATCH),
@@ -201,6 +204,7 @@ impl<D: Driver> Secured<D> {
         if self.is_plain(socket) {
             return None;
         }
+        self.leave_line(socket);
         let mut slot = self.slots.get_mut(socket.index as usize)?.take()?;
         slot.unsent.clear(pool);
         self.forget_ahead(&mut slot);
@@ -213,8 +217,24 @@ impl<D: Driver> Secured<D> {
 
     fn forget_ahead(&mut self, slot: &mut Slot) {
         if slot.ahead.take().is_some() {
-            self.ahead -= 1;
+            self.places.give_back(slot.side());
+            self.counters.tls_ahead.set(u64::from(self.places.taken()));
         }
+    }
+
+    /// It waits for no place any more. Whether it did.
+    fn leave_line(&mut self, socket: Socket) -> bool {
+        let Some(slot) = slot_of(&mut self.slots, socket) else { return false };
+        let place = core::mem::replace(&mut slot.place, Place::NotAwaited);
+        if place == Place::InLine {
+            self.places.leave(slot.side(), socket.index);
+        }
+        place != Place::NotAwaited
+    }
+
+    /// Whether there is something to tell of that the driver does not know.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.ready.is_empty() || self.places.is_due()
     }
 
     /// Gives back every buffer: the worker ends.
@@ -254,6 +274,12 @@ impl<D: Driver> Secured<D> {
                 self.driver.disarm(slot.socket);
                 return Some(Event::Driver(Completion::Readable { owner }));
             }
+        }
+        if let Some(index) = self.places.call()
+            && let Some(slot) = self.slots.get_mut(index as usize).and_then(Option::as_deref_mut)
+        {
+            slot.place = Place::NotAwaited;
+            return Some(Event::Driver(Completion::Readable { owner: slot.owner }));
         }
         let completion = self.driver.next()?;
         Some(self.translate(completion, pool))
@@ -330,12 +356,22 @@ impl<D: Driver> Secured<D> {
             slot.told_ready = true;
             self.ready.push_back(socket.index);
         }
-        self.driver.arm(socket);
+        // Who stands in line is told when its turn has come, and of nothing before.
+        match slot_of(&mut self.slots, socket) {
+            Some(slot) if slot.place == Place::Wanted => {
+                slot.place = Place::InLine;
+                self.places.stand(slot.side(), socket.index);
+            }
+            Some(slot) if slot.place == Place::InLine => {}
+            _ => self.driver.arm(socket),
+        }
     }
 
     pub(crate) fn disarm(&mut self, socket: Socket) {
+        let waited = self.leave_line(socket);
         if let Some(slot) = slot_of(&mut self.slots, socket) {
             slot.told_ready = false;
+            slot.place = if waited { Place::Wanted } else { Place::NotAwaited };
         }
         self.driver.disarm(socket);
     }
@@ -385,7 +421,8 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn shutdown(&mut self, socket: Socket) {
-        // Whoever ends our direction waits for no more room.
+        // Whoever ends our direction waits for no more room, and reads nothing that would need some.
+        self.leave_line(socket);
         if let Some(slot) = slot_of(&mut self.slots, socket) {
             slot.awaits = Awaits::Nothing;
         }
@@ -572,10 +609,14 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn discard(&mut self, socket: Socket) -> Received {
+        self.leave_line(socket);
         if let Some(slot) = slot_of(&mut self.slots, socket) {
             // Whoever discards waits for the transport's own end.
             slot.end_told |= slot.has_ended();
-            self.ahead -= u32::from(slot.ahead.take().is_some());
+            if slot.ahead.take().is_some() {
+                self.places.give_back(slot.side());
+                self.counters.tls_ahead.set(u64::from(self.places.taken()));
+            }
         }
         self.driver.discard(socket)
     }
@@ -609,7 +650,7 @@ impl<D: Driver> Secured<D> {
     }
 
     pub(crate) fn poll(&mut self, until: Option<Instant>) {
-        let until = if self.ready.is_empty() { until } else { Some(self.driver.now()) };
+        let until = if self.has_news() { Some(self.driver.now()) } else { until };
         self.driver.poll(until);
     }
 }

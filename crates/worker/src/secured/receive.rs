@@ -1,12 +1,12 @@
 //! Bytes of an open connection: looked at, decrypted in scratch, put into the chain that asked.
 
-use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PLAIN_MAX};
+use base::limits::{TLS_HEADER, TLS_PLAIN_MAX};
 use driver::{Driver, Peeked, PeerFault, Received, Socket, Then};
 use pool::{Chain, Fill, FillError, Pool, Promise};
 use tls::{Failure, Output, Record, next_record};
 
 use super::parts::Parts;
-use super::slot::{Party, Slot, Stage};
+use super::slot::{Party, Place, Slot, Stage};
 use super::{Secured, slot_of};
 
 /// Where plaintext goes.
@@ -128,6 +128,7 @@ impl<D: Driver> Secured<D> {
         if let Some(received) = self.take_ahead(socket, &mut sink) {
             return received;
         }
+        self.leave_line(socket);
         self.receive_records(socket, &mut sink)
     }
 
@@ -172,13 +173,19 @@ impl<D: Driver> Secured<D> {
         let full = count == self.scratch.incoming.len();
         let mut output = Output::new(&mut self.scratch.outgoing);
         // Whoever brings a promise puts at least that buffer's worth, so that each grant is of use.
-        let may_go_ahead = self.ahead < TLS_AHEAD_MAX || sink.promise.is_some();
+        let may_go_ahead = self.places.is_free(slot.side(), sink.promise.is_some());
         let incoming = &mut self.scratch.incoming[..count];
         let look = look(slot, &mut self.parts, incoming, &mut output, sink, may_go_ahead);
         let written = output.len();
         slot.part.is(if look.settled { count - look.taken } else { 0 });
         let whole_ahead = slot.ahead.is_some();
-        self.ahead += u32::from(whole_ahead);
+        if whole_ahead {
+            self.places.take(slot.side());
+            self.counters.tls_ahead.set(u64::from(self.places.taken()));
+        }
+        // A buffer is of no use to whoever has no place.
+        let wants_place = matches!(look.end, Some(End::NoRoom)) && sink.promise.is_some();
+        slot.place = if wants_place { Place::Wanted } else { Place::NotAwaited };
         self.driver.skip(socket, look.taken, look.settled && !full);
         if look.settled && !full && look.taken < count {
             self.driver.make_room(socket);
@@ -205,6 +212,7 @@ impl<D: Driver> Secured<D> {
         match look.end {
             Some(End::Closed) => Received::Ended,
             Some(End::Failed(_)) => Received::Failed(PeerFault::Reset),
+            Some(End::NoRoom) if wants_place => Received::Nothing,
             Some(End::NoRoom) => Received::NoBuffer,
             None if whole_ahead => match self.take_ahead(socket, sink) {
                 Some(received) => received,

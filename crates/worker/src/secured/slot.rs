@@ -8,6 +8,8 @@ use tls::{Failure, Session};
 
 use super::part::Part;
 
+use super::places::Side;
+
 /// Who is at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Party {
@@ -42,6 +44,17 @@ pub(super) enum Awaits {
     Room { bytes: u32 },
 }
 
+/// Whether it waits for a place for plaintext ahead of its buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// It does not.
+    NotAwaited,
+    /// There was none for it; it will, if it is to be told of what comes.
+    Wanted,
+    /// It stands in line.
+    InLine,
+}
+
 /// A secured connection.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 #[derive(Debug)]
@@ -65,6 +78,7 @@ pub(super) struct Slot {
     pub(super) part: Part,
     /// Plaintext for which there was no buffer, and how much of it was taken.
     pub(super) ahead: Option<Box<(Vec<u8>, usize)>>,
+    pub(super) place: Place,
     /// Its plaintext is to be told of.
     pub(super) told_ready: bool,
     /// The worker knows that nothing more comes.
@@ -89,6 +103,7 @@ impl Slot {
             ends: false,
             part: Part::NONE,
             ahead: None,
+            place: Place::NotAwaited,
             told_ready: false,
             end_told: false,
             failure: None,
@@ -108,6 +123,10 @@ impl Slot {
             Awaits::Nothing => 0,
             Awaits::Room { bytes } => bytes,
         }
+    }
+
+    pub(super) const fn side(&self) -> Side {
+        if self.is_client() { Side::Clients } else { Side::Servers }
     }
 
     pub(super) const fn is_client(&self) -> bool {

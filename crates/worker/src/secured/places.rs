@@ -1,0 +1,80 @@
+//! Plaintext ahead of its buffers: whose may be, and who waits until there is less of it (law 3).
+//!
+//! Whoever has some holds a place until all of it is in buffers. A few places are anybody's; the others are
+//! for those who bring the promise of a buffer, and each side has its own, so that no server waits for
+//! clients. Who finds none stands in line, and its record stays with the kernel meanwhile.
+
+use std::collections::VecDeque;
+
+use base::limits::{TLS_AHEAD_MAX, TLS_PLAIN_MAX};
+
+/// Places of each side of a worker with such a pool: as much plaintext on both as it has buffers, beside
+/// what is anybody's.
+pub fn ahead_places(buffers: u32, buffer_bytes: u32) -> u32 {
+    let pool = u64::from(buffers) * u64::from(buffer_bytes);
+    let records = pool / (2 * TLS_PLAIN_MAX as u64);
+    TLS_AHEAD_MAX.saturating_add(u32::try_from(records).unwrap_or(u32::MAX))
+}
+
+/// Which side somebody is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Clients,
+    Servers,
+}
+
+/// The places of both.
+pub(super) struct Places {
+    most: u32,
+    taken: [u32; 2],
+    /// Who waits for one, and is told of nothing else.
+    lines: [VecDeque<u32>; 2],
+}
+
+impl Places {
+    /// `sockets`: most that can stand in line.
+    pub(super) fn new(most: u32, sockets: usize) -> Self {
+        let line = || VecDeque::with_capacity(sockets);
+        Self { most, taken: [0; 2], lines: [line(), line()] }
+    }
+
+    pub(super) fn taken(&self) -> u32 {
+        self.taken.iter().sum()
+    }
+
+    /// Whether one is free for somebody who brings a promise, or does not.
+    pub(super) fn is_free(&self, side: Side, promised: bool) -> bool {
+        self.taken() < TLS_AHEAD_MAX || (promised && self.taken[side as usize] < self.most)
+    }
+
+    pub(super) const fn take(&mut self, side: Side) {
+        self.taken[side as usize] += 1;
+    }
+
+    pub(super) const fn give_back(&mut self, side: Side) {
+        self.taken[side as usize] -= 1;
+    }
+
+    pub(super) fn stand(&mut self, side: Side, index: u32) {
+        self.lines[side as usize].push_back(index);
+    }
+
+    pub(super) fn leave(&mut self, side: Side, index: u32) {
+        self.lines[side as usize].retain(|&other| other != index);
+    }
+
+    /// Whether somebody's turn has come.
+    pub(super) fn is_due(&self) -> bool {
+        [Side::Clients, Side::Servers].into_iter().any(|side| self.calls(side))
+    }
+
+    fn calls(&self, side: Side) -> bool {
+        self.is_free(side, true) && !self.lines[side as usize].is_empty()
+    }
+
+    /// Whose turn has come: it stands in line no more.
+    pub(super) fn call(&mut self) -> Option<u32> {
+        let side = [Side::Servers, Side::Clients].into_iter().find(|&side| self.calls(side))?;
+        self.lines[side as usize].pop_front()
+    }
+}
