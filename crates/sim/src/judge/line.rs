@@ -472,8 +472,12 @@ impl Line {
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
         let causes = &stage.book.causes;
         let ends = causes.drained.is_some() || causes.stopped;
+        // Whose connection it is must be said in time (seed 2200013531).
+        let setting = &stage.setting;
+        let unknown = setting.balanced && at.lasted(at.since, setting.timeouts.head);
         if at.may_be_parted(stage)
             || ends
+            || unknown
             || at.unwelcome
             || at.unsecured
             || causes.short.explains(at.since)
