@@ -162,7 +162,9 @@ impl Line {
 
     /// Looks whether it is told what it expects.
     pub(super) fn looks(&mut self, stage: &Stage) -> Verdict {
-        let hears = self.peer.is_accepted() && self.stalls.is_none() && self.peer.unread() == 0;
+        // What it wrote is on its way, too: a record may go slowly.
+        let speaks = self.peer.is_accepted() && self.peer.has_sent_all();
+        let hears = speaks && self.stalls.is_none() && self.peer.unread() == 0;
         let (written, front) = (self.outbox.written(), self.awaits.front().copied());
         self.expecting.look(Sight { written, front, hears }, stage)
     }
