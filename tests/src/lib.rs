@@ -18,6 +18,7 @@ pub mod crowd;
 pub mod dns;
 pub mod echo;
 pub mod folder;
+pub mod issuer;
 pub mod large;
 pub mod message;
 pub mod metrics;

@@ -1,10 +1,9 @@
 //! TLS with programs that others wrote: curl, OpenSSL, nginx.
 
-use std::fmt::Display;
 use std::process::{Command, Stdio};
 
-use blackbox::certificates::Certificates;
 use blackbox::folder::Folder;
+use blackbox::issuer::Issuer;
 use blackbox::proxy::{Anteroom, command};
 use blackbox::servers::{Server, free_address, nginx_with};
 use blackbox::tools::run;
@@ -12,89 +11,6 @@ use blackbox::typist::Typist;
 use blackbox::upstream::{Next, Upstream, respond};
 use blackbox::wait::{eventually, pause};
 use rcgen::CertificateParams;
-
-/// Somebody who issues certificates, and what they issued, in files.
-struct Authority {
-    certificates: Certificates,
-}
-
-impl Authority {
-    fn new() -> Self {
-        Self { certificates: Certificates::new() }
-    }
-
-    fn ca(&self) -> String {
-        self.certificates.ca()
-    }
-
-    fn folder(&self) -> &Folder {
-        self.certificates.folder()
-    }
-
-    /// Writes `NAME.pem` and `NAME.key`; `subject` is the common name.
-    fn issue(
-        &self,
-        file: &str,
-        subject: &str,
-        names: &[&str],
-        change: impl Fn(&mut CertificateParams),
-    ) {
-        let (certificate, key) = self.certificates.sign(subject, names, change);
-        self.folder().write(&format!("{file}.key"), key);
-        // What is replaced is replaced at once.
-        let path = self.folder().write(&format!("{file}.new"), certificate);
-        std::fs::rename(path, self.folder().file(&format!("{file}.pem"))).expect("one folder");
-    }
-
-    /// The same, good now.
-    fn good(&self, file: &str, subject: &str, names: &[&str]) {
-        self.issue(file, subject, names, |_| ());
-    }
-
-    /// An entry of `certificates`.
-    fn pair(&self, file: &str) -> String {
-        let path = |end| self.folder().file(&format!("{file}.{end}"));
-        format!("{{ certificate = \"{}\", key = \"{}\" }}", path("pem"), path("key"))
-    }
-
-    fn config(&self, tls: impl Display, upstream: impl Display) -> String {
-        let io = std::env::var("ANTEROOM_IO").unwrap_or("auto".to_owned());
-        self.folder().write(
-            "app.toml",
-            format!(
-                "io = \"{io}\"\nadmin = \"127.0.0.1:0\"\nworkers = 2\n\
-                 timeouts = {{ handshake = \"2s\" }}\n\
-                 [[listen]]\naddress = \"127.0.0.1:0\"\nproxy = \"http\"\n{tls}\n\
-                 [[upstream]]\n{upstream}\n"
-            ),
-        )
-    }
-
-    fn run(&self, tls: impl Display, upstream: &Upstream) -> Anteroom {
-        let servers = format!("servers = [\"{}\"]", upstream.address());
-        Anteroom::run(&self.config(format!("tls = {{ {tls} }}"), servers))
-    }
-
-    /// What curl gets for `https://NAME/TARGET`.
-    fn curl(&self, proxy: &Anteroom, name: &str, more: &[&str]) -> (Option<i32>, String) {
-        let (_, port) = proxy.address().rsplit_once(':').expect("a port");
-        let (host, target) = name.split_once('/').unwrap_or((name, ""));
-        let (resolve, ca) = (format!("{host}:{port}:127.0.0.1"), self.ca());
-        let url = format!("https://{host}:{port}/{target}");
-        let ask = [
-            "--silent",
-            "--show-error",
-            "--max-time",
-            "20",
-            "--resolve",
-            &resolve,
-            "--cacert",
-            &ca,
-        ];
-        let ran = run("curl", &[&ask[..], more, &[url.as_str()]].concat());
-        (ran.code, ran.output)
-    }
-}
 
 /// Answers with what it was asked.
 fn mirror() -> Upstream {
@@ -119,7 +35,7 @@ fn s_client(proxy: &Anteroom, arguments: &[&str]) -> String {
 
 #[test]
 fn both_versions_are_spoken_and_servers_are_told() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     for version in ["1.2", "1.3"] {
@@ -143,7 +59,7 @@ fn both_versions_are_spoken_and_servers_are_told() {
 
 #[test]
 fn names_lead_to_their_certificates() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     authority.good("b", "b", &["*.b.example"]);
     let tls = format!(
@@ -166,7 +82,7 @@ fn names_lead_to_their_certificates() {
 
 #[test]
 fn sessions_are_resumed() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     let kept = authority.folder().file("session");
@@ -198,7 +114,7 @@ fn sessions_are_resumed() {
 
 #[test]
 fn protocols_are_agreed_on() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     let seen = s_client(&proxy, &["-alpn", "h2,http/1.1"]);
@@ -215,7 +131,7 @@ fn protocols_are_agreed_on() {
 
 #[test]
 fn of_suites_that_are_named_the_first_is_taken_whatever_clients_prefer() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let [short, long] = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"];
     let [old_short, old_long] =
@@ -241,7 +157,7 @@ fn of_suites_that_are_named_the_first_is_taken_whatever_clients_prefer() {
 /// who speak it, or by nobody.
 #[test]
 fn protocols_of_what_is_passed_through_are_its_own() {
-    let authority = Authority::new();
+    let authority = Issuer::new();
     authority.good("a", "a", &["a.example"]);
     authority.good("app", "app", &["app.example"]);
     let address = free_address();
@@ -288,10 +204,10 @@ fn protocols_of_what_is_passed_through_are_its_own() {
 
 #[test]
 fn clients_show_certificates_and_cannot_forge_them() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     authority.good("me", "me, myself", &["me.example"]);
-    let other = Authority::new();
+    let other = Issuer::new();
     other.good("you", "you", &["you.example"]);
     let forged = ["-H", "X-Client-Subject: CN=forged", "-H", "X_Client_Subject: CN=forged"];
     for required in [true, false] {
@@ -303,7 +219,7 @@ fn clients_show_certificates_and_cannot_forge_them() {
             authority.ca()
         );
         let proxy = authority.run(tls, &server);
-        let files = |of: &Authority, name: &str| {
+        let files = |of: &Issuer, name: &str| {
             [of.folder().file(&format!("{name}.pem")), of.folder().file(&format!("{name}.key"))]
         };
         let [certificate, key] = files(&authority, "me");
@@ -328,7 +244,7 @@ fn clients_show_certificates_and_cannot_forge_them() {
 /// Who resumes shows no certificate again.
 #[test]
 fn who_is_vouched_for_no_longer_does_not_resume() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     authority.good("me", "me", &["me.example"]);
     let [kept, certificate, key] =
@@ -363,7 +279,7 @@ fn who_is_vouched_for_no_longer_does_not_resume() {
         };
         taken(1);
         assert!(ask("-sess_in").contains("Reused, "));
-        let new = std::fs::copy(Authority::new().ca(), authority.folder().file("clients.new"));
+        let new = std::fs::copy(Issuer::new().ca(), authority.folder().file("clients.new"));
         new.and_then(|_| {
             std::fs::rename(
                 authority.folder().file("clients.new"),
@@ -382,7 +298,7 @@ fn who_is_vouched_for_no_longer_does_not_resume() {
 /// What is wrong is said where it was written, in `check` and at start.
 #[test]
 fn wrong_files_are_told_where_they_are_named() {
-    let authority = Authority::new();
+    let authority = Issuer::new();
     authority.good("a", "a", &["a.example"]);
     authority.good("b", "b", &["b.example"]);
     let past = |params: &mut CertificateParams| {
@@ -451,7 +367,7 @@ fn wrong_files_are_told_where_they_are_named() {
 /// Certificates that change are taken up; what is wrong leaves the old ones in force.
 #[test]
 fn certificates_are_taken_up_anew() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "first", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     let subject = || {
@@ -475,7 +391,7 @@ fn certificates_are_taken_up_anew() {
 
 #[test]
 fn a_handshake_that_does_not_end_is_ended() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     let mut silent = proxy.client();
@@ -493,7 +409,7 @@ fn a_handshake_that_does_not_end_is_ended() {
 }
 
 /// nginx as a server behind TLS with this certificate; the client must show one from `ca`, if it `asks`.
-fn nginx(authority: &Authority, (file, address): (&str, &str), asks: bool) -> Server {
+fn nginx(authority: &Issuer, (file, address): (&str, &str), asks: bool) -> Server {
     let path = |end| authority.folder().file(&format!("{file}.{end}"));
     let verify = if asks {
         format!("ssl_verify_client on; ssl_client_certificate {};", authority.ca())
@@ -514,7 +430,7 @@ fn nginx(authority: &Authority, (file, address): (&str, &str), asks: bool) -> Se
 
 #[test]
 fn servers_are_reached_over_tls() {
-    let authority = Authority::new();
+    let authority = Issuer::new();
     authority.good("app", "app", &["app.example"]);
     authority.good("proxy", "proxy", &["proxy.example"]);
     let server = nginx(&authority, ("app", &free_address()), true);
@@ -555,7 +471,7 @@ fn servers_are_reached_over_tls() {
 /// 9110 §4.3.4). Whoever is not believed hears nothing, and that is told.
 #[test]
 fn servers_are_who_their_certificates_names_say() {
-    let authority = Authority::new();
+    let authority = Issuer::new();
     let addresses = [free_address(), free_address()];
     let ip = |address: &str| address.rsplit_once(':').expect("IP:PORT").0.to_owned();
     authority.good("ip", "ip", &[&ip(&addresses[0])]);
@@ -587,7 +503,7 @@ fn servers_are_who_their_certificates_names_say() {
 
 #[test]
 fn connections_to_servers_are_kept_and_sessions_resumed() {
-    let authority = Authority::new();
+    let authority = Issuer::new();
     authority.good("app", "app", &["app.example"]);
     let server = nginx(&authority, ("app", &free_address()), false);
     let upstream = |more: &str| {
@@ -623,7 +539,7 @@ fn connections_to_servers_are_kept_and_sessions_resumed() {
 /// Whom servers' certificates come from, and who we are to them, is taken up when the files change.
 #[test]
 fn files_for_servers_are_taken_up_anew() {
-    let (authority, other) = (Authority::new(), Authority::new());
+    let (authority, other) = (Issuer::new(), Issuer::new());
     authority.good("app", "app", &["app.example"]);
     authority.good("own", "first", &["proxy.example"]);
     let server = nginx(&authority, ("app", &free_address()), true);
@@ -668,7 +584,7 @@ fn files_for_servers_are_taken_up_anew() {
 /// its own (`k`) and ours with them (`K`), between requests and within one.
 #[test]
 fn keys_change_at_any_moment() {
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "a", &["a.example"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     let mut client = Typist::begin(proxy.address());
@@ -721,7 +637,7 @@ fn testssl_finds_nothing() {
     if std::env::var("ANTEROOM_IO").is_ok_and(|io| io == "uring") {
         return;
     }
-    let (authority, server) = (Authority::new(), mirror());
+    let (authority, server) = (Issuer::new(), mirror());
     authority.good("a", "localhost", &["localhost", "127.0.0.1"]);
     let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
     let found = authority.folder().file("found.json");
