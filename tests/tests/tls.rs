@@ -1,12 +1,14 @@
 //! TLS with programs that others wrote: curl, OpenSSL, nginx.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use blackbox::folder::Folder;
 use blackbox::issuer::Issuer;
 use blackbox::proxy::{Anteroom, command};
 use blackbox::servers::{Server, free_address, nginx_with};
-use blackbox::tools::run;
+use blackbox::tools::{self, run};
 use blackbox::typist::Typist;
 use blackbox::upstream::{Next, Upstream, respond};
 use blackbox::wait::{eventually, pause};
@@ -387,6 +389,37 @@ fn certificates_are_taken_up_anew() {
     authority.good("a", "third", &["a.example"]);
     eventually("the third certificate", || subject().ends_with("CN=third").then_some(()));
     proxy.finish();
+}
+
+/// A key that root alone may read is read at the start, and never again by whom the process becomes.
+#[test]
+fn files_that_the_user_may_not_read_are_told() {
+    if !rustix::process::geteuid().is_root() {
+        tools::skip("only root can become another user");
+        return;
+    }
+    let issuer = Issuer::new();
+    issuer.good("one", "one", &["one.test"]);
+    let config = issuer.config(
+        format!("tls = {{ certificates = [{}] }}", issuer.pair("one")),
+        "servers = [\"127.0.0.1:9\"]",
+    );
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    std::fs::write(&config, format!("user = \"nobody\"\n{text}")).expect("a file");
+    let mode = |file: &str, mode| {
+        let path = issuer.folder().file(file);
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+    };
+    std::fs::set_permissions(issuer.folder().path(), Permissions::from_mode(0o755)).expect("ours");
+    mode("one.pem", 0o644);
+    for (bits, told) in [(0o600, true), (0o644, false)] {
+        mode("one.key", bits);
+        let proxy = Anteroom::run(&config);
+        let said = proxy.output();
+        proxy.finish();
+        let warned = said.contains("one.key") && said.contains("the user nobody may not read it");
+        assert_eq!(warned, told, "{said}");
+    }
 }
 
 #[test]

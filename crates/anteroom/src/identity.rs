@@ -95,6 +95,15 @@ impl Identity {
         fchown(file, Some(self.user.as_raw()), Some(self.group.as_raw()))
     }
 
+    /// What it means that this user may not read a file which was read before.
+    pub(crate) fn barred(&self) -> String {
+        format!(
+            "the user {0} may not read it: what it says now holds until the next start, whatever \
+             becomes of it; let {0} read it, as by `chgrp` and `chmod g+r`",
+            self.name
+        )
+    }
+
     fn failure(&self, why: &str) -> Failure {
         Failure::Run(format!("cannot become the user {}: {why}", self.name))
     }

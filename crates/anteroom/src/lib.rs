@@ -49,6 +49,7 @@ use clap::Parser;
 
 use budget::Budget;
 use cli::{CheckArgs, Cli, Command, ProxyArgs, RunArgs};
+use control::FileSet;
 use failure::Failure;
 use log::Logs;
 use master::Master;
@@ -111,9 +112,13 @@ async fn serve(settings: Settings) -> Result<(), Failure> {
 async fn serve_logged(settings: Settings, logs: &mut Logs) -> Result<(), Failure> {
     log::note(budget::line(&settings));
     let identity = settings.identity.clone();
+    let watched: Vec<FileSet> = settings.files().cloned().collect();
     let mut master = Master::open(settings)?;
     if let Some(identity) = identity {
         identity.assume()?;
+        for path in watched.iter().flat_map(FileSet::shut) {
+            log::note(format_args!("warning: \"{}\": {}", path.display(), identity.barred()));
+        }
     }
     logs.start(master.names())?;
     master.log_to(logs);

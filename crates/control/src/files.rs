@@ -52,6 +52,15 @@ impl FileSet {
         self.files.is_empty()
     }
 
+    /// Those that are there and that we may not read.
+    pub fn shut(&self) -> impl Iterator<Item = &Path> {
+        let denied = |path: &Path| {
+            let tried = std::fs::File::open(path);
+            tried.is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+        };
+        self.files.iter().map(|(path, _)| path.as_path()).filter(move |path| denied(path))
+    }
+
     /// Whether their content is another one than is known, and has been the same for two looks. It
     /// is known from then on.
     pub fn look(&mut self) -> bool {

@@ -74,7 +74,7 @@ pub(super) fn watch(
 
 impl Source {
     /// The file by which it is found out who may come in, if there is one.
-    fn file(&self) -> Option<(&Path, &FileSet)> {
+    pub(crate) fn file(&self) -> Option<(&Path, &FileSet)> {
         match self {
             Self::Passwords(file) => Some((&file.path, &file.files)),
             Self::Keys(file, _) => Some((&file.path, &file.files)),

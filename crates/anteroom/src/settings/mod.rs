@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use base::id::{GroupId, ListenerId, ServerId, WorkerId};
 use bus::{GroupConfig, Policy, ServerConfig};
-use control::{Name, ResolverConfig};
+use control::{FileSet, Name, ResolverConfig};
 use driver::Address;
 use exchange::{ErrorPages, Passing, Trusts};
 use pool::PoolConfig;
@@ -143,6 +143,18 @@ pub(crate) struct Server {
 }
 
 impl Settings {
+    /// The files that are taken up anew when they change.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &FileSet> {
+        let listeners = self.listeners.iter().flat_map(|it| {
+            let source = it.authorize.as_ref().and_then(|it| it.source.as_ref());
+            let source = source.and_then(|it| Some(it.file()?.1));
+            let tls = it.tls.as_ref().map(|tls| &tls.marks);
+            [tls, source, it.screened.files.as_ref()].into_iter().flatten()
+        });
+        let groups = self.groups.iter().filter_map(|it| Some(&it.tls.as_ref()?.marks));
+        listeners.chain(groups)
+    }
+
     /// Checks what the command line asks for. `descriptors` is the limit of open files, `cores`
     /// the number of workers unless given.
     ///
