@@ -76,6 +76,8 @@ impl Run {
             let number = u32::try_from(self.clients.len()).unwrap_or(0);
             let dice = Dice::new(&Origin::Seed(0), 0, None);
             let asked = self.stage.book.len();
+            // When it is asked: until that is noticed, time may pass (seed 2500044165).
+            let may_be_down = self.may_be_down(group);
             self.clients.push(Client::probe(number, dice, &self.stage, group));
             self.due.push(None);
             self.schedule(number, self.stage.now());
@@ -83,8 +85,7 @@ impl Run {
             self.clients[number as usize].part(&mut self.stage);
             match self.stage.book.records.get(asked as usize).and_then(|record| record.fate) {
                 Some(Fate::Answered | Fate::Passed) => return Ok(()),
-                Some(Fate::Refused(502 | 503) | Fate::Unheard | Fate::Left)
-                    if self.may_be_down(group) => {}
+                Some(Fate::Refused(502 | 503) | Fate::Unheard | Fate::Left) if may_be_down => {}
                 // One of its address came a moment ago; or, as far as it knows, it had to make room
                 // (seed 1200003088). It comes again.
                 Some(
