@@ -159,9 +159,10 @@ pub(super) fn tunnels(
         let last = [end.spoke, end.listened, it.spoke, it.listened].into_iter().max();
         let told = stage.setting.late == 0
             || last.is_none_or(|last| stage.now().since(last) > parting::slack(stage));
-        // The word that protocols are switched may be on its way.
+        // The word that protocols are switched may be on its way; and where more is there than was said, it is of
+        // the request, which was answered early (seed 2700042438).
         !began
-            || (me < other && (!told || end.said + it.said > end.heard + it.heard + mine + theirs))
+            || (me < other && (!told || end.said + it.said != end.heard + it.heard + mine + theirs))
     };
     let under_way = outside.iter().filter(needs).count() as u64;
     if holding > under_way {

@@ -327,7 +327,10 @@ impl Line {
         };
         let record = stage.book.get(number);
         let begins = record.began.is_some_and(|began| began >= since.max(self.since));
-        let most = t.head + 2 * stage.setting.takes_up() + 2 * micros(stage.setting.latency);
+        // It may be one of the body, behind a head that was written at the same moment (seed 2700048215).
+        let body = record.ask().is_some_and(|ask| ask.body.is_some());
+        let whole = if body { t.head.max(t.body_progress) } else { t.head };
+        let most = whole + 2 * stage.setting.takes_up() + 2 * micros(stage.setting.latency);
         // Whoever waits for a buffer is not received; nor is anybody after a stop.
         let causes = &stage.book.causes;
         let waits = record.complete.is_some() || causes.short.explains(since) || causes.stopped;
