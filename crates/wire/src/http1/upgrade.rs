@@ -126,8 +126,8 @@ mod tests {
         let asked = Protocol::new(b"WebSocket").unwrap();
         let table = [
             // The option that names it (RFC 9110 §7.8) is there so that nobody passes the field on unseen.
-            // A server that leaves it out has switched all the same: its next byte is no HTTP. nginx and
-            // HAProxy go by the 101, too, and the client is told the option.
+            // A server that leaves it out has switched all the same: its next byte is no HTTP. The
+            // client is told the option.
             ("1.1", "Upgrade: websocket\r\n", true),
             ("1.1", "Upgrade: WEBSOCKET\r\nConnection: upgrade\r\n", true),
             ("1.1", "Upgrade: websocket, foo\r\n", false),
