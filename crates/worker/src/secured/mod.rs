@@ -121,7 +121,7 @@ impl<D: Driver> Secured<D> {
             makers,
             slots: (0..sockets).map(|_| None).collect(),
             ready: VecDeque::with_capacity(sockets),
-            places: Places::new(if any { places } else { 0 }, sockets),
+            places: Places::new(if any { places } else { 0 }, sockets, Arc::clone(&counters)),
             parts: Parts::new(Arc::clone(&counters)),
             scratch: Scratch {
                 incoming: memory(TLS_BATCH),
@@ -218,7 +218,6 @@ impl<D: Driver> Secured<D> {
     fn forget_ahead(&mut self, slot: &mut Slot) {
         if slot.ahead.take().is_some() {
             self.places.give_back(slot.side());
-            self.counters.tls_ahead.set(u64::from(self.places.taken()));
         }
     }
 
@@ -615,7 +614,6 @@ impl<D: Driver> Secured<D> {
             slot.end_told |= slot.has_ended();
             if slot.ahead.take().is_some() {
                 self.places.give_back(slot.side());
-                self.counters.tls_ahead.set(u64::from(self.places.taken()));
             }
         }
         self.driver.discard(socket)

@@ -5,8 +5,11 @@
 //! clients. Who finds none stands in line, and its record stays with the kernel meanwhile.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use base::limits::{TLS_AHEAD_MAX, TLS_PLAIN_MAX};
+
+use crate::counters::WorkerCounters;
 
 /// Places of each side of a worker with such a pool: as much plaintext on both as it has buffers, beside
 /// what is anybody's.
@@ -29,16 +32,17 @@ pub(super) struct Places {
     taken: [u32; 2],
     /// Who waits for one, and is told of nothing else.
     lines: [VecDeque<u32>; 2],
+    counters: Arc<WorkerCounters>,
 }
 
 impl Places {
     /// `sockets`: most that can stand in line.
-    pub(super) fn new(most: u32, sockets: usize) -> Self {
+    pub(super) fn new(most: u32, sockets: usize, counters: Arc<WorkerCounters>) -> Self {
         let line = || VecDeque::with_capacity(sockets);
-        Self { most, taken: [0; 2], lines: [line(), line()] }
+        Self { most, taken: [0; 2], lines: [line(), line()], counters }
     }
 
-    pub(super) fn taken(&self) -> u32 {
+    fn taken(&self) -> u32 {
         self.taken.iter().sum()
     }
 
@@ -47,12 +51,14 @@ impl Places {
         self.taken() < TLS_AHEAD_MAX || (promised && self.taken[side as usize] < self.most)
     }
 
-    pub(super) const fn take(&mut self, side: Side) {
+    pub(super) fn take(&mut self, side: Side) {
         self.taken[side as usize] += 1;
+        self.counters.tls_ahead.set(u64::from(self.taken()));
     }
 
-    pub(super) const fn give_back(&mut self, side: Side) {
+    pub(super) fn give_back(&mut self, side: Side) {
         self.taken[side as usize] -= 1;
+        self.counters.tls_ahead.set(u64::from(self.taken()));
     }
 
     pub(super) fn stand(&mut self, side: Side, index: u32) {

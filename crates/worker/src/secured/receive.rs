@@ -181,7 +181,6 @@ impl<D: Driver> Secured<D> {
         let whole_ahead = slot.ahead.is_some();
         if whole_ahead {
             self.places.take(slot.side());
-            self.counters.tls_ahead.set(u64::from(self.places.taken()));
         }
         // A buffer is of no use to whoever has no place.
         let wants_place = matches!(look.end, Some(End::NoRoom)) && sink.promise.is_some();

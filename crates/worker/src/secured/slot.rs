@@ -7,7 +7,6 @@ use pool::{Chain, Pool, Rank};
 use tls::{Failure, Session};
 
 use super::part::Part;
-
 use super::places::Side;
 
 /// Who is at the other end.
