@@ -153,6 +153,10 @@ impl<D: Driver> Worker<D> {
         (client, socket): (ClientId, Socket),
         begins: bool,
     ) {
+        if self.driver.awaits_place(socket) {
+            // What has come waits for us, as for a buffer, and as long: it keeps that deadline.
+            return self.driver.arm(socket);
+        }
         let part = self.driver.has_part(socket);
         if begins && !self.clients.waits(client, Patience::Head) {
             // Who had to wait for a buffer lost its place among the parked. Only TLS can bring that
@@ -201,7 +205,10 @@ impl<D: Driver> Worker<D> {
     /// kernel's window slows the client down; that it does not move is not its fault.
     fn wait_for_request_buffer(&mut self, id: ExchangeId, rank: Rank) {
         let Some(exchange) = self.exchanges.get(id.0) else { return };
-        self.clients.arm(exchange.client, Patience::Queue, self.now);
+        // One in all, whatever else it waits for in between.
+        if !self.clients.waits(exchange.client, Patience::Queue) {
+            self.clients.arm(exchange.client, Patience::Queue, self.now);
+        }
         if rank == Rank::Client && self.is_favoured(id) {
             self.pool.wait_first(id.0, rank, self.now);
         } else {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use base::id::ServerId;
 use exchange::Refusal;
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sim::Peer;
@@ -280,4 +281,59 @@ fn who_leaves_within_a_record_has_left_in_the_middle() {
         assert_eq!(lines, [(499, Some(CloseReason::Aborted))]);
         house.assert_quiet();
     }
+}
+
+/// A small pool and a crowd with whole records longer than what it has left: some are ahead of their
+/// buffers, the others wait for that. Servers take so many bytes of a request in each hundredth of a second.
+fn a_crowd_with_long_records(queue: Duration, takes: usize, hundredths: usize) -> Vec<String> {
+    let timeouts = Timeouts { head: SECOND, queue, ..Timeouts::default() };
+    let (buffers, exchange_memory) = (12, 4 << 10);
+    let small = Setting { buffers, exchange_memory, connections: 4, timeouts, ..setting() };
+    let mut house = House::new(&Setting { stream: true, ..small });
+    let body = "b".repeat(16_000);
+    let ask = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 16000\r\n\r\n{body}");
+    let mut clients: Vec<_> = (0..50).map(|_| End::client(&mut house)).collect();
+    for client in &mut clients {
+        let sealed = client.sealed(ask.as_bytes());
+        client.peer.write_all(&sealed);
+    }
+    let mut servers = Vec::new();
+    for _ in 0..hundredths {
+        house.pass(SECOND / 100);
+        servers.extend(house.world.accept(ServerId(0)).map(|server| (server, String::new())));
+        for (server, taken) in &mut servers {
+            server.set_window(2000);
+            *taken += &String::from_utf8(server.read_some(takes)).expect("it is text");
+            if taken.ends_with(&body) {
+                taken.clear();
+                server.write_all(OK);
+            }
+        }
+    }
+    let told = clients.iter_mut().map(|client| client.text(&mut house)).collect();
+    for client in &clients {
+        client.peer.reset();
+    }
+    house.pass(40 * SECOND);
+    house.assert_quiet();
+    told
+}
+
+/// Whole records that wait for us are nobody's slowness: who sent them is served in its turn.
+#[test]
+fn who_waits_for_a_place_is_not_slow() {
+    let told = a_crowd_with_long_records(50 * SECOND, 1500, 2000);
+    let served = told.iter().filter(|told| told.contains(" 200 ")).count();
+    assert_eq!(served, 50, "{told:?}");
+}
+
+/// Nor does anybody wait longer for a place than for a buffer, however often it waits for one after the other.
+#[test]
+fn who_waits_for_a_place_too_long_is_refused_as_without_buffers() {
+    let told = a_crowd_with_long_records(3 * SECOND, 100, 500);
+    let are = |status: &str| told.iter().filter(|told| told.contains(status)).count();
+    let (served, refused) = (are(" 200 "), are(" 503 "));
+    let in_turn = told.iter().filter(|told| told.is_empty()).count();
+    assert!(refused > 20 && in_turn < 12, "{refused} are refused, {in_turn} still wait");
+    assert_eq!(served + refused + in_turn, 50, "nobody was slow: {told:?}");
 }

@@ -253,6 +253,11 @@ impl<D: Driver> Secured<D> {
         self.slot(socket).is_some_and(|slot| slot.bytes_awaited() > 0)
     }
 
+    /// Whether its records wait until less is ahead of its buffers.
+    pub(crate) fn awaits_place(&self, socket: Socket) -> bool {
+        self.slot(socket).is_some_and(|slot| slot.place != Place::NotAwaited)
+    }
+
     /// Whether something is encrypted and not sent, or decrypted and not asked for.
     pub(crate) fn has_under_way(&self, socket: Socket) -> bool {
         self.slot(socket).is_some_and(|slot| !slot.unsent.is_empty() || slot.ahead.is_some())
