@@ -424,6 +424,11 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if record.said_101 {
         // In a tunnel nobody may be silent for longer, and its server is waited for.
         patience = patience.min(setting.timeouts.tunnel).min(response);
+        // And for less long behind its server's last word (seed 3000048621).
+        let [_, server] = record.ends;
+        if server.is_some_and(|end| stage.ends[end].ended.is_some()) {
+            patience = patience.min(setting.timeouts.half_closed);
+        }
     }
     if at.is_slow(record, setting) || at.stalled + TICK >= patience {
         return Some(Excuse::Slow);
