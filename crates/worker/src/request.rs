@@ -172,6 +172,7 @@ impl<D: Driver> Worker<D> {
             if self.is_too_slow(id, came, false) {
                 return self.mishap(id, Mishap::ClientSlow, CloseReason::Timeout);
             }
+            self.body_goes_on(client, came);
         }
         self.driver.arm(socket);
     }
@@ -181,6 +182,14 @@ impl<D: Driver> Worker<D> {
     fn has_begun(&mut self, id: ExchangeId, client: ClientId) {
         self.clients.arm(client, Patience::Head, self.now);
         self.ledger.begun(id);
+    }
+
+    /// So much more than before has come of a record: of a body that is a piece like any other, though
+    /// nobody can read it yet.
+    pub(crate) fn body_goes_on(&mut self, client: ClientId, came: u32) {
+        if came > 0 && self.clients.waits(client, Patience::Body) {
+            self.clients.arm(client, Patience::Body, self.now);
+        }
     }
 
     /// A client that would be parked has begun its next record already.

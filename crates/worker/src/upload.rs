@@ -26,9 +26,14 @@ impl<D: Driver> Worker<D> {
             Received::Bytes(bytes) => {
                 self.counters.client_bytes_in.add(u64::from(bytes));
                 self.ledger.received(id, bytes);
+                self.driver.progress(socket, bytes);
                 self.upload_grew(id, bytes);
             }
-            Received::Nothing => self.driver.arm(socket),
+            Received::Nothing => {
+                let came = self.driver.progress(socket, 0);
+                self.body_goes_on(client, came);
+                self.driver.arm(socket);
+            }
             // What came before stands in buffers that the server empties: then it goes on.
             Received::NoBuffer => {}
             Received::Ended => self.mishap(id, Mishap::ClientLeft, CloseReason::Aborted),

@@ -242,6 +242,32 @@ fn a_record_that_dribbles_is_ended_long_before_its_deadline() {
     }
 }
 
+/// Between two pieces of a body there is the time that there is, and a part of a record is a piece.
+#[test]
+fn a_body_in_one_slow_record_comes_through() {
+    for (stream, pauses) in [(false, 2), (true, 2), (false, 7), (true, 7)] {
+        let timeouts = Timeouts { body_progress: 5 * SECOND, ..Timeouts::default() };
+        let mut house = House::new(&Setting { timeouts, stream, ..logging() });
+        let mut client = parked(&mut house).into_iter().next().unwrap();
+        client.say(&mut house, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3800\r\n\r\n");
+        let sealed = client.sealed("b".repeat(3800).as_bytes());
+        for piece in sealed.chunks(160) {
+            house.pass(SECOND * pauses);
+            if client.peer.unread() > 0 {
+                break;
+            }
+            client.peer.write_all(piece);
+            house.settle();
+        }
+        if pauses < 5 {
+            is_answered(&mut house, &mut client, "bbb");
+        } else {
+            assert_eq!(status(&client.text(&mut house)), 408, "{stream}");
+            house.order(|| worker::Letter::Stop);
+        }
+    }
+}
+
 /// What follows a handshake or a request at once, and is no whole record, begins the next request.
 #[test]
 fn a_part_that_was_there_before_has_a_deadline_too() {
