@@ -247,7 +247,7 @@ fn a_record_that_dribbles_is_ended_long_before_its_deadline() {
 fn a_body_in_one_slow_record_comes_through() {
     for (stream, pauses) in [(false, 2), (true, 2), (false, 7), (true, 7)] {
         let timeouts = Timeouts { body_progress: 5 * SECOND, ..Timeouts::default() };
-        let mut house = House::new(&Setting { timeouts, stream, ..logging() });
+        let mut house = House::new(&Setting { stream, timeouts, ..logging() });
         let mut client = parked(&mut house).into_iter().next().unwrap();
         client.say(&mut house, "POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 3800\r\n\r\n");
         let sealed = client.sealed("b".repeat(3800).as_bytes());
