@@ -11,6 +11,7 @@ use tls::{
 pub(crate) fn connector() -> Result<Connector> {
     let config = ConnectorConfig {
         trust: Trust::Anyone,
+        max_chain: u32::MAX,
         identity: None,
         versions: Versions::default(),
         sni: true,

@@ -209,8 +209,25 @@ pub const PEM_MAX: u64 = 4 << 20;
 /// Longest subject of a client's certificate that is passed on; a longer one is not.
 pub const TLS_SUBJECT_MAX: usize = 512;
 /// What one TLS session takes, about: 2.76 KiB for each parked client were measured, with what the
-/// allocator adds (`cargo xtask bench tls-parked`). With a client's certificate it is more by that.
+/// allocator adds (`cargo xtask bench tls-parked`). Where the peer shows certificates it is more by its
+/// chain, and by a client's subject: [`TLS_SUBJECT_MAX`].
 pub const TLS_SESSION_BYTES: usize = 2816;
+/// Longest certificate chain of a client (`tls.max_client_chain`): its session keeps all of it, and so
+/// does each of its tickets. [`TLS_CERTIFICATE_OVERHEAD`] of each certificate counts.
+pub const TLS_CLIENT_CHAIN: u32 = 8 << 10;
+/// Shortest and longest that can be configured: a ticket fits a record.
+pub const TLS_CLIENT_CHAIN_RANGE: [u32; 2] = [1 << 10, 15 << 10];
+/// The same of a server (`tls.max_chain` of an `[[upstream]]`).
+pub const TLS_SERVER_CHAIN: u32 = 16 << 10;
+/// Shortest and longest that can be configured.
+pub const TLS_SERVER_CHAIN_RANGE: [u32; 2] = [1 << 10, 64 << 10];
+/// What a certificate of a chain counts for beside its bytes: its place among the others, of which a growing
+/// list has four at least, and what the allocator adds.
+pub const TLS_CERTIFICATE_OVERHEAD: usize = 256;
+/// What a ticket has beside the certificate chain in it, at most: keys, names, times.
+pub const TLS_TICKET_OVERHEAD: usize = 1 << 10;
+/// Longest ticket of a server's: a message that is whole with the record that came last.
+pub const TLS_TICKET_MAX: usize = TLS_PARTS_SHORT + TLS_RECORD_MAX;
 /// How long an event stream or a tunnel may be silent in a drain before it ends.
 pub const STREAM_GRACE: Duration = Duration::from_secs(5);
 
@@ -344,5 +361,14 @@ const _: () = {
     assert!(ACME_ORDERS * ACME_NAMES_MAX <= CHALLENGES_MAX, "each name is asked about once");
     assert!(TLS_PARTS_OWN < TLS_PARTS_SHORT && TLS_PARTS_SHORT < TLS_PARTS_MAX);
     assert!(TLS_PARTS_MAX < TLS_PARTS_ALL);
+    let [least, most] = TLS_SERVER_CHAIN_RANGE;
+    assert!(least <= TLS_SERVER_CHAIN && TLS_SERVER_CHAIN <= most);
+    assert!(most as usize <= TLS_PARTS_MAX);
+    let [least, most] = TLS_CLIENT_CHAIN_RANGE;
+    assert!(least <= TLS_CLIENT_CHAIN && TLS_CLIENT_CHAIN <= most);
+    let ticket = most as usize + TLS_TICKET_OVERHEAD;
+    assert!(2 * ticket < TLS_FLIGHT_MAX, "two tickets go out with the end of a handshake");
+    assert!(ticket <= TLS_PLAIN_MAX, "who keeps no more in parts than we do takes them");
+    assert!(TLS_PARTS_SHORT + ticket < TLS_PARTS_MAX, "one comes back in a hello");
     assert!(WEIGHT_MAX as u64 * (1 << 32) < u64::MAX, "loads and weights compare exactly");
 };

@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::{Arc, LazyLock};
 
+use base::limits::TLS_CLIENT_CHAIN;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
@@ -12,6 +13,7 @@ use rustls::server::{
 use rustls::version::{TLS12, TLS13};
 use rustls::{SupportedCipherSuite, SupportedProtocolVersion};
 
+use crate::chain::Bounded;
 use crate::failure::Failure;
 use crate::identity::{Authorities, Identity};
 use crate::names::{CHALLENGE_ALPN, UnknownName, Wardrobe};
@@ -106,7 +108,7 @@ impl Tickets {
 }
 
 /// What a listener's sessions are to be like.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct AcceptorConfig {
     /// The first is for those who ask for no name; with none, every client is refused.
     pub identities: Vec<Arc<Identity>>,
@@ -124,8 +126,26 @@ pub struct AcceptorConfig {
     pub alpn: Vec<Vec<u8>>,
     /// Whether clients show certificates.
     pub clients: ClientAuth,
+    /// Longest certificate chain of a client's, `TLS_CERTIFICATE_OVERHEAD` of each certificate among it.
+    pub max_client_chain: u32,
     /// Whether sessions can be resumed.
     pub tickets: Option<Tickets>,
+}
+
+impl Default for AcceptorConfig {
+    fn default() -> Self {
+        Self {
+            identities: Vec::new(),
+            challenges: Vec::new(),
+            unknown_name: UnknownName::default(),
+            versions: Versions::default(),
+            ciphers: Vec::new(),
+            alpn: Vec::new(),
+            clients: ClientAuth::default(),
+            max_client_chain: TLS_CLIENT_CHAIN,
+            tickets: None,
+        }
+    }
 }
 
 /// Why there is no such acceptor.
@@ -165,7 +185,7 @@ impl Acceptor {
     /// # Errors
     /// See [`AcceptorError`].
     pub fn new(config: AcceptorConfig) -> Result<Self, AcceptorError> {
-        let verifier = verifier(&config.clients)?;
+        let verifier = verifier(&config.clients, config.max_client_chain)?;
         let asks = !matches!(config.clients, ClientAuth::Off);
         let with = with_ciphers(&config.ciphers);
         let builder = ServerConfig::builder_with_provider(with)
@@ -218,7 +238,10 @@ pub(crate) fn with_ciphers(ciphers: &[Cipher]) -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider { cipher_suites, ..CryptoProvider::clone(provider()) })
 }
 
-fn verifier(clients: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, AcceptorError> {
+fn verifier(
+    clients: &ClientAuth,
+    max_chain: u32,
+) -> Result<Arc<dyn ClientCertVerifier>, AcceptorError> {
     let (authorities, optional) = match clients {
         ClientAuth::Off => return Ok(WebPkiClientVerifier::no_client_auth()),
         ClientAuth::Optional(authorities) => (authorities, true),
@@ -227,5 +250,6 @@ fn verifier(clients: &ClientAuth) -> Result<Arc<dyn ClientCertVerifier>, Accepto
     let roots = Arc::clone(&authorities.0);
     let builder = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider()));
     let builder = if optional { builder.allow_unauthenticated() } else { builder };
-    builder.build().map_err(|_| AcceptorError::NoAuthority)
+    let verifier = builder.build().map_err(|_| AcceptorError::NoAuthority)?;
+    Ok(Arc::new(Bounded::new(max_chain, verifier)))
 }

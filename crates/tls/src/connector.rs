@@ -3,6 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
+use base::limits::TLS_TICKET_MAX;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConfig, Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
@@ -10,12 +11,18 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::acceptor::{AcceptorError, Versions, provider, with_ciphers};
+use crate::chain::Bounded;
 use crate::failure::Failure;
 use crate::identity::{Authorities, Identity};
 use crate::session::Session;
 
-/// Sessions with servers that are kept for resumption.
-const RESUMABLE: usize = 64;
+/// Servers, by their names, with whom sessions are kept for resumption, and how many there are of TLS 1.3
+/// with each (rustls' own number); there is one of TLS 1.2 beside them.
+const RESUMED_SERVERS: usize = 8;
+/// See [`RESUMED_SERVERS`].
+const RESUMED_SESSIONS: usize = 8;
+/// What each takes beside the server's chain and ticket: keys, names and times.
+const RESUMED_BYTES: usize = 512;
 
 /// Whose certificates are believed.
 #[derive(Clone, Debug)]
@@ -31,6 +38,8 @@ pub enum Trust {
 pub struct ConnectorConfig {
     /// Whose certificates are believed.
     pub trust: Trust,
+    /// Longest certificate chain of a server's, `TLS_CERTIFICATE_OVERHEAD` of each certificate among it.
+    pub max_chain: u32,
     /// What we show servers that ask who we are.
     pub identity: Option<Arc<Identity>>,
     /// At least one.
@@ -54,27 +63,34 @@ impl Connector {
         let builder = ClientConfig::builder_with_provider(with_ciphers(&[]))
             .with_protocol_versions(&config.versions.list())
             .map_err(|_| AcceptorError::NoCipher)?;
-        let builder = match config.trust {
+        let verifier: Arc<dyn ServerCertVerifier> = match config.trust {
             Trust::Authorities(Authorities(roots)) => {
                 let verifier =
                     WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(provider()));
-                let verifier = verifier.build().map_err(|_| AcceptorError::NoAuthority)?;
-                builder.with_webpki_verifier(verifier)
+                verifier.build().map_err(|_| AcceptorError::NoAuthority)?
             }
-            Trust::Anyone => {
-                builder.dangerous().with_custom_certificate_verifier(Arc::new(Credulous))
-            }
+            Trust::Anyone => Arc::new(Credulous),
         };
+        let verifier = Arc::new(Bounded::new(config.max_chain, verifier));
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut client = match config.identity {
             Some(identity) => builder.with_client_cert_resolver(Arc::new(
                 rustls::sign::SingleCertAndKey::from(identity.certified()),
             )),
             None => builder.with_no_client_auth(),
         };
-        client.resumption = Resumption::in_memory_sessions(RESUMABLE);
+        client.resumption = Resumption::in_memory_sessions(RESUMED_SERVERS * RESUMED_SESSIONS);
         client.enable_sni = config.sni;
         client.alpn_protocols = config.alpn;
         Ok(Self(Arc::new(client)))
+    }
+
+    /// Bytes that what is kept for resumption takes at most: of each session a ticket, and a chain of the
+    /// server's of at most `max_chain`.
+    pub const fn resumption_bytes(max_chain: u32) -> usize {
+        let each = max_chain as usize + TLS_TICKET_MAX + RESUMED_BYTES;
+        // One server more is there before the oldest goes.
+        (RESUMED_SERVERS + 1) * (RESUMED_SESSIONS + 1) * each
     }
 
     /// Whether sessions can be with a server of that name: a DNS name or an IP address.

@@ -2,7 +2,9 @@
 
 use core::fmt;
 
-use rustls::{Error, PeerIncompatible};
+use rustls::{Error, InvalidMessage, PeerIncompatible};
+
+use crate::chain;
 
 /// What went wrong, as metrics and logs call it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +31,8 @@ pub enum Failure {
     Late,
     /// The peer left during the handshake.
     Left,
-    /// The peer's messages are in more parts, or longer, than there is memory for.
+    /// The peer's messages are in more parts, or longer, than there is memory for, or its certificate chain
+    /// is longer than what is kept of one.
     TooLarge,
     /// Anything else.
     Other,
@@ -75,6 +78,7 @@ impl Failure {
     /// What rustls says, in these words.
     pub(crate) fn of(error: &Error) -> Self {
         match error {
+            Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => Self::TooLarge,
             Error::InvalidMessage(_)
             | Error::InappropriateMessage { .. }
             | Error::InappropriateHandshakeMessage { .. }
@@ -83,6 +87,7 @@ impl Failure {
             | Error::UnsupportedNameType => Self::Protocol,
             Error::PeerIncompatible(which) => Self::of_incompatible(which),
             Error::NoApplicationProtocol => Self::Alpn,
+            Error::InvalidCertificate(why) if chain::is_too_long(why) => Self::TooLarge,
             Error::NoCertificatesPresented | Error::InvalidCertificate(_) => Self::Certificate,
             Error::AlertReceived(_) => Self::Alert,
             Error::DecryptError => Self::Decrypt,

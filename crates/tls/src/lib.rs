@@ -10,12 +10,14 @@
 //! - `record`: where a record ends (RFC 8446 §5.1);
 //! - `identity`: a certificate with its key; `names`: which of several a client gets;
 //! - `acceptor`, `connector`: what sessions are made from, for clients and to servers;
+//! - `chain`: how long a peer's certificate chain may be;
 //! - `agreed`: what both ends settled on;
 //! - `failure`: why a session ended that should not have.
 #![forbid(unsafe_code)]
 
 mod acceptor;
 mod agreed;
+mod chain;
 mod connector;
 mod failure;
 mod identity;

@@ -48,6 +48,7 @@ impl Keys {
         let authorities = Authorities::from_pem(PEM.as_bytes()).expect("it is well made");
         let connector = ConnectorConfig {
             trust: Trust::Authorities(authorities),
+            max_chain: base::limits::TLS_SERVER_CHAIN,
             identity: None,
             versions: Versions::default(),
             sni: true,

@@ -176,6 +176,7 @@ impl Callers {
         let clients = clients.iter().cloned().map(Some);
         let calls = |identity| ConnectorConfig {
             trust: Trust::Authorities(authorities(PEM)),
+            max_chain: base::limits::TLS_SERVER_CHAIN,
             identity,
             versions: Versions::default(),
             sni: true,

@@ -49,6 +49,7 @@ pub(crate) fn connector() -> Connector {
         trust: Trust::Authorities(
             Authorities::from_pem(PEMS.0.as_bytes()).expect("it is well made"),
         ),
+        max_chain: base::limits::TLS_SERVER_CHAIN,
         identity: None,
         versions: Versions::default(),
         sni: true,

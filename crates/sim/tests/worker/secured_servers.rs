@@ -70,6 +70,7 @@ fn a_server_whose_certificate_is_not_believed_is_not_asked() {
     let other = other.unwrap().self_signed(&key).unwrap().pem();
     let config = ConnectorConfig {
         trust: Trust::Authorities(Authorities::from_pem(other.as_bytes()).unwrap()),
+        max_chain: base::limits::TLS_SERVER_CHAIN,
         identity: None,
         versions: Versions::default(),
         sni: true,

@@ -1,3 +1,5 @@
+mod chains;
+
 use std::sync::Arc;
 
 use super::*;
@@ -30,6 +32,7 @@ impl Pair {
         };
         let mut client = ConnectorConfig {
             trust: Trust::Authorities(authorities),
+            max_chain: base::limits::TLS_SERVER_CHAIN,
             identity: None,
             versions: Versions::default(),
             sni: true,
@@ -50,7 +53,7 @@ impl Pair {
 /// Shows one end what the other sent, record by record; what it says, and what was delivered.
 fn show(to: &mut Session, sent: &[u8]) -> (Vec<u8>, Vec<u8>, Result<Found, Failure>) {
     let (mut said, mut heard) = (Vec::new(), Vec::new());
-    let mut memory = vec![0; 64 << 10];
+    let mut memory = vec![0; base::limits::TLS_FLIGHT_MAX];
     let mut found = Found::default();
     let mut rest = sent.to_vec();
     while let Record::Whole(len) = next_record(&rest) {
@@ -71,7 +74,7 @@ fn show(to: &mut Session, sent: &[u8]) -> (Vec<u8>, Vec<u8>, Result<Found, Failu
 }
 
 fn hello(client: &mut Session) -> Vec<u8> {
-    let mut memory = vec![0; 16 << 10];
+    let mut memory = vec![0; base::limits::TLS_FLIGHT_MAX];
     let mut output = Output::new(&mut memory);
     client.begin(&mut output).unwrap();
     output.bytes().to_vec()
