@@ -13,9 +13,11 @@ use driver::epoll::{Detached, EpollDriver};
 use driver::uring::UringDriver;
 use exchange::Asks;
 use proxies::security::Limits;
+use tls::Connector;
 use worker::{Inquiries, Letter, RecordBytes};
 
 use crate::authorize::{AuthorizeSettings, Source};
+use crate::certificates::Clients;
 use crate::cli::Io;
 use crate::crew::mailbox_capacity;
 use crate::quantity::{Count, Size, counted};
@@ -123,9 +125,9 @@ impl Budget {
         // A session is where its client is, so that the process has no more of them than clients.
         let clients_secured = settings.listeners.iter().any(|listen| listen.tls.is_some());
         let servers_secured = settings.groups.iter().any(|group| group.tls.is_some());
-        let sessions = clients * u64::from(clients_secured)
-            + (settings.connections() + settings.pinned().min(clients))
-                * u64::from(servers_secured);
+        let with_servers = settings.connections() + settings.pinned().min(clients);
+        let sessions =
+            clients * u64::from(clients_secured) + with_servers * u64::from(servers_secured);
         let places = worker::ahead_places(settings.pool.buffers, settings.pool.buffer_bytes);
         let places = u64::from(places);
         let secured = [
@@ -161,6 +163,7 @@ impl Budget {
             .into_iter()
             .chain(logged)
             .chain(secured)
+            .chain(chains(settings, clients, with_servers))
             .chain(limited)
             .chain(authorized(settings, records))
             .collect(),
@@ -177,6 +180,36 @@ impl Budget {
     fn total(&self) -> u64 {
         self.rows.iter().map(|row| row.bytes()).sum()
     }
+}
+
+/// What sessions keep of their peers' certificates: as many with clients, and with servers.
+fn chains(settings: &Settings, clients: u64, servers: u64) -> Vec<Row> {
+    let listeners = settings.listeners.iter().filter_map(|listen| listen.tls.as_ref());
+    let asking = listeners.filter(|tls| tls.files.clients != Clients::Off);
+    let of_client = asking.map(|tls| u64::from(tls.files.max_client_chain)).max();
+    let groups = settings.groups.iter().filter_map(|group| group.tls.as_ref());
+    let of_servers = groups.map(|tls| tls.files.config.max_chain);
+    let of_server = of_servers.clone().max();
+    let resumption = |max| Row {
+        what: "sessions with servers to be resumed",
+        each: Connector::resumption_bytes(max) as u64,
+        // Of each group one that is in force, and one of connections from before its files changed.
+        count: 2 * of_servers.count() as u64,
+    };
+    let rows = [
+        of_client.map(|max| Row {
+            what: "certificate chains of clients",
+            each: max + limits::TLS_SUBJECT_MAX as u64,
+            count: clients,
+        }),
+        of_server.map(|max| Row {
+            what: "certificate chains of servers",
+            each: u64::from(max),
+            count: servers,
+        }),
+        of_server.map(resumption),
+    ];
+    rows.into_iter().flatten().collect()
 }
 
 /// What is kept to find out whether clients may, where that is asked; `records`: exchanges of all
@@ -292,6 +325,7 @@ impl fmt::Display for Budget {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::tests::Files;
     use crate::settings::tests::settings;
 
     const FLAGS: &str = "--listen :0 --upstream :9 --memory 8MiB --workers 2 --max-clients 1000";
@@ -338,20 +372,51 @@ mod tests {
         assert!(budget.rows[2].each <= 64 + 4, "{:?}", budget.rows[2]);
     }
 
+    /// The budget with these lines in `[[listen]]`, and in `[[upstream]]`.
+    fn budget(listen: &str, upstream: &str) -> Budget {
+        let machine = crate::settings::Machine { descriptors: 20_000, cores: 2 };
+        let content = format!(
+            "max_clients = 1000\n[[listen]]\naddress = \":8080\"\n{listen}\n[[upstream]]\n\
+             servers = [\"127.0.0.1:9\"]\n{upstream}\n"
+        );
+        let configured = crate::config::check_text("a.toml", &content, machine).unwrap();
+        Budget::of(&configured.settings)
+    }
+
+    fn row(budget: &Budget, what: &str) -> Option<(u64, u64)> {
+        budget.rows.iter().find(|row| row.what == what).map(|row| (row.each, row.count))
+    }
+
+    #[test]
+    fn certificate_chains_are_a_part_of_it_where_they_are_shown() {
+        let files = Files::new("budget");
+        let secured = |more: &str| budget(&files.tls(more), "");
+        let asking = |more: &str| {
+            let asked = ", client_certificates = \"optional\", client_ca = \"{ca}\"";
+            secured(&format!("{asked}{more}"))
+        };
+        let (none, some) = (secured(""), asking(""));
+        let more = asking(", max_client_chain = \"12KiB\"");
+        let of_clients = "certificate chains of clients";
+        assert_eq!(row(&none, of_clients), None, "nobody is asked");
+        assert_eq!(row(&some, of_clients), Some(((8 << 10) + 512, 1000)));
+        assert_eq!(row(&more, of_clients), Some(((12 << 10) + 512, 1000)));
+        assert_eq!(some.total() - none.total(), 1000 * ((8 << 10) + 512));
+        let to_servers = |more: &str| {
+            budget("", &format!("connections = 8\npinned = 500\ntls = {{ verify = false{more} }}"))
+        };
+        let of_servers = "certificate chains of servers";
+        assert_eq!(row(&none, of_servers), None);
+        assert_eq!(row(&to_servers(""), of_servers), Some((16 << 10, 508)));
+        let more = to_servers(", max_chain = \"32KiB\"");
+        assert_eq!(row(&more, of_servers), Some((32 << 10, 508)));
+        let (each, count) = row(&more, "sessions with servers to be resumed").unwrap();
+        assert_eq!((each, count), (Connector::resumption_bytes(32 << 10) as u64, 2));
+    }
+
     #[test]
     fn what_is_asked_of_clients_is_a_part_of_it() {
-        let budget = |authorize: &str| {
-            let machine = crate::settings::Machine { descriptors: 20_000, cores: 2 };
-            let content = format!(
-                "[[listen]]\naddress = \":8080\"\n{authorize}\n[[upstream]]\n\
-                 servers = [\"127.0.0.1:9\"]\n"
-            );
-            let configured = crate::config::check_text("a.toml", &content, machine).unwrap();
-            Budget::of(&configured.settings)
-        };
-        let row = |budget: &Budget, what: &str| {
-            budget.rows.iter().find(|row| row.what == what).map(|row| (row.each, row.count))
-        };
+        let budget = |authorize: &str| budget(authorize, "");
         let nothing = budget("");
         let whats = ["questions of tokens", "places for verdicts", "clients that were let in"];
         assert!(whats.iter().all(|what| row(&nothing, what).is_none()));

@@ -66,6 +66,8 @@ pub(crate) struct TlsFiles {
     pub(crate) clients: Clients,
     /// Whom clients' certificates come from.
     pub(crate) client_ca: Option<PathBuf>,
+    /// Bytes of the longest chain that a client may show.
+    pub(crate) max_client_chain: u32,
     pub(crate) unknown_name: UnknownName,
     pub(crate) versions: Versions,
     pub(crate) ciphers: Vec<Cipher>,
@@ -176,6 +178,7 @@ impl TlsFiles {
             ciphers: self.ciphers.clone(),
             alpn: self.alpn.clone(),
             clients: content.clients.clone(),
+            max_client_chain: self.max_client_chain,
             tickets: self.tickets.clone(),
         };
         Acceptor::new(config).map_err(|error| Wrong::new(self.first(), error))
@@ -431,8 +434,44 @@ impl Watched {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A certificate that signed itself, and its key, in files that go when it does.
+    pub(crate) struct Files {
+        folder: PathBuf,
+    }
+
+    impl Files {
+        /// For the test of that name.
+        pub(crate) fn new(test: &str) -> Self {
+            let folder = format!("anteroom-{}-{test}", std::process::id());
+            let folder = std::env::temp_dir().join(folder);
+            fs::create_dir_all(&folder).unwrap();
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+            fs::write(folder.join("a.pem"), params.self_signed(&key).unwrap().pem()).unwrap();
+            fs::write(folder.join("a.key"), key.serialize_pem()).unwrap();
+            Self { folder }
+        }
+
+        /// `tls` of a `[[listen]]` with them, and with that; `{ca}` stands for the certificate's file.
+        pub(crate) fn tls(&self, more: &str) -> String {
+            let [certificate, key] =
+                ["a.pem", "a.key"].map(|name| self.folder.join(name).display().to_string());
+            let more = more.replace("{ca}", &certificate);
+            format!(
+                "tls = {{ certificates = [{{ certificate = \"{certificate}\", key = \"{key}\" \
+                 }}]{more} }}"
+            )
+        }
+    }
+
+    impl Drop for Files {
+        fn drop(&mut self) {
+            drop(fs::remove_dir_all(&self.folder));
+        }
+    }
 
     #[test]
     fn a_missing_file_is_named() {

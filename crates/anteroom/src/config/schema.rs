@@ -566,7 +566,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// A size as the file writes it, with the largest unit that leaves a whole number.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = units.into_iter().find(|(_, shift)| bytes.trailing_zeros() >= *shift);
     unit.map_or_else(|| bytes.to_string(), |(name, shift)| format!("\"{}{name}\"", bytes >> shift))

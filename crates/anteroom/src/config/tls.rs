@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base::limits;
 use control::FileSet;
 use tls::{
     Authorities, Cipher, Connector, ConnectorConfig, Identity, Tickets, Trust, UnknownName,
@@ -14,11 +15,12 @@ use wire::http1::may_be_added;
 use super::acme::{self, Sets};
 use super::fields::{Entry, Fields, or_list};
 use super::schema::Preset::{Default, Needed, Unset};
-use super::schema::{Section, key, quoted};
+use super::schema::{Section, key, quoted, size};
 use crate::certificates::{
     Clients, Issued, KeyPair, ListenTls, ServerFiles, TlsFiles, UpstreamTls, Wrong, authorities,
     own_name,
 };
+use crate::quantity::Size;
 use crate::settings::{Complaints, Given, ServerDraft};
 
 const CLIENTS: [(&str, Clients); 3] =
@@ -77,6 +79,11 @@ pub(crate) static LISTEN_TLS: Section = Section {
             "Whose certificates clients may show.",
         ),
         key(
+            "max_client_chain",
+            Default(|| size(limits::TLS_CLIENT_CHAIN.into())),
+            "Longest certificate chain of a client; 256 bytes more count of each certificate.",
+        ),
+        key(
             "subject_header",
             Unset { example: "\"X-Client-Cert-Subject\"", means: "it is not passed on" },
             "The field that tells servers whom a client's certificate names; a client's own is removed.",
@@ -108,6 +115,11 @@ pub(crate) static UPSTREAM_TLS: Section = Section {
             "verify",
             Default(|| true.to_string()),
             "Whether certificates are checked; without, anybody may stand between.",
+        ),
+        key(
+            "max_chain",
+            Default(|| size(limits::TLS_SERVER_CHAIN.into())),
+            "Longest certificate chain of a server; 256 bytes more count of each certificate.",
         ),
         key(
             "certificate",
@@ -171,8 +183,10 @@ pub(super) fn read(
         }
         _ => {}
     }
+    let max_client_chain = max_client_chain(&fields, clients, out);
     let files = TlsFiles {
         clients,
+        max_client_chain,
         client_ca: client_ca.as_ref().map(|given| given.value.into()),
         unknown_name: fields
             .choice("unknown_names", &UNKNOWN, out)
@@ -212,6 +226,36 @@ pub(super) fn read(
             None
         }
     }
+}
+
+/// Longest certificate chain of a client.
+fn max_client_chain(fields: &Fields<'_>, clients: Clients, out: &mut Complaints) -> u32 {
+    const NAME: &str = "max_client_chain";
+    let given = fields.size(NAME, out);
+    if let (Clients::Off, Some(given)) = (clients, &given) {
+        let text = "`max_client_chain`: clients are not asked for certificates: add \
+                    client_certificates = \"optional\" or \"required\"";
+        out.error(given.span.clone(), text);
+        return limits::TLS_CLIENT_CHAIN;
+    }
+    let max = chain(NAME, given, limits::TLS_CLIENT_CHAIN_RANGE, out);
+    max.unwrap_or(limits::TLS_CLIENT_CHAIN)
+}
+
+/// Longest certificate chain of a peer, if it is given.
+fn chain(
+    name: &str,
+    given: Option<Given<u64>>,
+    [least, most]: [u32; 2],
+    out: &mut Complaints,
+) -> Option<u32> {
+    let given = given?;
+    let bytes = u32::try_from(given.value).ok().filter(|it| (least..=most).contains(it));
+    if bytes.is_none() {
+        let [least, most] = [least, most].map(|it| Size(it.into()));
+        out.error(given.span, format_args!("`{name}` must be {least} to {most}"));
+    }
+    bytes
 }
 
 type Spans = [Option<std::ops::Range<usize>>; 2];
@@ -367,8 +411,11 @@ pub(super) fn upstream(
     let marks = FileSet::new(ServerFiles::paths(ca_path.as_ref(), own));
     // Not all listeners are known yet: what is passed through may be anything, h2, too.
     let alpn = alpn(&fields, true, out);
+    let max_chain = fields.size("max_chain", out);
+    let max_chain = chain("max_chain", max_chain, limits::TLS_SERVER_CHAIN_RANGE, out);
     let config = ConnectorConfig {
         trust: trust(ca, verify, &fields, out)?,
+        max_chain: max_chain.unwrap_or(limits::TLS_SERVER_CHAIN),
         identity: pair.as_ref().and_then(|pair| own_identity(pair, out)),
         versions,
         sni: fields.switch("sni", out).unwrap_or(true),
@@ -457,7 +504,53 @@ fn own_identity(
 
 #[cfg(test)]
 mod tests {
-    use crate::settings::Machine;
+    use super::super::check_text;
+    use crate::certificates::tests::Files;
+    use crate::settings::{Machine, Settings};
+
+    const MACHINE: Machine = Machine { descriptors: 20_000, cores: 2 };
+
+    #[test]
+    fn a_chain_is_as_long_as_is_said_within_bounds() {
+        let files = Files::new("chains");
+        let read = |listen: &str, upstream: &str| -> Result<Settings, String> {
+            let content = format!(
+                "[[listen]]\naddress = \":8080\"\n{}\n[[upstream]]\nservers = [\"127.0.0.1:9\"]\n\
+                 tls = {{ verify = false{upstream} }}\n",
+                files.tls(listen)
+            );
+            check_text("a.toml", &content, MACHINE).map(|configured| configured.settings)
+        };
+        let asked = ", client_certificates = \"optional\", client_ca = \"{ca}\"";
+        let of = |chain: &str| format!("{asked}, max_client_chain = {chain}");
+        for (listen, upstream, expected) in [
+            (asked.to_owned(), "", [8 << 10, 16 << 10]),
+            (of("\"1KiB\""), ", max_chain = 1024", [1 << 10, 1 << 10]),
+            (of("\"15KiB\""), ", max_chain = \"64KiB\"", [15 << 10, 64 << 10]),
+        ] {
+            let settings = read(&listen, upstream).unwrap();
+            let found = [
+                settings.listeners[0].tls.as_ref().unwrap().files.max_client_chain,
+                settings.groups[0].tls.as_ref().unwrap().files.config.max_chain,
+            ];
+            assert_eq!(found, expected, "{listen} {upstream}");
+        }
+        let bounds = "`max_client_chain` must be 1 KiB to 15 KiB";
+        for (listen, upstream, says) in [
+            (of("1023"), "", bounds),
+            (of("\"16KiB\""), "", bounds),
+            (of("\"8GiB\""), "", bounds),
+            (of("\"8k\""), "", "`max_client_chain` = \"8k\": write a whole number and B, KiB"),
+            (", max_client_chain = \"8KiB\"".to_owned(), "", "clients are not asked for"),
+            (String::new(), ", max_chain = 1000", "`max_chain` must be 1 KiB to 64 KiB"),
+            (String::new(), ", max_chain = \"65KiB\"", "`max_chain` must be 1 KiB to 64 KiB"),
+            (String::new(), ", max_client_chain = \"8KiB\"", "unknown key `max_client_chain`"),
+        ] {
+            let said = read(&listen, upstream).unwrap_err();
+            let line = if upstream.is_empty() { 3 } else { 6 };
+            assert!(said.starts_with(&format!("a.toml:{line}:")) && said.contains(says), "{said}");
+        }
+    }
 
     #[test]
     fn what_is_passed_through_is_offered_as_nothing_unless_that_is_named() {
@@ -472,8 +565,7 @@ mod tests {
                 "[[listen]]\naddress = \":8080\"\nproxy = \"{proxy}\"\n[[upstream]]\n\
                  servers = [\"127.0.0.1:9000\"]\ntls = {{ verify = false{alpn} }}\n"
             );
-            let machine = Machine { descriptors: 20_000, cores: 2 };
-            let settings = super::super::check_text("a.toml", &content, machine).unwrap().settings;
+            let settings = check_text("a.toml", &content, MACHINE).unwrap().settings;
             let found = &settings.groups[0].tls.as_ref().unwrap().files.config.alpn;
             let offered: Vec<Vec<u8>> =
                 offered.iter().map(|name| name.as_bytes().to_vec()).collect();
