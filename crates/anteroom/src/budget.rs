@@ -133,7 +133,7 @@ impl Budget {
         let secured = [
             row("TLS sessions", limits::TLS_SESSION_BYTES + limits::TLS_PARTS_OWN, sessions),
             row("TLS records ahead of buffers", limits::TLS_PLAIN_MAX, 2 * workers * places),
-            row("TLS handshake messages in parts", limits::TLS_PARTS_ALL, workers),
+            row("TLS handshakes that are not over", unfinished(settings), workers),
             row("places for TLS sessions", 3 * size_of::<usize>(), sockets),
             row("TLS scratch space", worker::SCRATCH_BYTES, workers),
         ];
@@ -210,6 +210,13 @@ fn chains(settings: &Settings, clients: u64, servers: u64) -> Vec<Row> {
         of_server.map(resumption),
     ];
     rows.into_iter().flatten().collect()
+}
+
+/// What each worker keeps of handshakes that are not over.
+fn unfinished(settings: &Settings) -> usize {
+    let mut listeners = settings.listeners.iter().filter_map(|listen| listen.tls.as_ref());
+    let asks = listeners.any(|tls| tls.files.clients != Clients::Off);
+    if asks { limits::TLS_UNSIGNED_ALL } else { limits::TLS_PARTS_ALL }
 }
 
 /// What is kept to find out whether clients may, where that is asked; `records`: exchanges of all
@@ -401,7 +408,11 @@ mod tests {
         assert_eq!(row(&none, of_clients), None, "nobody is asked");
         assert_eq!(row(&some, of_clients), Some(((8 << 10) + 512, 1000)));
         assert_eq!(row(&more, of_clients), Some(((12 << 10) + 512, 1000)));
-        assert_eq!(some.total() - none.total(), 1000 * ((8 << 10) + 512));
+        let handshakes = "TLS handshakes that are not over";
+        let [before, after] = [&none, &some].map(|of| row(of, handshakes).unwrap());
+        assert_eq!([before, after], [(1 << 20, 2), (4 << 20, 2)]);
+        let more = (after.0 - before.0) * 2 + 1000 * ((8 << 10) + 512);
+        assert_eq!(some.total() - none.total(), more);
         let to_servers = |more: &str| {
             budget("", &format!("connections = 8\npinned = 500\ntls = {{ verify = false{more} }}"))
         };

@@ -149,7 +149,7 @@ fn tls(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
         "TLS sessions with clients and servers now",
         figures.tls_sessions,
     )?;
-    let parts = "Bytes kept of TLS handshake messages that came in parts";
+    let parts = "Bytes kept of TLS handshakes that are not over";
     sheet.gauge("tls_parts_bytes", parts, figures.tls_parts_bytes)?;
     let ahead = "Connections with a TLS record decrypted ahead of its buffers";
     sheet.gauge("tls_ahead", ahead, figures.tls_ahead)?;

@@ -192,6 +192,10 @@ pub const TLS_PARTS_OWN: usize = 128;
 /// What all sessions of one worker keep of such messages, beside [`TLS_PARTS_OWN`] of each: the one that
 /// would need more fails.
 pub const TLS_PARTS_ALL: usize = 1 << 20;
+/// The same, with what was said in handshakes, where clients are asked for certificates: it is kept until
+/// they have signed it. So a thousand may shake hands at one time, with 4 KiB each beyond the room that there
+/// is for its chain.
+pub const TLS_UNSIGNED_ALL: usize = 4 << 20;
 /// What is looked at of a secured connection at one time, and what is encrypted for it: some records.
 pub const TLS_BATCH: usize = 4 * TLS_RECORD_MAX;
 /// Plaintext that is encrypted for one send.
@@ -360,7 +364,7 @@ const _: () = {
     assert!(ACME_RETRY[0].as_millis() <= ACME_RETRY[1].as_millis());
     assert!(ACME_ORDERS * ACME_NAMES_MAX <= CHALLENGES_MAX, "each name is asked about once");
     assert!(TLS_PARTS_OWN < TLS_PARTS_SHORT && TLS_PARTS_SHORT < TLS_PARTS_MAX);
-    assert!(TLS_PARTS_MAX < TLS_PARTS_ALL);
+    assert!(TLS_PARTS_MAX < TLS_PARTS_ALL && TLS_PARTS_ALL < TLS_UNSIGNED_ALL);
     let [least, most] = TLS_SERVER_CHAIN_RANGE;
     assert!(least <= TLS_SERVER_CHAIN && TLS_SERVER_CHAIN <= most);
     assert!(most as usize <= TLS_PARTS_MAX);

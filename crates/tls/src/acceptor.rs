@@ -175,8 +175,8 @@ impl core::error::Error for AcceptorError {}
 #[derive(Clone)]
 pub struct Acceptor {
     config: Arc<ServerConfig>,
-    /// Clients are asked for certificates.
-    asks: bool,
+    /// Longest certificate chain that is kept of a client's; 0 if it is not asked for any.
+    chain: u32,
 }
 
 impl Acceptor {
@@ -187,6 +187,7 @@ impl Acceptor {
     pub fn new(config: AcceptorConfig) -> Result<Self, AcceptorError> {
         let verifier = verifier(&config.clients, config.max_client_chain)?;
         let asks = !matches!(config.clients, ClientAuth::Off);
+        let chain = if asks { config.max_client_chain } else { 0 };
         let with = with_ciphers(&config.ciphers);
         let builder = ServerConfig::builder_with_provider(with)
             .with_protocol_versions(&config.versions.list())
@@ -209,7 +210,12 @@ impl Acceptor {
         // Whoever names suites prefers the first; otherwise clients know best what their machine is
         // quick at.
         server.ignore_client_order = !config.ciphers.is_empty();
-        Ok(Self { config: Arc::new(server), asks })
+        Ok(Self { config: Arc::new(server), chain })
+    }
+
+    /// Whether clients are asked for certificates.
+    pub const fn asks(&self) -> bool {
+        self.chain > 0
     }
 
     /// A session with a client that has just come.
@@ -218,7 +224,7 @@ impl Acceptor {
     /// When the system grants no randomness.
     pub fn accept(&self) -> Result<Session, Failure> {
         let connection = UnbufferedServerConnection::new(Arc::clone(&self.config));
-        let session = connection.map(|connection| Session::server(connection, self.asks));
+        let session = connection.map(|connection| Session::server(connection, self.chain));
         session.map_err(|error| Failure::of(&error))
     }
 }

@@ -52,7 +52,13 @@ pub struct ConnectorConfig {
 
 /// Makes sessions with servers. Clones are cheap, and the same.
 #[derive(Clone)]
-pub struct Connector(Arc<ClientConfig>);
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    /// Longest certificate chain that is kept of a server's.
+    chain: u32,
+    /// We may show a certificate.
+    signs: bool,
+}
 
 impl Connector {
     /// A connector that does what `config` says.
@@ -73,6 +79,7 @@ impl Connector {
         };
         let verifier = Arc::new(Bounded::new(config.max_chain, verifier));
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let signs = config.identity.is_some();
         let mut client = match config.identity {
             Some(identity) => builder.with_client_cert_resolver(Arc::new(
                 rustls::sign::SingleCertAndKey::from(identity.certified()),
@@ -82,7 +89,7 @@ impl Connector {
         client.resumption = Resumption::in_memory_sessions(RESUMED_SERVERS * RESUMED_SESSIONS);
         client.enable_sni = config.sni;
         client.alpn_protocols = config.alpn;
-        Ok(Self(Arc::new(client)))
+        Ok(Self { config: Arc::new(client), chain: config.max_chain, signs })
     }
 
     /// Bytes that what is kept for resumption takes at most: of each session a ticket, and a chain of the
@@ -104,14 +111,16 @@ impl Connector {
     /// [`Failure::Name`] if it is no name, and when the system grants no randomness.
     pub fn connect(&self, name: &str) -> Result<Session, Failure> {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| Failure::Name)?;
-        let connection = UnbufferedClientConnection::new(Arc::clone(&self.0), name);
-        connection.map(Session::client).map_err(|error| Failure::of(&error))
+        let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name);
+        let session =
+            connection.map(|connection| Session::client(connection, self.chain, self.signs));
+        session.map_err(|error| Failure::of(&error))
     }
 }
 
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Connector").finish_non_exhaustive()
+        f.debug_struct("Connector").finish_non_exhaustive()
     }
 }
 

@@ -30,8 +30,12 @@ pub struct Session {
     end: End,
     /// Parts of a handshake message that is not whole yet; in all other moments it holds nothing.
     parts: Vec<u8>,
-    /// Whether the peer may show a certificate, whose chain may be long.
-    sees_chains: bool,
+    /// Longest certificate chain that is kept of the peer's; 0 if it is not asked for any.
+    chain: u32,
+    /// Whether rustls keeps what was said until the client among us has signed it.
+    signs: bool,
+    /// Bytes that it may keep of a handshake that is not over: that, and the peer's chain.
+    unsigned: u32,
     /// Who the client's certificate says it is (RFC 4514), once it is known that it showed one; empty
     /// if that is nobody, or too long.
     subject: Option<Box<str>>,
@@ -74,17 +78,22 @@ impl Process for UnbufferedClientConnection {
 }
 
 impl Session {
-    /// `asks`: clients are asked for certificates.
-    pub(crate) const fn server(connection: UnbufferedServerConnection, asks: bool) -> Self {
-        Self::new(End::Server(connection), asks)
+    /// `chain`: longest that is kept of a client's certificate chain; 0 if it is not asked for any.
+    pub(crate) const fn server(connection: UnbufferedServerConnection, chain: u32) -> Self {
+        Self::new(End::Server(connection), chain, chain > 0)
     }
 
-    pub(crate) const fn client(connection: UnbufferedClientConnection) -> Self {
-        Self::new(End::Client(connection), true)
+    /// `chain`: longest that is kept of the server's. `signs`: we may show a certificate.
+    pub(crate) const fn client(
+        connection: UnbufferedClientConnection,
+        chain: u32,
+        signs: bool,
+    ) -> Self {
+        Self::new(End::Client(connection), chain, signs)
     }
 
-    const fn new(end: End, sees_chains: bool) -> Self {
-        Self { end, parts: Vec::new(), sees_chains, subject: None, over: None }
+    const fn new(end: End, chain: u32, signs: bool) -> Self {
+        Self { end, parts: Vec::new(), chain, signs, unsigned: 0, subject: None, over: None }
     }
 
     /// Begins as a client does: with a hello.
@@ -118,11 +127,13 @@ impl Session {
             parts.extend_from_slice(records);
         }
         let input = if joined { &mut parts[..] } else { &mut *records };
+        let before = output.len();
         let (taken, found) = match &mut self.end {
             End::Server(end) => drive(end, input, output, &mut deliver),
             End::Client(end) => drive(end, input, output, &mut deliver),
         };
-        let found = found.inspect_err(|failure| self.over = Some(*failure))?;
+        self.count_unsigned(taken, output.len() - before);
+        let found = found.inspect_err(|failure| self.fail(*failure))?;
         if taken < input.len() {
             self.parts = if joined {
                 parts.drain(..taken);
@@ -138,6 +149,27 @@ impl Session {
         Ok(found)
     }
 
+    /// rustls keeps nothing of a session that has failed.
+    const fn fail(&mut self, failure: Failure) {
+        self.over = Some(failure);
+        self.unsigned = 0;
+    }
+
+    /// So much was heard, and said in answer.
+    fn count_unsigned(&mut self, heard: usize, said: usize) {
+        if self.chain == 0 || !self.is_handshaking() {
+            self.unsigned = 0;
+        } else if heard > 0 {
+            // What a client begins with holds no certificate.
+            let hello = matches!(self.end, End::Server(_)) && self.unsigned == 0;
+            let chain = if hello { 0 } else { heard };
+            // A list that grows takes twice what is in it.
+            let transcript = if self.signs { 2 * (heard + said) } else { 0 };
+            let kept = chain + transcript;
+            self.unsigned = self.unsigned.saturating_add(u32::try_from(kept).unwrap_or(u32::MAX));
+        }
+    }
+
     /// Ends the session for what cannot be shown to it: no record (`Failure::Protocol`), or one for which
     /// there is no memory (`Failure::TooLarge`). The alert, `decode_error`, goes into `output`. What it is
     /// over for: that, or what it was before.
@@ -145,7 +177,7 @@ impl Session {
         if let Some(before) = self.over {
             return before;
         }
-        self.over = Some(failure);
+        self.fail(failure);
         let mut input = core::mem::take(&mut self.parts);
         input.extend_from_slice(&NO_RECORD);
         let deliver = &mut |_: &[u8]| debug_assert!(false, "there is no record");
@@ -162,7 +194,7 @@ impl Session {
     fn parts_max(&self) -> usize {
         match (&self.end, self.is_handshaking()) {
             (End::Server(_), false) => TLS_PARTS_OWN,
-            (_, true) if self.sees_chains => TLS_PARTS_MAX,
+            (_, true) if self.chain > 0 => TLS_PARTS_MAX,
             _ => TLS_PARTS_SHORT,
         }
     }
@@ -203,9 +235,10 @@ impl Session {
         }
     }
 
-    /// Bytes of memory that the parts of a handshake message take, if one is not whole yet.
+    /// Bytes of memory that a handshake takes which is not over: the parts of a message that is not whole yet,
+    /// and what was said so far, as far as there is no room for it where the peer's chain will be.
     pub const fn parts(&self) -> usize {
-        self.parts.capacity()
+        self.parts.capacity() + self.unsigned.saturating_sub(self.chain) as usize
     }
 
     /// Whether an earlier session was resumed (RFC 8446 §2.2).

@@ -146,7 +146,7 @@ pub struct WorkerCounters {
     pub clients_closed: [Counter; CloseReason::ALL.len()],
     /// TLS sessions now: connections of clients and servers that are secured.
     pub tls_sessions: Counter,
-    /// Bytes that TLS sessions keep of handshake messages in parts now, beside what each may.
+    /// Bytes that TLS sessions keep of handshakes that are not over, beside what each may.
     pub tls_parts_bytes: Counter,
     /// Connections of which a record is decrypted ahead of its buffers now.
     pub tls_ahead: Counter,

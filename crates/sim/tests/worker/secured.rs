@@ -30,7 +30,7 @@ pub(crate) fn certificate() -> &'static str {
     &PEMS.0
 }
 
-fn identity() -> Arc<Identity> {
+pub(crate) fn identity() -> Arc<Identity> {
     Arc::new(Identity::from_pem(PEMS.0.as_bytes(), PEMS.1.as_bytes()).expect("it is well made"))
 }
 

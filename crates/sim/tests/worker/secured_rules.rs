@@ -3,11 +3,15 @@
 
 use std::time::Duration;
 
-use base::limits::{TLS_PARTS_ALL, TLS_PARTS_SHORT};
-use tls::Failure;
+use base::limits::{TLS_PARTS_ALL, TLS_PARTS_SHORT, TLS_UNSIGNED_ALL};
+use tls::{
+    Acceptor, AcceptorConfig, Authorities, ClientAuth, Connector, ConnectorConfig, Failure, Output,
+    Trust, Versions,
+};
+use worker::TlsPlan;
 
 use crate::house::{GET, House, OK, Setting, status, text};
-use crate::secured::{End, failures, is_answered, setting};
+use crate::secured::{End, certificate, failures, identity, is_answered, setting};
 use crate::secured_servers::to_servers;
 
 fn server_failures(house: &House, failure: Failure) -> u64 {
@@ -86,6 +90,52 @@ fn messages_in_parts_are_kept_as_far_as_memory_is_set_aside() {
     kept_one.write_all(&hello);
     house.settle();
     assert_eq!(kept_one.read(), [21, 3, 3, 0, 2, 2, 50]);
+    house.pass(Duration::from_secs(20));
+    assert_eq!(kept(&house), 0, "each had its time");
+}
+
+/// Strangers that are asked for a certificate and say nothing more: what was said is kept until they do, with
+/// all of a long hello, and there is so much memory for that.
+#[test]
+fn handshakes_that_nobody_signs_are_kept_as_far_as_memory_is_set_aside() {
+    let trusts = Authorities::from_pem(certificate().as_bytes()).unwrap();
+    let acceptor = Acceptor::new(AcceptorConfig {
+        identities: vec![identity()],
+        clients: ClientAuth::Optional(trusts.clone()),
+        ..AcceptorConfig::default()
+    });
+    let tls = TlsPlan { acceptor: Some(acceptor.unwrap()), ..TlsPlan::default() };
+    let mut house = House::new(&Setting { max_clients: 300, tls, ..Setting::default() });
+    let kept = |house: &House| usize::try_from(house.sum(|c| c.tls_parts_bytes.get())).unwrap();
+    let connector = Connector::new(ConnectorConfig {
+        trust: Trust::Authorities(trusts),
+        max_chain: base::limits::TLS_SERVER_CHAIN,
+        identity: None,
+        versions: Versions::default(),
+        sni: true,
+        alpn: (1..60).map(|n| vec![n; 200]).collect(),
+    });
+    let connector = connector.unwrap();
+    let strangers: Vec<_> = (0..280)
+        .map(|_| {
+            let mut memory = vec![0; 32 << 10];
+            let mut output = Output::new(&mut memory);
+            connector.connect("a.example").unwrap().begin(&mut output).unwrap();
+            let stranger = house.client();
+            stranger.write_all(output.bytes());
+            house.settle();
+            assert!(kept(&house) <= TLS_UNSIGNED_ALL);
+            stranger
+        })
+        .collect();
+    assert!(kept(&house) > TLS_UNSIGNED_ALL - (32 << 10));
+    let refused = failures(&house, Failure::TooLarge);
+    let told = strangers.iter().filter(|it| !it.read().is_empty() && it.has_ended()).count();
+    assert!(refused > 0 && told as u64 == refused && told < strangers.len(), "{refused}, {told}");
+    // Who is brief is not concerned.
+    let mut client = End::client(&mut house);
+    client.say(&mut house, GET);
+    is_answered(&mut house, &mut client, "\r\n\r\n");
     house.pass(Duration::from_secs(20));
     assert_eq!(kept(&house), 0, "each had its time");
 }

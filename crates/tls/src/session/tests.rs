@@ -391,6 +391,44 @@ fn a_message_is_kept_as_far_as_its_kind_needs() {
     assert!(end == Err(Failure::TooLarge) && said.ends_with(&[2, 50]), "{said:?}");
 }
 
+/// rustls keeps what was said until a client that is asked for a certificate has signed it. That counts, as
+/// far as there is no room for it where its chain will be.
+#[test]
+fn what_a_client_has_not_signed_counts() {
+    let (certificate, _) = pems(&["someone"]);
+    for (versions, protocols) in [(TLS12, 0), (TLS12, 60), (TLS13, 0), (TLS13, 60)] {
+        for asks in [true, false] {
+            let trusts = Authorities::from_pem(certificate.as_bytes()).unwrap();
+            let pair = Pair::new(|server, client| {
+                (server.versions, server.alpn) = (versions, Vec::new());
+                if asks {
+                    server.clients = ClientAuth::Optional(trusts);
+                }
+                client.alpn = (0..protocols).map(|n| vec![n + 1; 200]).collect();
+            });
+            let (mut server, mut client) = pair.meet();
+            let mut sent = hello(&mut client);
+            let mut memory = vec![0; base::limits::TLS_FLIGHT_MAX];
+            let mut output = Output::new(&mut memory);
+            let whole = sent.len();
+            let kept = allocation_counter::measure(|| {
+                server.read(&mut sent, &mut output, |_| ()).unwrap();
+            });
+            let (both, room) = (whole + output.len(), base::limits::TLS_CLIENT_CHAIN as usize);
+            let counted = if asks { (2 * both).saturating_sub(room) } else { 0 };
+            assert_eq!(server.parts(), counted);
+            // What every session takes is counted elsewhere, as is the room for a chain.
+            let most = server.parts() + if asks { room } else { 1000 };
+            assert!(kept.bytes_current <= i64::try_from(most).unwrap(), "{kept:?}");
+            let said = output.bytes().to_vec();
+            let (answer, _, _) = show(&mut client, &said);
+            show(&mut server, &answer).2.unwrap();
+            assert!(!server.is_handshaking());
+            assert_eq!(server.parts(), 0);
+        }
+    }
+}
+
 /// Seals handshake messages with the keys of a client whose session is open.
 struct Forger {
     key: aws_lc_rs::aead::LessSafeKey,
@@ -410,7 +448,7 @@ impl Forger {
         config.enable_secret_extraction = true;
         let name = "a.example".try_into().unwrap();
         let connection = UnbufferedClientConnection::new(Arc::new(config), name).unwrap();
-        let mut client = Session::client(connection);
+        let mut client = Session::client(connection, base::limits::TLS_SERVER_CHAIN, false);
         shake(server, &mut client)[0].unwrap();
         let End::Client(connection) = client.end else { unreachable!() };
         let (number, secrets) = connection.dangerous_into_kernel_connection().unwrap().0.tx;

@@ -114,6 +114,7 @@ impl<D: Driver> Secured<D> {
     ) -> Self {
         let any = makers.acceptors.iter().any(Option::is_some)
             || makers.servers.iter().any(Option::is_some);
+        let asks = makers.acceptors.iter().flatten().any(Acceptor::asks);
         let memory = |bytes| vec![0; if any { bytes } else { 0 }].into_boxed_slice();
         let sockets = if any { sockets as usize } else { 0 };
         Self {
@@ -122,7 +123,7 @@ impl<D: Driver> Secured<D> {
             slots: (0..sockets).map(|_| None).collect(),
             ready: VecDeque::with_capacity(sockets),
             places: Places::new(if any { places } else { 0 }, sockets, Arc::clone(&counters)),
-            parts: Parts::new(Arc::clone(&counters)),
+            parts: Parts::new(asks, Arc::clone(&counters)),
             scratch: Scratch {
                 incoming: memory(TLS_BATCH),
                 plain: memory(TLS_SEND),

@@ -1,8 +1,9 @@
-//! Handshake messages in parts: what all sessions of a worker keep of them is bounded (law 3).
+//! Handshakes that are not over: what all sessions of a worker keep of them, messages in parts above all, is
+//! bounded (law 3).
 
 use std::sync::Arc;
 
-use base::limits::{TLS_PARTS_ALL, TLS_PARTS_OWN};
+use base::limits::{TLS_PARTS_ALL, TLS_PARTS_OWN, TLS_UNSIGNED_ALL};
 use tls::{Failure, Found, Output, Session};
 
 use crate::counters::WorkerCounters;
@@ -10,12 +11,14 @@ use crate::counters::WorkerCounters;
 /// What there is of them, beside what every session may keep ([`TLS_PARTS_OWN`]).
 pub(super) struct Parts {
     bytes: usize,
+    most: usize,
     counters: Arc<WorkerCounters>,
 }
 
 impl Parts {
-    pub(super) const fn new(counters: Arc<WorkerCounters>) -> Self {
-        Self { bytes: 0, counters }
+    /// `asks`: some clients are asked for certificates.
+    pub(super) const fn new(asks: bool, counters: Arc<WorkerCounters>) -> Self {
+        Self { bytes: 0, most: if asks { TLS_UNSIGNED_ALL } else { TLS_PARTS_ALL }, counters }
     }
 
     /// As [`Session::read`], of one record; a session that would need more than there is room for fails,
@@ -29,7 +32,7 @@ impl Parts {
     ) -> Result<Found, Failure> {
         self.remove(session);
         let mut read = session.read(record, output, deliver);
-        if read.is_ok() && self.bytes + counted(session) > TLS_PARTS_ALL {
+        if read.is_ok() && self.bytes + counted(session) > self.most {
             read = Err(session.refuse(Failure::TooLarge, output));
         }
         self.add(session);
