@@ -1,5 +1,6 @@
 //! Certificates and keys in files: read at start, and taken up anew when the files change.
 
+mod endings;
 mod servers;
 
 use std::fmt;
@@ -19,15 +20,16 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::crew::Crew;
 use crate::log;
-use crate::quantity::Length;
-use crate::settings::Settings;
+use crate::settings::{Listen, Settings};
+use endings::doubt_of;
+pub(crate) use endings::{Ending, Ledger, Side};
 use servers::WatchedServers;
 pub(crate) use servers::{ServerFiles, UpstreamTls, own_name};
 
 /// How often files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long before its end a certificate is warned of.
-const ENDS_SOON: Duration = Duration::from_hours(7 * 24);
+/// How often certificates are told of whose time is over soon.
+const REMIND: Duration = Duration::from_hours(24);
 
 /// A certificate chain and its key, in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,7 +147,7 @@ impl TlsFiles {
         let mut content = Content::default();
         for pair in &self.pairs {
             let identity = pair.load()?;
-            warnings.extend(doubt(&identity, now()).map(|why| Wrong::new(&pair.certificate, why)));
+            warnings.extend(pair.doubt(&identity));
             content.identities.push(Arc::new(identity));
         }
         if let Some(path) = &self.client_ca {
@@ -205,6 +207,11 @@ impl KeyPair {
         Identity::from_pem(&chain, &key).map_err(|error| self.blame(error))
     }
 
+    /// Why others may not believe the certificate, now or soon.
+    pub(crate) fn doubt(&self, identity: &Identity) -> Option<Wrong> {
+        Some(Wrong::new(&self.certificate, doubt_of(identity, now())?))
+    }
+
     /// Which file is wrong.
     fn blame(&self, error: PemError) -> Wrong {
         Wrong::new(if error.is_of_key() { &self.key } else { &self.certificate }, error)
@@ -245,29 +252,8 @@ fn text(path: &Path) -> Result<Vec<u8>, Wrong> {
     })
 }
 
-/// Why clients may not believe a certificate, now or soon.
-fn doubt(identity: &Identity, now: SystemTime) -> Option<String> {
-    if let Ok(ago) = now.duration_since(identity.not_after()) {
-        return Some(format!("its time was over {} ago: have it renewed", Length(whole(ago))));
-    }
-    if let Ok(until) = identity.not_before().duration_since(now)
-        && !until.is_zero()
-    {
-        let text = format!("its time begins in {}: set the clock, or wait", Length(whole(until)));
-        return Some(text);
-    }
-    let left = identity.not_after().duration_since(now).unwrap_or_default();
-    (left < ENDS_SOON)
-        .then(|| format!("its time is over in {}: have it renewed", Length(whole(left))))
-}
-
-/// Whole seconds: fractions say nothing here.
-const fn whole(length: Duration) -> Duration {
-    Duration::from_secs(length.as_secs())
-}
-
 #[expect(clippy::disallowed_methods, reason = "certificates are good by the calendar")]
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
@@ -276,7 +262,9 @@ pub(crate) struct Certificates {
     listeners: Vec<Watched>,
     groups: Vec<WatchedServers>,
     issued: Issued,
+    ledger: Arc<Ledger>,
     next: Instant,
+    remind: Instant,
 }
 
 /// A listener's files.
@@ -285,6 +273,8 @@ struct Watched {
     files: TlsFiles,
     /// What they held when they were good last.
     content: Content,
+    /// What is shown of each pair's certificate.
+    endings: Vec<Arc<Ending>>,
     watch: Watch,
 }
 
@@ -301,10 +291,11 @@ impl Watch {
     }
 
     /// Files were read: what they are good for. What is wrong leaves in force what was before.
-    fn accept<T>(&mut self, read: Result<T, Wrong>) -> Option<T> {
+    fn accept<T>(&mut self, read: Result<T, Wrong>, ledger: &Ledger) -> Option<T> {
         let wrong = match read {
             Ok(good) => {
                 self.wrong = None;
+                ledger.reread(true);
                 return Some(good);
             }
             Err(wrong) => wrong,
@@ -315,6 +306,7 @@ impl Watch {
         // What does not pass is told once for as long as it is the same.
         if !wrong.passes || self.wrong.as_ref() != Some(&wrong) {
             keep_old(&wrong);
+            ledger.reread(false);
         }
         self.wrong = Some(wrong);
         None
@@ -325,18 +317,26 @@ impl Certificates {
     /// As they were when they were read.
     pub(crate) fn watch(settings: &Settings) -> Self {
         let ids = (0u32..).map(ListenerId);
-        let of = |(id, tls): (ListenerId, &ListenTls)| {
-            let ListenTls { files, marks, content, .. } = tls.clone();
-            Watched { id, files, content, watch: Watch::new(marks) }
-        };
         let secured = ids.zip(&settings.listeners);
-        let secured = secured.filter_map(|(id, listen)| Some((id, listen.tls.as_ref()?)));
+        let secured = secured.filter_map(|(id, listen)| Watched::of(id, listen));
+        let listeners: Vec<_> = secured.collect();
+        let groups = WatchedServers::of(settings);
+        let endings = listeners.iter().flat_map(|it| &it.endings);
+        let endings = endings.chain(groups.iter().filter_map(|it| it.ending.as_ref()));
+        let (ledger, now) = (Ledger::new(endings.cloned()), Instant::now());
         Self {
-            listeners: secured.map(of).collect(),
-            groups: WatchedServers::of(settings),
+            ledger: Arc::new(ledger),
+            listeners,
+            groups,
             issued: Issued::default(),
-            next: Instant::now() + LOOK,
+            next: now + LOOK,
+            remind: now + REMIND,
         }
+    }
+
+    /// What is told of them.
+    pub(crate) const fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// When to [`look`](Self::look) next: never, without a file.
@@ -349,15 +349,20 @@ impl Certificates {
 
     /// Takes up what changed. What is wrong leaves in force what was before.
     pub(crate) fn look(&mut self, crew: &mut Crew) {
-        self.next = Instant::now() + LOOK;
+        let at = Instant::now();
+        self.next = at + LOOK;
+        if at >= self.remind {
+            self.remind = at + REMIND;
+            self.ledger.remind(now());
+        }
         for listener in &mut self.listeners {
             if listener.watch.marks.look() {
-                listener.take_up(&self.issued, crew);
+                listener.take_up(&self.issued, &self.ledger, crew);
             }
         }
         for group in &mut self.groups {
             if group.watch.marks.look() {
-                group.take_up(crew);
+                group.take_up(&self.ledger, crew);
             }
         }
     }
@@ -367,11 +372,11 @@ impl Certificates {
         self.next = Instant::now() + LOOK;
         for listener in &mut self.listeners {
             listener.watch.marks.note();
-            listener.take_up(&self.issued, crew);
+            listener.take_up(&self.issued, &self.ledger, crew);
         }
         for group in &mut self.groups {
             group.watch.marks.note();
-            group.take_up(crew);
+            group.take_up(&self.ledger, crew);
         }
     }
 
@@ -405,11 +410,24 @@ fn keep_old(wrong: &Wrong) {
 }
 
 impl Watched {
+    fn of(id: ListenerId, listen: &Listen) -> Option<Self> {
+        let ListenTls { files, marks, content, .. } = listen.tls.clone()?;
+        let address = listen.address.to_string();
+        let pairs = files.pairs.iter().zip(&content.identities);
+        let endings = pairs.map(|(pair, identity)| {
+            Ending::new(Side::Listener, address.clone(), &pair.certificate, identity)
+        });
+        Some(Self { endings: endings.collect(), id, files, content, watch: Watch::new(marks) })
+    }
+
     /// Reads the files, and has the listener go by them if they are good.
-    fn take_up(&mut self, issued: &Issued, crew: &mut Crew) {
+    fn take_up(&mut self, issued: &Issued, ledger: &Ledger, crew: &mut Crew) {
         let mut warnings = Vec::new();
         let read = self.read(issued, &mut warnings);
-        let Some(acceptor) = self.watch.accept(read) else { return };
+        let Some(acceptor) = self.watch.accept(read, ledger) else { return };
+        for (ending, identity) in self.endings.iter().zip(&self.content.identities) {
+            ending.renew(identity);
+        }
         let pairs = self.files.pairs.iter();
         let names: Vec<String> = pairs.map(|pair| pair.certificate.display().to_string()).collect();
         if !names.is_empty() {
@@ -435,7 +453,19 @@ impl Watched {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::endings::tests::ending;
     use super::*;
+
+    /// Two certificates, read anew once.
+    pub(crate) fn ledger() -> Arc<Ledger> {
+        let endings = [
+            ending(Side::Listener, "[::]:443", "/etc/\"a\".pem", 1_800_000_000),
+            ending(Side::Upstream, "app", "/etc/b.pem", 1_900_000_000),
+        ];
+        let ledger = Ledger::new(endings.into_iter());
+        ledger.reread(true);
+        Arc::new(ledger)
+    }
 
     /// A certificate that signed itself, and its key, in files that go when it does.
     pub(crate) struct Files {

@@ -10,6 +10,7 @@ use control::acme::Tally;
 use proxies::security::Limits;
 use worker::{AcceptPause, CloseReason, WorkerCounters};
 
+use crate::certificates::{Ending, Ledger};
 use crate::log;
 use crate::upstreams::{GroupFigures, ServerFigures, Upstreams};
 
@@ -51,6 +52,8 @@ pub(crate) struct Panel {
     limits: Option<Arc<Limits>>,
     /// What is counted of certificates from an authority, by their names.
     certificates: Vec<(String, Arc<Tally>)>,
+    /// What becomes of those in files.
+    files: Arc<Ledger>,
     stage: AtomicU8,
     restarts: AtomicU64,
     relisted: [AtomicU64; 2],
@@ -67,6 +70,7 @@ impl Panel {
             spool: None,
             limits: None,
             certificates: Vec::new(),
+            files: Arc::default(),
             stage: AtomicU8::new(0),
             restarts: AtomicU64::new(0),
             relisted: Default::default(),
@@ -88,6 +92,11 @@ impl Panel {
     /// The same with what is counted of certificates.
     pub(crate) fn with_certificates(self, certificates: Vec<(String, Arc<Tally>)>) -> Self {
         Self { certificates, ..self }
+    }
+
+    /// The same with what becomes of certificates in files.
+    pub(crate) fn with_files(self, files: Arc<Ledger>) -> Self {
+        Self { files, ..self }
     }
 
     /// Whether clients are let in.
@@ -159,6 +168,8 @@ impl Panel {
             tunnels: self.sums(|w| &w.tunnels),
             retries: sum(|w| &w.retries),
             certificates: self.certificates.iter().map(CertificateFigures::read).collect(),
+            certificate_files: self.files.shown(),
+            certificate_reloads: self.files.reloads(),
             spool_bytes: self.spool.as_ref().map_or(0, |spool| extents(spool.held())),
             spool_most: self.spool.as_ref().map_or(0, |spool| spool.bytes()),
             spooled: sum(|w| &w.spooled),
@@ -265,6 +276,10 @@ pub(crate) struct Figures {
     /// Passwords and keys read anew: taken up, and refused.
     pub(crate) reauthorized: [u64; 2],
     pub(crate) certificates: Vec<CertificateFigures>,
+    /// Certificates in files: all, or those that end first if they are too many.
+    pub(crate) certificate_files: Vec<Arc<Ending>>,
+    /// Files of certificates and keys read anew: taken up, and refused.
+    pub(crate) certificate_reloads: [u64; 2],
 }
 
 /// A certificate that is had from an authority.

@@ -149,11 +149,12 @@ impl Master {
         let mut crew = Crew::new(settings.clone(), listeners, spooling, send_reports)
             .map_err(|error| Failure::Run(format!("the workers cannot be prepared: {error}")))?;
         let upstreams = Upstreams::new(&settings, Arc::clone(crew.shared()));
+        let mut certificates = Certificates::watch(&settings);
         let panel = Panel::new(crew.counters(), upstreams)
             .with_spool(crew.spool().cloned())
             .with_limits(crew.limits().cloned())
-            .with_certificates(acme.tallies());
-        let mut certificates = Certificates::watch(&settings);
+            .with_certificates(acme.tallies())
+            .with_files(Arc::clone(certificates.ledger()));
         acme.take_up(&mut certificates, &mut crew);
         let (reins, orders, bans) = Reins::new(Arc::new(panel));
         Ok(Self {

@@ -74,6 +74,7 @@ impl Collector for Scrape {
         exchanges(&mut sheet, &figures)?;
         upstreams(&mut sheet, &figures.upstreams)?;
         groups(&mut sheet, &figures.groups)?;
+        certificate_files(&mut sheet, &figures)?;
         certificates(&mut sheet, &figures.certificates)?;
         let restarts = "Workers that failed and were started anew";
         sheet.count("worker_restarts", restarts, figures.restarts)?;
@@ -248,6 +249,15 @@ fn upstreams(sheet: &mut Sheet<'_>, servers: &[ServerFigures]) -> fmt::Result {
     sheet.counts("upstream_handovers", handed_over, each(|server| server.handed_over))
 }
 
+fn certificate_files(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
+    let ends = figures.certificate_files.iter().map(|it| (it.labels(), it.expires()));
+    let expiry = "When the time of a certificate in a file is over";
+    sheet.gauges("tls_certificate_expiry_timestamp_seconds", expiry, ends)?;
+    let reread = by("result", ["taken", "refused"], figures.certificate_reloads);
+    let reloads = "Files of certificates and keys read anew: taken up, or wrong and left";
+    sheet.counts("tls_certificate_reloads", reloads, reread)
+}
+
 fn certificates(sheet: &mut Sheet<'_>, certificates: &[CertificateFigures]) -> fmt::Result {
     let each = |pick: fn(&CertificateFigures) -> u64| {
         certificates.iter().map(move |one| ([("names", one.names.as_str())], pick(one)))
@@ -283,6 +293,7 @@ fn times(sheet: &mut Sheet<'_>, figures: &Figures) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certificates::tests::ledger;
     use crate::figures::tests::panel;
     use std::collections::HashSet;
     use std::time::Duration;
@@ -301,6 +312,7 @@ mod tests {
             worker.request_seconds.observe(Duration::from_mins(2));
         }
         panel.restarted();
+        let panel = panel.with_files(ledger());
         Metrics::new(Arc::new(panel), &settings).text().unwrap()
     }
 
@@ -323,6 +335,10 @@ mod tests {
             r#"anteroom_upstream_connects_total{upstream="upstream",server="127.0.0.1:9000"} 0"#,
             r#"anteroom_upstream_up{upstream="upstream",server="127.0.0.1:9000"} 1"#,
             r#"anteroom_retries_refused_total{upstream="upstream"} 0"#,
+            r#"anteroom_tls_certificate_expiry_timestamp_seconds{listener="[::]:443",certificate="/etc/\"a\".pem"} 1800000000"#,
+            r#"anteroom_tls_certificate_expiry_timestamp_seconds{upstream="app",certificate="/etc/b.pem"} 1900000000"#,
+            r#"anteroom_tls_certificate_reloads_total{result="taken"} 1"#,
+            r#"anteroom_tls_certificate_reloads_total{result="refused"} 0"#,
             "anteroom_spool_bytes 0",
             "anteroom_worker_restarts_total 1",
             r#"anteroom_request_seconds_bucket{le="0.001"} 2"#,

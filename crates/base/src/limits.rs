@@ -210,6 +210,8 @@ pub const TLS_SEND_SHORT: usize = 1 << 10;
 pub const TLS_AHEAD_MAX: u32 = 4;
 /// Longest file of certificates or a key.
 pub const PEM_MAX: u64 = 4 << 20;
+/// Most certificates in files of which `/metrics` tells when they end.
+pub const CERTIFICATES_SHOWN: usize = 1000;
 /// Longest subject of a client's certificate that is passed on; a longer one is not.
 pub const TLS_SUBJECT_MAX: usize = 512;
 /// What one TLS session takes, about: 2.76 KiB for each parked client were measured, with what the

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use control::FileSet;
 use driver::Address;
-use tls::{Connector, ConnectorConfig, Trust};
+use tls::{Connector, ConnectorConfig, Identity, Trust};
 use worker::ServerTls;
 
-use super::{KeyPair, Watch, Wrong, authorities, doubt, now};
+use super::{Ending, KeyPair, Ledger, Side, Watch, Wrong, authorities};
 use crate::crew::Crew;
 use crate::log;
 use crate::resolve::Target;
-use crate::settings::Settings;
+use crate::settings::{Group, Settings};
 
 /// How connections to a group's servers are secured.
 #[derive(Clone, Debug)]
@@ -58,6 +58,9 @@ pub(crate) fn own_name(server: &Target) -> Option<String> {
     }
 }
 
+/// What servers are shown that ask who we are, if anything is.
+type Shown = Option<Arc<Identity>>;
+
 /// What connectors are made of, again and again.
 #[derive(Clone, Debug)]
 pub(crate) struct ServerFiles {
@@ -81,18 +84,20 @@ impl ServerFiles {
 
     /// What makes sessions, by what the files hold now. Warnings are of a certificate that is not good
     /// now, or not for long.
-    fn read(&self, warnings: &mut Vec<Wrong>) -> Result<Connector, Wrong> {
+    fn read(&self, warnings: &mut Vec<Wrong>) -> Result<(Connector, Shown), Wrong> {
         let mut config = self.config.clone();
         if let Some(path) = &self.ca {
             config.trust = Trust::Authorities(authorities(path)?);
         }
         if let Some(pair) = &self.pair {
             let identity = pair.load()?;
-            warnings.extend(doubt(&identity, now()).map(|why| Wrong::new(&pair.certificate, why)));
+            warnings.extend(pair.doubt(&identity));
             config.identity = Some(Arc::new(identity));
         }
         let first = Self::paths(self.ca.as_ref(), self.pair.as_ref()).next().unwrap_or_default();
-        Connector::new(config).map_err(|error| Wrong::new(&first, error))
+        let shown = config.identity.clone();
+        let connector = Connector::new(config).map_err(|error| Wrong::new(&first, error))?;
+        Ok((connector, shown))
     }
 }
 
@@ -101,6 +106,8 @@ pub(super) struct WatchedServers {
     /// Its place among the groups.
     group: usize,
     files: ServerFiles,
+    /// What is shown of the certificate.
+    pub(super) ending: Option<Arc<Ending>>,
     pub(super) watch: Watch,
 }
 
@@ -108,20 +115,26 @@ impl WatchedServers {
     /// Those of all groups that are secured by files.
     pub(super) fn of(settings: &Settings) -> Vec<Self> {
         let secured = settings.groups.iter().enumerate();
-        let secured = secured.filter_map(|(group, it)| Some((group, it.tls.as_ref()?)));
-        let watched = |(group, tls): (usize, &UpstreamTls)| Self {
-            group,
-            files: tls.files.clone(),
-            watch: Watch::new(tls.marks.clone()),
+        let watched = |(group, it): (usize, &Group)| {
+            let UpstreamTls { files, marks, .. } = it.tls.clone()?;
+            let shown = files.pair.as_ref().zip(files.config.identity.as_ref());
+            let ending = shown.map(|(pair, identity)| {
+                Ending::new(Side::Upstream, it.name.to_string(), &pair.certificate, identity)
+            });
+            let watched = Self { group, files, ending, watch: Watch::new(marks) };
+            (!watched.watch.marks.is_empty()).then_some(watched)
         };
-        secured.filter(|(_, tls)| !tls.marks.is_empty()).map(watched).collect()
+        secured.filter_map(watched).collect()
     }
 
     /// Reads the files, and has connections to the group's servers go by them if they are good.
-    pub(super) fn take_up(&mut self, crew: &mut Crew) {
+    pub(super) fn take_up(&mut self, ledger: &Ledger, crew: &mut Crew) {
         let mut warnings = Vec::new();
         let read = self.files.read(&mut warnings);
-        let Some(connector) = self.watch.accept(read) else { return };
+        let Some((connector, shown)) = self.watch.accept(read, ledger) else { return };
+        if let (Some(ending), Some(identity)) = (&self.ending, shown) {
+            ending.renew(&identity);
+        }
         let paths = ServerFiles::paths(self.files.ca.as_ref(), self.files.pair.as_ref());
         let names: Vec<String> = paths.map(|path| path.display().to_string()).collect();
         log::note(format_args!("taken up anew for servers: {}", names.join(", ")));

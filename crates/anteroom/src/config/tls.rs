@@ -493,7 +493,12 @@ fn own_identity(
     out: &mut Complaints,
 ) -> Option<Arc<Identity>> {
     match pair.load() {
-        Ok(identity) => Some(Arc::new(identity)),
+        Ok(identity) => {
+            if let Some(doubt) = pair.doubt(&identity) {
+                out.warning(spans[0].clone(), doubt);
+            }
+            Some(Arc::new(identity))
+        }
         Err(wrong) => {
             let place = usize::from(wrong.path == pair.key);
             out.error(spans[place].clone(), wrong);
