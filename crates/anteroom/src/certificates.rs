@@ -13,8 +13,8 @@ use base::id::ListenerId;
 use base::limits;
 use control::FileSet;
 use tls::{
-    Acceptor, AcceptorConfig, Authorities, Cipher, ClientAuth, Identity, PemError, Tickets,
-    UnknownName, Versions,
+    Acceptor, AcceptorConfig, AcceptorError, Authorities, Cipher, ClientAuth, Identity, PemError,
+    Tickets, UnknownName, Versions,
 };
 use tokio::time::{Instant, sleep_until};
 
@@ -105,24 +105,50 @@ impl Issued {
     }
 }
 
+/// What of a configuration names a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// The certificate of a pair, and which pair.
+    Certificate(usize),
+    /// The key of a pair, and which pair.
+    Key(usize),
+    /// Those whom certificates may come from.
+    Ca,
+    /// No file alone is to blame.
+    Whole,
+}
+
 /// What is wrong with a file, and the remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wrong {
     /// Which one.
-    pub(crate) path: PathBuf,
+    path: PathBuf,
     pub(crate) why: String,
+    /// As what it was named: one file may be several.
+    pub(crate) part: Part,
     /// Whether nothing was seen of what it holds: it may be read the next time as it is.
     passes: bool,
 }
 
 impl Wrong {
-    fn new(path: &Path, why: impl fmt::Display) -> Self {
-        Self { path: path.to_owned(), why: why.to_string(), passes: false }
+    fn new(path: &Path, part: Part, why: impl fmt::Display) -> Self {
+        Self { path: path.to_owned(), why: why.to_string(), part, passes: false }
+    }
+
+    /// The same of another pair than the first.
+    fn of_pair(mut self, pair: usize) -> Self {
+        if let Part::Certificate(at) | Part::Key(at) = &mut self.part {
+            *at = pair;
+        }
+        self
     }
 }
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.part == Part::Whole {
+            return write!(f, "`tls`: {}", self.why);
+        }
         write!(f, "\"{}\": {}", self.path.display(), self.why)
     }
 }
@@ -145,15 +171,15 @@ impl TlsFiles {
     /// What is wrong with the first of them that is.
     pub(crate) fn read(&self, warnings: &mut Vec<Wrong>) -> Result<Content, Wrong> {
         let mut content = Content::default();
-        for pair in &self.pairs {
-            let identity = pair.load()?;
-            warnings.extend(pair.doubt(&identity));
+        for (at, pair) in self.pairs.iter().enumerate() {
+            let identity = pair.load().map_err(|wrong| wrong.of_pair(at))?;
+            warnings.extend(pair.doubt(&identity).map(|wrong| wrong.of_pair(at)));
             content.identities.push(Arc::new(identity));
         }
         if let Some(path) = &self.client_ca {
-            let text = text(path)?;
+            let text = text(path, Part::Ca)?;
             let authorities = Authorities::from_pem(&text);
-            let authorities = authorities.map_err(|error| Wrong::new(path, error))?;
+            let authorities = authorities.map_err(|error| Wrong::new(path, Part::Ca, error))?;
             content.clients = match self.clients {
                 Clients::Off => ClientAuth::Off,
                 Clients::Optional => ClientAuth::Optional(authorities),
@@ -183,48 +209,53 @@ impl TlsFiles {
             max_client_chain: self.max_client_chain,
             tickets: self.tickets.clone(),
         };
-        Acceptor::new(config).map_err(|error| Wrong::new(self.first(), error))
+        Acceptor::new(config).map_err(|error| match (&self.client_ca, error) {
+            (Some(path), AcceptorError::NoAuthority) => Wrong::new(path, Part::Ca, error),
+            _ => Wrong::new(Path::new(""), Part::Whole, error),
+        })
     }
 
     /// Nobody comes back with a ticket from before.
     fn renew_tickets(&mut self) -> Result<(), Wrong> {
         if self.tickets.is_some() {
-            let tickets = Tickets::new().map_err(|error| Wrong::new(self.first(), error))?;
-            self.tickets = Some(tickets);
+            let tickets = Tickets::new();
+            let failed = |error| Wrong::new(Path::new(""), Part::Whole, error);
+            self.tickets = Some(tickets.map_err(failed)?);
         }
         Ok(())
-    }
-
-    fn first(&self) -> &Path {
-        self.pairs.first().map_or(Path::new(""), |pair| &pair.certificate)
     }
 }
 
 impl KeyPair {
     pub(crate) fn load(&self) -> Result<Identity, Wrong> {
-        let chain = text(&self.certificate)?;
-        let key = text(&self.key)?;
+        let chain = text(&self.certificate, Part::Certificate(0))?;
+        let key = text(&self.key, Part::Key(0))?;
         Identity::from_pem(&chain, &key).map_err(|error| self.blame(error))
     }
 
     /// Why others may not believe the certificate, now or soon.
     pub(crate) fn doubt(&self, identity: &Identity) -> Option<Wrong> {
-        Some(Wrong::new(&self.certificate, doubt_of(identity, now())?))
+        let why = doubt_of(identity, now())?;
+        Some(Wrong::new(&self.certificate, Part::Certificate(0), why))
     }
 
     /// Which file is wrong.
     fn blame(&self, error: PemError) -> Wrong {
-        Wrong::new(if error.is_of_key() { &self.key } else { &self.certificate }, error)
+        if error.is_of_key() {
+            return Wrong::new(&self.key, Part::Key(0), error);
+        }
+        Wrong::new(&self.certificate, Part::Certificate(0), error)
     }
 }
 
 /// Those whom certificates may come from.
 pub(crate) fn authorities(path: &Path) -> Result<Authorities, Wrong> {
-    Authorities::from_pem(&text(path)?).map_err(|error| Wrong::new(path, error))
+    let read = Authorities::from_pem(&text(path, Part::Ca)?);
+    read.map_err(|error| Wrong::new(path, Part::Ca, error))
 }
 
 /// What stands in a file.
-fn text(path: &Path) -> Result<Vec<u8>, Wrong> {
+fn text(path: &Path, part: Part) -> Result<Vec<u8>, Wrong> {
     use std::io::{Error, ErrorKind};
     let read = || -> Result<Vec<u8>, Error> {
         let found = fs::metadata(path)?;
@@ -245,10 +276,10 @@ fn text(path: &Path) -> Result<Vec<u8>, Wrong> {
             ErrorKind::FileTooLarge => "it is too long for what it should be: name another",
             _ => {
                 let why = format!("it cannot be read: {error}");
-                return Wrong { passes: true, ..Wrong::new(path, why) };
+                return Wrong { passes: true, ..Wrong::new(path, part, why) };
             }
         };
-        Wrong::new(path, why)
+        Wrong::new(path, part, why)
     })
 }
 
@@ -485,10 +516,20 @@ pub(crate) mod tests {
             Self { folder }
         }
 
+        /// Where one of that name is.
+        pub(crate) fn path(&self, name: &str) -> String {
+            self.folder.join(name).display().to_string()
+        }
+
+        /// Writes another: where it is.
+        pub(crate) fn write(&self, name: &str, content: &[u8]) -> String {
+            fs::write(self.folder.join(name), content).unwrap();
+            self.path(name)
+        }
+
         /// `tls` of a `[[listen]]` with them, and with that; `{ca}` stands for the certificate's file.
         pub(crate) fn tls(&self, more: &str) -> String {
-            let [certificate, key] =
-                ["a.pem", "a.key"].map(|name| self.folder.join(name).display().to_string());
+            let [certificate, key] = ["a.pem", "a.key"].map(|name| self.path(name));
             let more = more.replace("{ca}", &certificate);
             format!(
                 "tls = {{ certificates = [{{ certificate = \"{certificate}\", key = \"{key}\" \

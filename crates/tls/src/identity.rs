@@ -1,21 +1,24 @@
 //! A certificate with its key, and the certificates of those who are trusted: from PEM (RFC 7468).
 
-use core::fmt::{self, Write as _};
+use core::fmt::Write as _;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use base::limits::TLS_SUBJECT_MAX;
-use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::pem::{Error as BadPem, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys, RootCertStore};
 use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::UintRef;
+use x509_cert::der::oid::ObjectIdentifier;
+use x509_cert::der::{Decode, Reader, SliceReader};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, SubjectAltName};
 use x509_cert::time::Time;
 
 use crate::acceptor::provider;
+use crate::pem::{Instead, PemError, is_encrypted};
 
 /// A certificate chain and the private key of its first certificate.
 #[derive(Debug)]
@@ -50,54 +53,6 @@ impl IssuedAs {
     }
 }
 
-/// What is wrong with a text that should hold certificates or a key, and the remedy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PemError {
-    /// There is no certificate in the first text.
-    NoCertificate,
-    /// A certificate is there and cannot be read.
-    BadCertificate,
-    /// There is no private key in the second text.
-    NoKey,
-    /// There is one, and it is encrypted.
-    EncryptedKey,
-    /// There is one, and it cannot be used.
-    BadKey,
-    /// The key is not that of the first certificate.
-    OtherKey,
-}
-
-impl PemError {
-    /// Whether it is the key's text that is wrong.
-    pub const fn is_of_key(self) -> bool {
-        matches!(self, Self::NoKey | Self::EncryptedKey | Self::BadKey | Self::OtherKey)
-    }
-}
-
-impl fmt::Display for PemError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoCertificate => {
-                "there is no certificate in it: it must hold -----BEGIN CERTIFICATE-----, the \
-                 server's own first"
-            }
-            Self::BadCertificate => "its certificate cannot be read: have it issued anew",
-            Self::NoKey => {
-                "there is no private key in it: it must hold -----BEGIN PRIVATE KEY-----, or EC or \
-                 RSA PRIVATE KEY"
-            }
-            Self::EncryptedKey => {
-                "its key is encrypted: write it without a password (openssl pkey -in … -out …), and \
-                 guard the file"
-            }
-            Self::BadKey => "its key cannot be used: make one of RSA, ECDSA or Ed25519",
-            Self::OtherKey => "its key is not that of the certificate: name the one that belongs to it",
-        })
-    }
-}
-
-impl core::error::Error for PemError {}
-
 impl Identity {
     /// Reads a chain, the server's own certificate first, and its key.
     ///
@@ -116,7 +71,7 @@ impl Identity {
         ) -> Result<CertifiedKey, Error>,
     ) -> Result<Self, PemError> {
         let chain = certificates(chain)?;
-        let leaf = chain.first().ok_or(PemError::NoCertificate)?;
+        let leaf = chain.first().ok_or(PemError::NoCertificate(Instead::Unknown))?;
         let parsed = Certificate::from_der(leaf).map_err(|_| PemError::BadCertificate)?;
         let validity = parsed.tbs_certificate().validity();
         let moment = |time: &Time| SystemTime::UNIX_EPOCH + time.to_unix_duration();
@@ -126,7 +81,9 @@ impl Identity {
         let certified = certified.map_err(|error| match error {
             Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => PemError::OtherKey,
             Error::InvalidCertificate(_) => PemError::BadCertificate,
-            _ => PemError::BadKey,
+            _ => rsa_bits(&parsed)
+                .filter(|bits| *bits < RSA_LEAST)
+                .map_or(PemError::BadKey, PemError::ShortKey),
         })?;
         let issued = IssuedAs::of(&parsed);
         Ok(Self { certified: Arc::new(certified), names, not_before, not_after, issued })
@@ -207,21 +164,41 @@ impl Authorities {
 
 /// All certificates of a text, at least one.
 fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, PemError> {
-    let all: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(text).collect();
+    let all: Result<Vec<_>, BadPem> = CertificateDer::pem_slice_iter(text).collect();
     let all = all.map_err(|_| PemError::BadCertificate)?;
-    if all.is_empty() { Err(PemError::NoCertificate) } else { Ok(all) }
+    if all.is_empty() { Err(PemError::NoCertificate(Instead::of(text))) } else { Ok(all) }
 }
 
 /// The first private key of a text.
 pub(crate) fn private_key(text: &[u8]) -> Result<PrivateKeyDer<'static>, PemError> {
-    let has = |words: &[u8]| text.windows(words.len()).any(|window| window == words);
-    if has(b"-----BEGIN ENCRYPTED PRIVATE KEY-----") || has(b"Proc-Type: 4,ENCRYPTED") {
+    if is_encrypted(text) {
         return Err(PemError::EncryptedKey);
     }
     PrivateKeyDer::from_pem_slice(text).map_err(|error| match error {
-        pem::Error::NoItemsFound => PemError::NoKey,
+        BadPem::NoItemsFound => PemError::NoKey(Instead::of(text)),
         _ => PemError::BadKey,
     })
+}
+
+/// RSA keys (RFC 8017 A.1).
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+/// Fewest bits of an RSA key that TLS is spoken with.
+const RSA_LEAST: u32 = 2048;
+
+/// How long the key of a certificate is, if that is one of RSA (RFC 8017 A.1.1).
+fn rsa_bits(certificate: &Certificate) -> Option<u32> {
+    let key = certificate.tbs_certificate().subject_public_key_info();
+    if key.algorithm.oid != RSA {
+        return None;
+    }
+    let mut reader = SliceReader::new(key.subject_public_key.as_bytes()?).ok()?;
+    let modulus = reader.sequence(|reader| {
+        let modulus = UintRef::decode(reader)?;
+        UintRef::decode(reader)?;
+        Ok::<_, x509_cert::der::Error>(modulus)
+    });
+    let bytes = modulus.ok()?.as_bytes();
+    u32::try_from(bytes.len() * 8).ok()?.checked_sub(bytes.first()?.leading_zeros())
 }
 
 /// The DNS names of a certificate (RFC 5280 §4.2.1.6), in lower case.
@@ -293,6 +270,23 @@ pub(crate) mod tests {
         assert_eq!(identity(&["a.example"]).issued_as(), None);
     }
 
+    /// A certificate for an RSA key of 1024 bits, which nobody here would make.
+    const SHORT: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIB9jCCAV+gAwIBAgIUR7hmU/68otKG8e9n4Fy4fFjoV6cwDQYJKoZIhvcNAQEL
+BQAwDDEKMAgGA1UEAwwBYTAgFw0yNjExMjcxMzE5MzNaGA8yMTI2MTEwMzEzMTkz
+M1owDDEKMAgGA1UEAwwBYTCBnzANBgkqhkiG9w0BAQEFAAOBjQAwgYkCgYEA4cHc
+g3C2xe7B4+/GxPj7Eaa85pzxIUx2KMRxSQZfGyitzeiGDl43DuaqLYg1BT0lLDFa
+9rImrozBNE44zzEFFDOJqEXBBCWFjh+7UVyqX91ssw8epwJw2aC/8fmB8irohOh5
+Tmd2fNLu/YwiLD03tNkkBA2qQAOnvfmCellG08ECAwEAAaNTMFEwHQYDVR0OBBYE
+FLkaRcy5lqWhh6XG+a6vSm1GcHm7MB8GA1UdIwQYMBaAFLkaRcy5lqWhh6XG+a6v
+Sm1GcHm7MA8GA1UdEwEB/wQFMAMBAf8wDQYJKoZIhvcNAQELBQADgYEAg94v7+U1
+s5SbuDSC1QcxQ2FBMa9zyJ7cST6v+cpV4ekHupd2gIOR3OCvJBnglkAdYAGQefbI
+hwANULHMuGeh2u4RPlAaLjRYEfK5Q+TgxF+fGqURj9S0rVee/XkEHWIyk84ZYKHn
+l9DFQOXi3CDcTvZbUBFtSMPlCkYjLR4QqPY=
+-----END CERTIFICATE-----
+";
+
     #[test]
     fn what_is_wrong_with_a_file_is_told() {
         let (certificate, key) = pems(&["a.example"]);
@@ -300,12 +294,15 @@ pub(crate) mod tests {
         let cut = certificate.replace("MII", "MIX");
         let encrypted =
             "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        let unknown = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
         for (chain, key, error) in [
-            ("", key.as_str(), PemError::NoCertificate),
-            (key.as_str(), key.as_str(), PemError::NoCertificate),
+            ("", key.as_str(), PemError::NoCertificate(Instead::Unknown)),
+            (key.as_str(), certificate.as_str(), PemError::NoCertificate(Instead::Key)),
             (cut.as_str(), key.as_str(), PemError::BadCertificate),
-            (certificate.as_str(), "", PemError::NoKey),
-            (certificate.as_str(), certificate.as_str(), PemError::NoKey),
+            (certificate.as_str(), "", PemError::NoKey(Instead::Unknown)),
+            (certificate.as_str(), certificate.as_str(), PemError::NoKey(Instead::Certificate)),
+            (certificate.as_str(), unknown, PemError::BadKey),
+            (SHORT, unknown, PemError::ShortKey(1024)),
             (certificate.as_str(), encrypted, PemError::EncryptedKey),
             (certificate.as_str(), other.as_str(), PemError::OtherKey),
         ] {
@@ -319,6 +316,7 @@ pub(crate) mod tests {
         let (first, second) = (pems(&["a.example"]).0, pems(&["b.example"]).0);
         assert_eq!(Authorities::from_pem(first.as_bytes()).unwrap().len(), 1);
         assert_eq!(Authorities::from_pem((first.clone() + &second).as_bytes()).unwrap().len(), 2);
-        assert_eq!(Authorities::from_pem(b"").unwrap_err(), PemError::NoCertificate);
+        let none = Authorities::from_pem(b"").unwrap_err();
+        assert_eq!(none, PemError::NoCertificate(Instead::Unknown));
     }
 }

@@ -23,6 +23,7 @@ mod failure;
 mod identity;
 mod names;
 mod output;
+mod pem;
 mod record;
 mod resting;
 mod session;
@@ -33,8 +34,9 @@ pub use acceptor::{
 pub use agreed::Agreed;
 pub use connector::{Connector, ConnectorConfig, Trust};
 pub use failure::Failure;
-pub use identity::{Authorities, Identity, IssuedAs, PemError};
+pub use identity::{Authorities, Identity, IssuedAs};
 pub use names::UnknownName;
 pub use output::Output;
+pub use pem::{Instead, PemError};
 pub use record::{Record, next_record};
 pub use session::{Found, Session};

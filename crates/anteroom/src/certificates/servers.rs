@@ -1,6 +1,6 @@
 //! How connections to servers are secured: by files that say whom to believe, and who we are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use control::FileSet;
@@ -8,7 +8,7 @@ use driver::Address;
 use tls::{Connector, ConnectorConfig, Identity, Trust};
 use worker::ServerTls;
 
-use super::{Ending, KeyPair, Ledger, Side, Watch, Wrong, authorities};
+use super::{Ending, KeyPair, Ledger, Part, Side, Watch, Wrong, authorities};
 use crate::crew::Crew;
 use crate::log;
 use crate::resolve::Target;
@@ -94,9 +94,9 @@ impl ServerFiles {
             warnings.extend(pair.doubt(&identity));
             config.identity = Some(Arc::new(identity));
         }
-        let first = Self::paths(self.ca.as_ref(), self.pair.as_ref()).next().unwrap_or_default();
         let shown = config.identity.clone();
-        let connector = Connector::new(config).map_err(|error| Wrong::new(&first, error))?;
+        let failed = |error| Wrong::new(Path::new(""), Part::Whole, error);
+        let connector = Connector::new(config).map_err(failed)?;
         Ok((connector, shown))
     }
 }

@@ -17,8 +17,8 @@ use super::fields::{Entry, Fields, or_list};
 use super::schema::Preset::{Default, Needed, Unset};
 use super::schema::{Section, key, quoted, size};
 use crate::certificates::{
-    Clients, Issued, KeyPair, ListenTls, ServerFiles, TlsFiles, UpstreamTls, Wrong, authorities,
-    own_name,
+    Clients, Issued, KeyPair, ListenTls, Part, ServerFiles, TlsFiles, UpstreamTls, Wrong,
+    authorities, own_name,
 };
 use crate::quantity::Size;
 use crate::settings::{Complaints, Given, ServerDraft};
@@ -203,12 +203,11 @@ pub(super) fn read(
         return None;
     }
     // Where a file was named, the complaint of it stands.
-    let place = |wrong: &Wrong| {
-        let of_pair =
-            pairs.iter().find(|(pair, _)| pair.certificate == wrong.path || pair.key == wrong.path);
-        let own =
-            of_pair.map(|(pair, spans)| spans[usize::from(pair.certificate != wrong.path)].clone());
-        own.unwrap_or_else(|| client_ca.as_ref().and_then(|given| given.span.clone()))
+    let place = |wrong: &Wrong| match wrong.part {
+        Part::Certificate(pair) => pairs[pair].1[0].clone(),
+        Part::Key(pair) => pairs[pair].1[1].clone(),
+        Part::Ca => client_ca.as_ref().and_then(|given| given.span.clone()),
+        Part::Whole => Some(fields.span()),
     };
     let (marks, mut doubts) = (files.marks(), Vec::new());
     let content = files.read(&mut doubts);
@@ -500,7 +499,7 @@ fn own_identity(
             Some(Arc::new(identity))
         }
         Err(wrong) => {
-            let place = usize::from(wrong.path == pair.key);
+            let place = usize::from(matches!(wrong.part, Part::Key(_)));
             out.error(spans[place].clone(), wrong);
             None
         }
@@ -554,6 +553,58 @@ mod tests {
             let said = read(&listen, upstream).unwrap_err();
             let line = if upstream.is_empty() { 3 } else { 6 };
             assert!(said.starts_with(&format!("a.toml:{line}:")) && said.contains(says), "{said}");
+        }
+    }
+
+    /// One file may be named several times: the complaint stands where it is not what it should be.
+    #[test]
+    fn a_wrong_file_is_told_as_what_it_was_named() {
+        let files = Files::new("wrong-files");
+        let [a, key] = ["a.pem", "a.key"].map(|name| files.path(name));
+        let der = files.write("der", b"\x30\x82\x01\xff\x30\x82\x01\xa5");
+        let none = files.write("none", b"");
+        for (pairs, ca, says) in [
+            (
+                [[&a, &key], [&a, &a]],
+                &a,
+                ":11:7: error: \"{}\": there is no private key in it, but a certificate",
+            ),
+            (
+                [[&a, &key], [&der, &key]],
+                &a,
+                ":10:15: error: \"{}\": there is no certificate in it as text",
+            ),
+            (
+                [[&key, &a], [&a, &key]],
+                &a,
+                ":7:15: error: \"{}\": there is no certificate in it, but a private key",
+            ),
+            (
+                [[&a, &key], [&a, &key]],
+                &key,
+                ":5:13: error: \"{}\": there is no certificate in it, but a private key",
+            ),
+            (
+                [[&a, &key], [&a, &key]],
+                &none,
+                ":5:13: error: \"{}\": there is no certificate in it: it must",
+            ),
+        ] {
+            let pair = |[certificate, key]: [&String; 2]| {
+                format!(
+                    "[[listen.tls.certificates]]\ncertificate = \"{certificate}\"\nkey = \"{key}\"\n"
+                )
+            };
+            let content = format!(
+                "[[listen]]\naddress = \":8443\"\n[listen.tls]\nclient_certificates = \"required\"\n\
+                 client_ca = \"{ca}\"\n{}{}[[upstream]]\nservers = [\"127.0.0.1:9000\"]\n",
+                pair(pairs[0]),
+                pair(pairs[1])
+            );
+            let said = check_text("a.toml", &content, MACHINE).unwrap_err();
+            let told =
+                |(before, after): (&str, &str)| said.contains(before) && said.contains(after);
+            assert!(told(says.split_once("{}").unwrap()), "{content}\n{said}");
         }
     }
 
