@@ -11,9 +11,9 @@ use control::authorize::{
     TokenRules, Url,
 };
 use exchange::{Asks, Authorization};
-use wire::http1::may_be_added;
 
 use super::fields::{Fields, or_list};
+use super::own_field::own_field;
 use super::schema::Preset::{Default, Needed, Unset};
 use super::schema::{Section, key, time};
 use crate::authorize::{AuthorizeSettings, Ca, Source, Watched, doubt};
@@ -262,17 +262,11 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
                     anybody in: write https://";
         out.warning(url.span, text);
     }
-    let name = |text: &str| match text.parse::<HeaderName>() {
-        Ok(name) if may_be_added(text) => Ok(name),
-        _ => Err("write a field's name, as in X-Role".to_owned()),
+    let name = |text: &str| {
+        let name = own_field(text, "X-Role")?;
+        name.parse::<HeaderName>().map_err(|error| error.to_string())
     };
     let copied = fields.list("copy", name, out);
-    let judged = |name: &str| ["authorization", "cookie"].contains(&name);
-    if let Some(given) = copied.iter().find(|given| judged(given.value.as_str())) {
-        // It would be taken from every request as what only we may write.
-        let text = format!("`copy`: clients are judged by `{}`: leave it out", given.value);
-        out.error(given.span.clone(), text);
-    }
     let copied = copied.into_iter().map(|given| given.value).collect();
     let user = fields.parsed("user", name, out).map(|given| given.value);
     let (fetch, ca) = fetch(fields, patience, out)?;
@@ -364,10 +358,7 @@ fn fetch(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Optio
 }
 
 fn field(fields: &Fields<'_>, name: &str, out: &mut Complaints) -> Option<String> {
-    let parse = |text: &str| {
-        let right = may_be_added(text).then(|| text.to_owned());
-        right.ok_or_else(|| "write a field's name, as in X-User".to_owned())
-    };
+    let parse = |text: &str| own_field(text, "X-User").map(str::to_owned);
     Some(fields.parsed(name, parse, out)?.value)
 }
 
@@ -436,7 +427,14 @@ mod tests {
             ("certificate = true".to_owned(), "client_certificates"),
             ("realm = \"a\"".to_owned(), "asks for nothing"),
             ("request = \"ftp://h\"".to_owned(), "write a URL"),
-            ("request = \"http://h/\", copy = [\"Host\"]".to_owned(), "a field's name"),
+            (
+                "request = \"http://h/\", copy = [\"Host\"]".to_owned(),
+                "write another, as in X-Role",
+            ),
+            (
+                "certificate = true, subject_header = \"Content-Length\"".to_owned(),
+                ":3:52: error: `subject_header` = \"Content-Length\": messages are framed",
+            ),
             (
                 "basic = \"/a\", jwt = { keys = \"/b\" }".to_owned(),
                 ":3:35: error: `jwt` stands beside `basic`",

@@ -9,6 +9,7 @@ mod bounds;
 mod defaults;
 mod fields;
 mod file;
+mod own_field;
 mod pages;
 mod passing;
 mod proxies;

@@ -10,10 +10,10 @@ use tls::{
     Authorities, Cipher, Connector, ConnectorConfig, Identity, Tickets, Trust, UnknownName,
     Versions,
 };
-use wire::http1::may_be_added;
 
 use super::acme::{self, Sets};
-use super::fields::{Entry, Fields, or_list};
+use super::fields::{Entry, Fields, or_list, parsed};
+use super::own_field::own_field;
 use super::schema::Preset::{Default, Needed, Unset};
 use super::schema::{Section, key, quoted, size};
 use crate::certificates::{
@@ -361,21 +361,15 @@ fn tickets(fields: &Fields<'_>, out: &mut Complaints) -> Option<Tickets> {
 }
 
 fn subject(given: Given<&str>, clients: Clients, out: &mut Complaints) -> Option<Arc<str>> {
-    if !may_be_added(given.value) {
-        let text = format!(
-            "`subject_header` = \"{}\": write a field's name, as in X-Client-Cert-Subject",
-            given.value
-        );
-        out.error(given.span, text);
-        return None;
-    }
+    let own = |text: &str| own_field(text, "X-Client-Cert-Subject").map(Arc::from);
+    let given = parsed("subject_header", given, own, out)?;
     if clients == Clients::Off {
         let text = "`subject_header`: clients are not asked for certificates: add \
                     client_certificates = \"optional\" or \"required\"";
         out.error(given.span, text);
         return None;
     }
-    Some(given.value.into())
+    Some(given.value)
 }
 
 /// Reads `tls` of an `[[upstream]]`, if it is there.
