@@ -269,7 +269,7 @@ fn source(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Opti
     let copied = fields.list("copy", name, out);
     let copied = copied.into_iter().map(|given| given.value).collect();
     let user = fields.parsed("user", name, out).map(|given| given.value);
-    let (fetch, ca) = fetch(fields, patience, out)?;
+    let (fetch, ca) = fetch(fields, &url.value, patience, out)?;
     let challenge = challenge(fields, Asks::Server, out);
     let server = AuthorizationServer { fetch, url: url.value, copied, user, challenge };
     Some(Source::Server(Arc::new(server), ca))
@@ -334,13 +334,23 @@ fn key_server(
         fits.ok_or_else(|| format!("write {} to {}", time(least), time(most)))
     };
     let every = fields.parsed("refresh", parse, out).map(|given| given.value);
-    let (fetch, ca) = fetch(fields, patience, out)?;
+    let (fetch, ca) = fetch(fields, &url.value, patience, out)?;
     let every = every.unwrap_or(limits::KEYS_REFRESH[0]);
     Some((KeyServer { fetch, url: url.value, every }, ca))
 }
 
 /// How a server is asked, whose certificate must be by `ca`.
-fn fetch(fields: &Fields<'_>, patience: Duration, out: &mut Complaints) -> Option<(Fetch, Ca)> {
+fn fetch(
+    fields: &Fields<'_>,
+    url: &Url,
+    patience: Duration,
+    out: &mut Complaints,
+) -> Option<(Fetch, Ca)> {
+    if !url.is_secured() {
+        let remedy = "says whose certificate is believed, and none is shown at a URL that begins with \
+                      http://: write https://, or leave it out";
+        fields.misplaced("ca", remedy, out);
+    }
     let given = fields.text("ca", out);
     let path = given.as_ref().map(|given| Path::new(given.value));
     let read = |ca: Ca| {
@@ -449,6 +459,14 @@ mod tests {
             ("jwt = { keys = \"https://\" }".to_owned(), "write a URL"),
             ("jwt = { keys = \"https://h/\", refresh = \"1s\" }".to_owned(), "30s"),
             ("jwt = { keys = \"https://h/\", ca = \"/nowhere/ca\" }".to_owned(), "/nowhere/ca"),
+            (
+                "jwt = { keys = \"http://h/\", ca = \"/nowhere/ca\" }".to_owned(),
+                ":3:48: error: `ca` says whose certificate is believed",
+            ),
+            (
+                "request = \"http://127.0.0.1:1/\", ca = \"/nowhere/ca\"".to_owned(),
+                "write https://, or leave it out",
+            ),
             ("jwt = { keys = \"/a\", refresh = \"1m\" }".to_owned(), "at a URL"),
             ("jwt = { keys = \"https://h/\" }, ca = \"/a\"".to_owned(), "goes with `request`"),
             (format!("basic = \"{path}\", copy = [\"X-Role\"]"), "goes with `request`"),

@@ -50,12 +50,17 @@ impl Url {
         })
     }
 
+    /// Whether whoever answers shows a certificate.
+    pub fn is_secured(&self) -> bool {
+        self.0.scheme_str() == Some("https")
+    }
+
     /// Whether nobody between us and it can change what is said: it is secured, or on this machine.
     pub fn is_safe(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
         let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         let here = host == "localhost" || address.is_some_and(|address| address.is_loopback());
-        here || self.0.scheme_str() == Some("https")
+        here || self.is_secured()
     }
 }
 
@@ -223,6 +228,8 @@ mod tests {
         }
         assert!(!Url::parse("http://id.example/keys").unwrap().is_safe());
         assert!(!Url::is_meant("/etc/http://keys") && !Url::is_meant("http"));
+        assert!(Url::parse("https://h/").unwrap().is_secured());
+        assert!(!Url::parse("http://127.0.0.1/").unwrap().is_secured());
         let told = Url::parse("https://id.example:8443/keys?secret=abc").unwrap().to_string();
         assert_eq!(told, "https://id.example:8443/keys");
     }
