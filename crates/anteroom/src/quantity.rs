@@ -33,13 +33,16 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "no machine has that much".to_owned())
 }
 
-/// Reads a duration above zero: `300ms`, `30s`, `5m`, `1h`.
+/// Reads a duration above zero: `300ms`, `30s`, `5m`, `1h 30m`, `2d`.
 ///
 /// # Errors
 /// When the text is no duration, is zero, or is longer than [`limits::TIMEOUT_MAX`].
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let length = humantime::parse_duration(text)
-        .map_err(|_| "write a number and ms, s, m or h, as in 300ms, 30s, 5m, 1h".to_owned())?;
+    let remedy = "write a number and ms, s, m, h or d, and nothing else, as in 300ms, 30s, 5m, 1h 30m, \
+                  2d; at most 7d";
+    // That would be months, and minutes were meant.
+    let length = if text.contains('M') { None } else { humantime::parse_duration(text).ok() };
+    let length = length.ok_or(remedy)?;
     if length < Duration::from_millis(1) {
         return Err("must be at least 1ms".to_owned());
     }
@@ -179,6 +182,18 @@ mod tests {
             assert!(parse_duration(text).is_err(), "{text} was read");
         }
         assert!(parse_duration("8days").unwrap_err().contains("7days"));
+        for (text, seconds) in
+            [("1h 30m", 5400), ("1h30m", 5400), ("2d", 172_800), ("5 days", 432_000)]
+        {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["5", "5days ago", "5M", "5 S", "5m,3s", "forever"] {
+            let told = parse_duration(text).unwrap_err();
+            assert!(
+                told.starts_with("write a number and ms, s, m, h or d, and nothing else"),
+                "{text}"
+            );
+        }
     }
 
     #[test]

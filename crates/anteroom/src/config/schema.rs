@@ -106,7 +106,7 @@ pub(crate) static FILE: Section = Section {
         key(
             "timeouts",
             Table(&TIMEOUTS),
-            "How long is waited for what: ms, s, m, h; at most 7 days.",
+            "How long is waited for what: ms, s, m, h, d; at most 7 days.",
         ),
         key("limits", Table(&LIMITS), "What one client address may have."),
         key("resolver", Table(&RESOLVER), "Who is asked for the names of servers."),

@@ -84,7 +84,7 @@ const CASES: &[Case] = &[
     // Sizes, durations, numbers.
     top("memory = \"64MB\"", "1:10", &["\"64MB\"", "MiB"]),
     top("memory = -1", "1:10", &["a number of bytes"]),
-    top("timeouts = { head = \"30\" }", "1:21", &["write a number and ms, s, m or h"]),
+    top("timeouts = { head = \"30\" }", "1:21", &["write a number and ms, s, m, h or d"]),
     top("timeouts = { idle = \"8days\" }", "1:21", &["at most 7days"]),
     top("timeouts = { idle = \"0s\" }", "1:21", &["at least 1ms"]),
     top("workers = 0", "1:11", &["`workers` must be 1 to 64"]),
