@@ -329,7 +329,7 @@ impl Desk {
         let place = self.deciders.get(usize::from(number));
         let (decider, cache) = place.cloned().unwrap_or_default();
         let edition = self.inquiries.edition(number);
-        let slip = Slip { cache, edition };
+        let slip = Slip { number, cache, edition, tell: self.tell.clone() };
         match decider {
             None => slip.answer(inquiry, Finding::Failed),
             #[cfg(test)]
@@ -396,18 +396,32 @@ impl Desk {
 
 /// How an inquiry is answered.
 struct Slip {
+    number: u16,
     cache: Duration,
     edition: u32,
+    tell: UnboundedSender<Heard>,
 }
 
 impl Slip {
+    /// Nothing is answered by what does not do; the operator hears of that.
     fn answer(&self, inquiry: Asked, found: Finding) {
-        inquiry.answer(|grant| self.verdict(grant, found));
+        inquiry.answer(|grant| match self.verdict(grant, found) {
+            Ok(verdict) => Some(verdict),
+            Err(why) => {
+                if let Some(why) = why {
+                    let _ = self.tell.send(Heard::Silent(self.number, why));
+                }
+                None
+            }
+        });
     }
 
-    /// What a finding says, with what goes with it in `grant`. `None` if it says nothing: what has no
-    /// room there, or could not stand in a field, is no answer.
-    fn verdict(&self, grant: &mut Grant, found: Finding) -> Option<Verdict> {
+    /// What a finding says, with what goes with it in `grant`.
+    ///
+    /// # Errors
+    /// If it says nothing: what has no room there, or could not stand in a field, is no answer, and
+    /// which that is. Never what it holds, which may be a secret.
+    fn verdict(&self, grant: &mut Grant, found: Finding) -> Result<Verdict, Option<String>> {
         let (subject, fields, verdict) = match found {
             Finding::LetIn { subject, fields, until } => {
                 let good_for = until.map_or(self.cache, |until| until.min(self.cache));
@@ -421,11 +435,24 @@ impl Slip {
                 };
                 (Vec::new(), fields, Verdict::Refused(refusal))
             }
-            Finding::Failed => return None,
+            Finding::Failed => return Err(None),
         };
-        let fits = grant.set(&subject)
-            && fields.iter().all(|(name, value)| grant.add(name.as_bytes(), value));
-        fits.then_some(verdict)
+        if !grant.set(&subject) {
+            let most = limits::SUBJECT_MAX;
+            return Err(Some(format!(
+                "who it says the client is has more than {most} bytes, or cannot stand in a field"
+            )));
+        }
+        match fields.iter().find(|(name, value)| !grant.add(name.as_bytes(), value)) {
+            None => Ok(verdict),
+            Some((name, _)) => {
+                let most = limits::GRANT_MAX;
+                Err(Some(format!(
+                    "`{name}` of its answer has no room among the {most} bytes that are kept of it, or \
+                     cannot stand in a field"
+                )))
+            }
+        }
     }
 }
 
@@ -441,8 +468,6 @@ mod tests {
     use super::*;
     use base::id::{ExchangeId, WorkerId};
     use exchange::Asks;
-
-    const SLIP: Slip = Slip { cache: Duration::ZERO, edition: 7 };
 
     fn field(name: &str, length: usize) -> (String, Vec<u8>) {
         (name.to_owned(), vec![b'a'; length])
@@ -501,20 +526,54 @@ mod tests {
         }
     }
 
+    /// The client is answered 503, and the operator hears why.
+    #[tokio::test]
+    async fn what_a_server_says_that_has_no_room_is_told() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let content = format!(
+            "[[listen]]\naddress = \":8080\"\nauthorize = {{ request = \"{url}\", copy = [\"X-Role\"] }}\n\
+             [[upstream]]\nservers = [\"127.0.0.1:9000\"]\n"
+        );
+        let machine = crate::settings::Machine { descriptors: 20_000, cores: 2 };
+        let settings = crate::config::check_text("a.toml", &content, machine).unwrap().settings;
+        let authorize = settings.listeners[0].authorize.as_ref().unwrap();
+        let (mut desk, _bell) = desk(|_| Finding::Failed);
+        desk.deciders[0].0 = authorize.source.as_ref().map(Decider::of);
+        let (tell, mut heard) = unbounded_channel();
+        desk.tell = tell;
+        assert!(desk.inquiries.ask((WorkerId(0), ExchangeId(1), 0), 0, b"X-A: b\r\n"));
+        desk.decide_all();
+        let (mut stream, _) = listener.accept().await.unwrap();
+        assert!(stream.read(&mut [0; 4096]).await.unwrap() > 0);
+        let long = "a".repeat(limits::GRANT_MAX);
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Role: {long}\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let Some(Heard::Silent(0, why)) = heard.recv().await else { panic!("nobody is told") };
+        assert!(why.starts_with("`X-Role` of its answer has no room"), "{why}");
+    }
+
     #[test]
     fn what_does_not_fit_is_no_verdict() {
-        let slip = SLIP;
+        let (tell, _) = unbounded_channel();
+        let slip = Slip { number: 0, cache: Duration::ZERO, edition: 7, tell };
         let mut grant = Grant::with_room(limits::GRANT_MAX);
         let let_in = |fields| Finding::LetIn { subject: b"me".to_vec(), fields, until: None };
         let denied = |fields| Finding::Denied { why: Denial::Elsewhere, fields };
         let long = || vec![field("X-Token", 100), field("X-Long", limits::GRANT_MAX)];
-        assert_eq!(slip.verdict(&mut grant, let_in(long())), None);
-        assert_eq!(slip.verdict(&mut grant, denied(long())), None);
+        for found in [let_in(long()), denied(long())] {
+            let why = slip.verdict(&mut grant, found).unwrap_err().unwrap();
+            assert!(why.contains("`X-Long`") && !why.contains("aaaa"), "{why}");
+        }
+        let nobody = Finding::LetIn { subject: vec![b'a'; 257], fields: Vec::new(), until: None };
+        let why = slip.verdict(&mut grant, nobody).unwrap_err().unwrap();
+        assert!(why.contains("more than 256 bytes"), "{why}");
         let found = slip.verdict(&mut grant, denied(vec![field("Location", 1)]));
-        assert_eq!(found, Some(Verdict::Refused(Refusal::Redirected)));
+        assert_eq!(found, Ok(Verdict::Refused(Refusal::Redirected)));
         assert_eq!(grant.known().fields, b"Location: a\r\n", "nothing of what was before");
         let verdict = Verdict::LetIn { good_for: Duration::ZERO, edition: 7 };
-        assert_eq!(slip.verdict(&mut grant, let_in(vec![field("X", 1)])), Some(verdict));
-        assert_eq!(slip.verdict(&mut grant, Finding::Failed), None);
+        assert_eq!(slip.verdict(&mut grant, let_in(vec![field("X", 1)])), Ok(verdict));
+        assert_eq!(slip.verdict(&mut grant, Finding::Failed), Err(None));
     }
 }
