@@ -1,6 +1,7 @@
 //! Somebody who issues certificates for one test, and anteroom and curl with them.
 
 use std::fmt::Display;
+use std::process::{Command, Stdio};
 
 use rcgen::CertificateParams;
 
@@ -97,4 +98,16 @@ impl Issuer {
         let ran = run("curl", &[&ask[..], more, &[url.as_str()]].concat());
         (ran.code, ran.output)
     }
+}
+
+/// What OpenSSL's client sees, which says nothing itself.
+///
+/// # Panics
+/// When it is not installed.
+pub fn s_client(proxy: &Anteroom, arguments: &[&str]) -> String {
+    let mut client = Command::new("openssl");
+    client.args(["s_client", "-connect", proxy.address()]).args(arguments);
+    let done = client.stdin(Stdio::null()).output().expect("openssl is installed");
+    let both = [done.stdout, done.stderr].concat();
+    String::from_utf8_lossy(&both).into_owned()
 }

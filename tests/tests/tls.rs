@@ -2,10 +2,10 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use blackbox::folder::Folder;
-use blackbox::issuer::Issuer;
+use blackbox::issuer::{Issuer, s_client};
 use blackbox::proxy::{Anteroom, command};
 use blackbox::servers::{Server, free_address, nginx_with};
 use blackbox::tools::{self, run};
@@ -24,15 +24,6 @@ fn mirror() -> Upstream {
         respond(stream, 200, &body)?;
         Ok(Next::Keep)
     })
-}
-
-/// What OpenSSL's client sees, which says nothing itself.
-fn s_client(proxy: &Anteroom, arguments: &[&str]) -> String {
-    let mut client = Command::new("openssl");
-    client.args(["s_client", "-connect", proxy.address()]).args(arguments);
-    let done = client.stdin(Stdio::null()).output().expect("openssl is installed");
-    let both = [done.stdout, done.stderr].concat();
-    String::from_utf8_lossy(&both).into_owned()
 }
 
 #[test]
@@ -364,45 +355,6 @@ fn wrong_files_are_told_where_they_are_named() {
         assert!(said.contains(says), "{tls}: {said}");
         assert!(said.contains("app.toml:8:"), "line and column: {said}");
     }
-}
-
-/// Certificates that change are taken up; what is wrong leaves the old ones in force.
-#[test]
-fn certificates_are_taken_up_anew() {
-    let (authority, server) = (Issuer::new(), mirror());
-    authority.good("a", "first", &["a.example"]);
-    let proxy = authority.run(format!("certificates = [{}]", authority.pair("a")), &server);
-    let subject = || {
-        let seen = s_client(&proxy, &["-servername", "a.example"]);
-        let line = seen.lines().find(|line| line.contains("s:")).unwrap_or_default();
-        line.replace(' ', "")
-    };
-    assert!(subject().ends_with("CN=first"), "{}", subject());
-    let (listener, certificate) = (proxy.address().to_string(), authority.folder().file("a.pem"));
-    let labels = [("listener", &*listener), ("certificate", &certificate)];
-    let expires = || proxy.figure("anteroom_tls_certificate_expiry_timestamp_seconds", &labels);
-    let reloads = |result| {
-        proxy.figure("anteroom_tls_certificate_reloads_total", &[("result", result)]) as u32
-    };
-    let (first, before) = (expires(), [reloads("taken"), reloads("refused")]);
-    assert!(first > 0.0 && before == [0, 0], "{first} {before:?}");
-    authority.issue("a", "second", &["a.example"], |params| {
-        params.not_after = rcgen::date_time_ymd(2034, 5, 6);
-    });
-    eventually("the second certificate", || subject().ends_with("CN=second").then_some(()));
-    assert_eq!(expires(), 2_030_486_400.0);
-    assert!(reloads("taken") > 0);
-    std::fs::write(authority.folder().file("a.pem"), "broken").expect("a file");
-    eventually("a warning", || {
-        proxy.output().contains("the certificates from before remain in force").then_some(())
-    });
-    assert!(subject().ends_with("CN=second"));
-    assert_eq!(expires(), 2_030_486_400.0);
-    assert!(reloads("refused") > 0);
-    assert_eq!(authority.curl(&proxy, "a.example", &[]).0, Some(0));
-    authority.good("a", "third", &["a.example"]);
-    eventually("the third certificate", || subject().ends_with("CN=third").then_some(()));
-    proxy.finish();
 }
 
 /// A key that root alone may read is read at the start, and never again by whom the process becomes.
