@@ -32,11 +32,12 @@ pub(crate) fn of_the_system() -> RootCertStore {
 /// # Errors
 /// What is wrong with it, and the remedy.
 pub(crate) fn parse(text: &[u8]) -> Result<RootCertStore, String> {
-    let wrong = |error: &dyn std::error::Error| format!("{error}: name a file of certificates");
+    let wrong =
+        || "a certificate in it cannot be read, it may be cut off: name a file of certificates";
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(text) {
-        let certificate = certificate.map_err(|error| wrong(&error))?;
-        roots.add(certificate).map_err(|error| wrong(&error))?;
+        let certificate = certificate.map_err(|_| wrong())?;
+        roots.add(certificate).map_err(|_| wrong())?;
     }
     if roots.is_empty() {
         return Err("there is no certificate in it: name a file of certificates".to_owned());

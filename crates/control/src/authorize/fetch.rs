@@ -245,6 +245,7 @@ mod tests {
         for bad in ["", "garbage", &key, half, &garbled] {
             let fault = Authorities::parse(bad.as_bytes()).unwrap_err();
             assert!(fault.why.contains("name a file of certificates"), "{}", fault.why);
+            assert!(!fault.why.contains('['), "no bytes: {}", fault.why);
         }
     }
 }
