@@ -16,7 +16,7 @@ use driver::{
 use pool::{Chain, Cursor, Fill, FillError, Pool, Promise};
 use spool::Piece;
 
-use crate::net::{Net, Pipe, Place};
+use crate::net::{Counts, Net, Pipe, Place};
 use crate::sockets::{Door, Note, Station};
 use crate::weather::Weather;
 use crate::world::{BEGINNING, Shared};
@@ -91,6 +91,7 @@ fn pour(pipe: &mut Pipe, spaces: &mut [&mut [u8]], limit: usize) -> usize {
         space[..split].copy_from_slice(&first[..split]);
         space[split..count].copy_from_slice(&second[..count - split]);
         pipe.bytes.drain(..count);
+        pipe.took(count);
         poured += count;
     }
     poured
@@ -297,10 +298,22 @@ impl Driver for MemoryDriver {
             let Some((entry, id)) = net.stations[worker].get(socket) else { return };
             let connection = &mut net.connections[id];
             connection.to_driver.bytes.drain(..bytes);
+            connection.to_driver.took(bytes);
             entry.readable = !settled || connection.to_driver.ended || entry.fault.is_some();
             if bytes > 0 {
                 net.moved += 1;
                 net.made_room(id, bytes);
+            }
+        });
+    }
+
+    fn make_room(&mut self, socket: Socket) {
+        self.net(|net, worker| {
+            let Some((_, id)) = net.stations[worker].get(socket) else { return };
+            let counts = &mut net.connections[id].to_driver.counts;
+            if *counts == Counts::Pieces {
+                *counts = Counts::Roomy;
+                net.made_room(id, 0);
             }
         });
     }
@@ -313,9 +326,10 @@ impl Driver for MemoryDriver {
             if !entry.readable {
                 return Received::Nothing;
             }
-            let bytes = &mut net.connections[id].to_driver.bytes;
-            let count = bytes.len().min(DISCARD_BYTES).min(net.segments.next_limit());
-            bytes.drain(..count);
+            let pipe = &mut net.connections[id].to_driver;
+            let count = pipe.bytes.len().min(DISCARD_BYTES).min(net.segments.next_limit());
+            pipe.bytes.drain(..count);
+            pipe.took(count);
             net.settle_receive(worker, socket, count)
         })
     }

@@ -34,16 +34,42 @@ pub(crate) struct Pipe {
     pub(crate) capacity: usize,
     /// The writer writes no more.
     pub(crate) ended: bool,
+    /// Bytes that were taken and count as held still: those before others of the same piece.
+    held: usize,
+    /// How it counts them.
+    pub(crate) counts: Counts,
 }
+
+/// How a pipe counts what was taken of a piece of which more is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Counts {
+    /// As gone.
+    #[default]
+    Rest,
+    /// As held, as a kernel does.
+    Pieces,
+    /// As held, but there is room for all the same ([`driver::Driver::make_room`]).
+    Roomy,
+}
+
+/// Bytes of the longest piece: what one packet of loopback holds.
+const PIECE: usize = 64 << 10;
 
 impl Pipe {
     const fn new(capacity: usize) -> Self {
-        Self { bytes: VecDeque::new(), capacity, ended: false }
+        let bytes = VecDeque::new();
+        Self { bytes, capacity, ended: false, held: 0, counts: Counts::Rest }
     }
 
     /// Bytes that still fit.
     pub(crate) fn room(&self) -> usize {
-        self.capacity.saturating_sub(self.bytes.len())
+        let held = if self.counts == Counts::Pieces { self.held } else { 0 };
+        self.capacity.saturating_sub(self.bytes.len() + held)
+    }
+
+    /// The first `count` bytes were taken out: they were of one piece with those behind them.
+    pub(crate) fn took(&mut self, count: usize) {
+        self.held = if self.bytes.is_empty() { 0 } else { (self.held + count) % PIECE };
     }
 }
 

@@ -3,7 +3,7 @@
 use base::time::Instant;
 use driver::PeerFault;
 
-use crate::net::Place;
+use crate::net::{Counts, Place};
 use crate::world::Shared;
 
 /// A client, or a server's end of an upstream connection. Dropping it closes it.
@@ -82,6 +82,11 @@ impl Peer {
     pub fn hold(&self, bytes: usize) {
         let capacity = &mut self.net.borrow_mut().connections[self.connection].to_driver.capacity;
         *capacity = bytes.max(*capacity);
+    }
+
+    /// Of what it writes the whole piece counts as held until its last byte is received, as in a kernel.
+    pub(crate) fn sticks(&self) {
+        self.net.borrow_mut().connections[self.connection].to_driver.counts = Counts::Pieces;
     }
 
     /// Bytes that could be written beside so many others. If none, its player is told when there is

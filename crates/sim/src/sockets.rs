@@ -242,6 +242,12 @@ impl Station {
         self.get(socket).is_some_and(|(entry, _)| entry.awaits_end || entry.armed)
     }
 
+    /// Connections of which it waits to be told that more came.
+    pub(crate) fn listening(&self) -> impl Iterator<Item = usize> {
+        let listens = |entry: &&Entry| entry.armed && !entry.readable && !entry.connecting;
+        self.entries.iter().filter(listens).filter_map(|entry| entry.connection)
+    }
+
     /// Whether it has to tell of new clients.
     pub(crate) fn has_arrivals(&self) -> bool {
         self.notes.iter().any(|note| matches!(note, Note::Accepted { .. }))

@@ -229,6 +229,16 @@ impl World {
         self.0.borrow().stale_sends
     }
 
+    /// A connection whose peer waits for room while its worker waits for more: neither will ever come.
+    pub(crate) fn stuck(&self) -> Option<usize> {
+        let net = self.0.borrow();
+        let awake = net.stations.iter().filter(|station| !station.is_busy());
+        awake.flat_map(Station::listening).find(|&id| {
+            let connection = &net.connections[id];
+            connection.awaits_room && connection.to_driver.room() == 0
+        })
+    }
+
     /// Connections to `server` that nobody has accepted yet.
     pub fn unaccepted(&self, server: ServerId) -> usize {
         self.0.borrow().servers[server.index()].waiting.len()

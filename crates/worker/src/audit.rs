@@ -14,12 +14,13 @@ use crate::upstream::{Ending, Upstream, User};
 impl<D: Driver> Worker<D> {
     /// Walks through the tables: every buffer lent is in exactly one chain of one exchange, every
     /// promise is held, clients, exchanges, leases and connections name each other, and whoever
-    /// waits has a moment at which the wait ends. The permits held, by server.
+    /// waits has a moment at which the wait ends; what TLS keeps is counted. The permits held, by server.
     ///
     /// # Errors
     /// The first contradiction that was found, in words.
     pub fn audit(&self) -> Result<Vec<Held>, String> {
         self.audit_pool().map_err(|flaw| flaw.to_string())?;
+        self.driver.audit_bounds()?;
         self.audit_clients()?;
         for (index, exchange) in self.exchanges.iter() {
             self.audit_exchange(ExchangeId(index), exchange)?;

@@ -14,6 +14,7 @@ use tls::{
     Record, Session, Tickets, Trust, Versions, next_record,
 };
 
+use super::bounds::{Hoard, Stray};
 use super::outbox::Cut;
 use super::papers::{Callers, Papers};
 use crate::dice::Dice;
@@ -77,6 +78,8 @@ pub(super) enum Spoils {
     Dawdles(usize),
     /// It breaks off there.
     Breaks(usize, Cut),
+    /// It says a part of a long hello, in many records, and no more.
+    Hoards(Hoard),
 }
 
 /// What is no hello, the last of them in plain HTTP.
@@ -100,6 +103,7 @@ pub(super) struct Manner {
     pub(super) polite: bool,
     pub(super) spoils: Option<Spoils>,
     drips: Option<Drips>,
+    strays: Option<Stray>,
 }
 
 /// One record goes so slowly that nobody would wait for it for ever.
@@ -116,8 +120,14 @@ const DRIPS: usize = 20;
 
 impl Manner {
     /// Everything at once, and well.
-    pub(super) const PLAIN: Self =
-        Self { piece: usize::MAX, record: TLS_PLAIN_MAX, polite: true, spoils: None, drips: None };
+    pub(super) const PLAIN: Self = Self {
+        piece: usize::MAX,
+        record: TLS_PLAIN_MAX,
+        polite: true,
+        spoils: None,
+        drips: None,
+        strays: None,
+    };
 
     /// `wild`: how often one does not shake hands, of 256.
     pub(super) fn draw(dice: &mut Dice, wild: u32) -> Self {
@@ -139,7 +149,22 @@ impl Manner {
             polite: !dice.chance(40),
             spoils,
             drips: None,
+            strays: None,
         }
+    }
+
+    /// Perhaps it hoards instead of shaking hands: that often.
+    pub(super) fn may_hoard(self, dice: &mut Dice, often: u32) -> Self {
+        if self.spoils.is_some() || !dice.chance(often) {
+            return self;
+        }
+        let piece = self.piece.max(2000);
+        Self { spoils: Some(Spoils::Hoards(Hoard::draw(dice))), piece, ..self }
+    }
+
+    /// Perhaps it sends what begins no record: that often.
+    pub(super) fn may_stray(self, dice: &mut Dice, often: u32) -> Self {
+        Self { strays: dice.chance(often).then(|| Stray::draw(dice)), ..self }
     }
 
     /// Perhaps one of its records goes slowly, as measured by how long a head may take.
@@ -183,13 +208,29 @@ struct Secured {
     drips: Option<Instant>,
     /// What came and is not a whole record yet.
     part: Vec<u8>,
-    /// Some came since that was last asked.
+    /// Some came since that was last asked; or ever.
     stirs: bool,
+    is_told: bool,
     /// Decrypted, and not asked for yet.
     heard: Vec<u8>,
+    /// Where what begins no record begins, and since when all of it is on its way.
+    strayed: Option<Strayed>,
+    /// Bytes before the hello.
+    before: usize,
     /// The other side said that it sends nothing more; or broke a rule, or told that we did.
     closed: bool,
     failed: Option<Failure>,
+}
+
+/// What begins no record was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Strayed {
+    /// Which of its bytes is the first.
+    at: usize,
+    /// When all of it was on its way.
+    pub(super) since: Option<Instant>,
+    /// Nothing else of its own was then.
+    pub(super) idle: bool,
 }
 
 /// A connection.
@@ -216,8 +257,10 @@ impl Channel {
         let mut channel = Self::secured(peer, session, manner, false, now);
         if let Some(secured) = channel.secured.as_deref_mut() {
             secured.pending.extend_from_slice(before);
+            secured.before = before.len();
             match secured.manner.spoils {
                 Some(Spoils::Garbage(which)) => secured.pending.extend_from_slice(GARBAGE[which]),
+                Some(Spoils::Hoards(hoard)) => hoard.write(&mut secured.pending),
                 _ => secured.answers(Session::begin),
             }
         }
@@ -252,7 +295,10 @@ impl Channel {
             drips: None,
             part: Vec::new(),
             stirs: false,
+            is_told: false,
             heard: Vec::new(),
+            strayed: None,
+            before: 0,
             closed: false,
             failed: None,
         };
@@ -299,6 +345,7 @@ impl Channel {
     pub(super) fn calm_down(&mut self) {
         if let Some(secured) = &mut self.secured {
             (secured.manner.piece, secured.manner.polite) = (usize::MAX, true);
+            secured.manner.strays = None;
             if secured.manner.drips.take().is_some() {
                 secured.next = Instant(0);
             }
@@ -314,6 +361,33 @@ impl Channel {
         match secured.manner.spoils? {
             Spoils::Breaks(at, cut) => (secured.sent >= at && self.is_shaking()).then_some(cut),
             _ => None,
+        }
+    }
+
+    /// Bytes of its hello that were taken; none once it was answered.
+    pub(super) fn taken_of_hello(&self) -> usize {
+        if self.peer.unread() > 0 || self.secured.as_ref().is_some_and(|it| it.is_told) {
+            return 0;
+        }
+        let before = self.secured.as_ref().map_or(0, |it| it.before);
+        self.peer.taken().saturating_sub(before)
+    }
+
+    /// What begins no record, if it sent such a thing.
+    pub(super) fn strayed(&self) -> Option<Strayed> {
+        self.secured.as_ref().and_then(|it| it.strayed)
+    }
+
+    /// Whether what begins no record was taken.
+    pub(super) fn is_stray_taken(&self) -> bool {
+        self.strayed().is_some_and(|it| self.peer.taken() > it.at)
+    }
+
+    /// Nothing of its own is under way: perhaps it sends what begins no record.
+    pub(super) fn may_stray(&mut self, now: Instant) {
+        if let Some(secured) = self.secured.as_deref_mut() {
+            secured.strays(true);
+            self.flush(now);
         }
     }
 
@@ -333,6 +407,9 @@ impl Channel {
         secured.next = now + secured.gap();
         if secured.pending.is_empty() {
             (secured.data, secured.drips) = (0, None);
+            if let Some(strayed) = &mut secured.strayed {
+                strayed.since.get_or_insert(now);
+            }
         }
         (count > 0 && !secured.pending.is_empty()).then_some(secured.next)
     }
@@ -356,7 +433,11 @@ impl Channel {
         let room = self.peer.room_for(BESIDE);
         let Some(secured) = self.secured.as_deref_mut() else { return 0 };
         let blocked = secured.session.is_handshaking() || !secured.pending.is_empty();
-        if blocked || secured.failed.is_some() || room == 0 {
+        if blocked || secured.failed.is_some() || room == 0 || secured.strayed.is_some() {
+            return 0;
+        }
+        if secured.strays(false) {
+            self.flush(now);
             return 0;
         }
         let count = bytes.len().min(room).min(secured.manner.record).min(TLS_PLAIN_MAX);
@@ -377,6 +458,7 @@ impl Channel {
         while secured.heard.len() < most {
             let came = self.peer.read_into(&mut secured.part, most - secured.heard.len());
             secured.stirs |= came > 0;
+            secured.is_told |= came > 0;
             secured.understand();
             if came == 0 {
                 break;
@@ -565,9 +647,22 @@ impl Secured {
         }
     }
 
+    /// Puts down what begins no record, if it is time for that.
+    fn strays(&mut self, idle: bool) -> bool {
+        let open = !self.session.is_handshaking() && self.failed.is_none() && !self.closed;
+        let due = |it: &mut Stray| it.idle == idle && self.records >= it.behind;
+        if !open || !self.pending.is_empty() || self.strayed.is_some() {
+            return false;
+        }
+        let Some(stray) = self.manner.strays.take_if(due) else { return false };
+        self.strayed = Some(Strayed { at: self.sent, since: None, idle });
+        self.pending.extend_from_slice(stray.bytes);
+        true
+    }
+
     /// Decrypts the records that are whole.
     fn understand(&mut self) {
-        if matches!(self.manner.spoils, Some(Spoils::Garbage(_))) {
+        if matches!(self.manner.spoils, Some(Spoils::Garbage(_) | Spoils::Hoards(_))) {
             // Whatever it is told, it does not care.
             self.part.clear();
             return;

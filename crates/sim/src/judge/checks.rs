@@ -8,6 +8,7 @@ use worker::{AcceptPause, CloseReason, Worker, WorkerCounters};
 
 use super::ask::Method;
 use super::book::Fate;
+use super::bounds;
 use super::client::Client;
 use super::door;
 use super::duties;
@@ -116,6 +117,8 @@ impl Checks {
         gate::waits_in_time(authorizing, stage)?;
         clients.iter().try_for_each(|client| client.shakes_in_time(stage))?;
         clients.iter().try_for_each(|client| client.goes_on_in_time(stage))?;
+        clients.iter().try_for_each(|client| client.is_heard(stage))?;
+        bounds::are_kept(stage, house, clients)?;
         door::no_more_than(clients.iter().filter_map(Client::visit), stage)?;
         self.audit(stage, house, sessions)
     }
@@ -207,6 +210,9 @@ impl Checks {
         let permits = |(id, _)| u64::from(house.shared.taken(id) + house.shared.pinned(id));
         let spooled = house.spool.as_ref().map_or(0, |spool| spool.held());
         let exchanges = house.sum(|c| c.exchanges.iter().map(Counter::get).sum());
+        // A stop leaves its clients, and their sessions, to the closing of the process.
+        let stopped = stage.book.causes.stopped || house.cut_off;
+        let tls = |figure: fn(&WorkerCounters) -> u64| if stopped { 0 } else { house.sum(figure) };
         let states = [
             ("sockets", u64::from(stage.world.open_sockets())),
             ("permits", self.servers().map(permits).sum()),
@@ -215,10 +221,10 @@ impl Checks {
             ("buffers promised", house.sum(|c| c.buffers_promised.get())),
             ("clients active", house.sum(|c| c.clients_active.get())),
             ("exchanges", exchanges),
+            ("bytes of messages in parts", tls(|c| c.tls_parts_bytes.get())),
+            ("records ahead of buffers", tls(|c| c.tls_ahead.get())),
             ("connections counted by address", u64::from(house.addresses_have())),
         ];
-        // A stop leaves its clients to the closing of the process.
-        let stopped = stage.book.causes.stopped || house.cut_off;
         for (what, count) in states {
             if count > 0 && !(stopped && what == "clients active") {
                 return wrong("leak", format!("{count} {what} at the end"));
@@ -260,6 +266,7 @@ impl Checks {
             ),
         ];
         duties::door(stage, house)?;
+        bounds::figures(stage, house)?;
         for (what, count, possible) in impossible {
             if count > 0 && !possible {
                 return wrong("figures", format!("{count} {what}, without a cause"));

@@ -120,6 +120,16 @@ impl Client {
         line.speech.as_ref().or(line.offers.as_ref()).map(|speech| (speech.me, &line.peer))
     }
 
+    /// Its connection, if it has one.
+    pub(super) fn channel(&self) -> Option<&Channel> {
+        self.line.as_ref().map(|line| &line.peer)
+    }
+
+    /// What begins no record ends its connection.
+    pub(super) fn is_heard(&self, stage: &Stage) -> Verdict {
+        self.line.as_ref().map_or(Ok(()), |line| line.is_heard(stage))
+    }
+
     /// Does what it can. Returns when it wants to act again, whatever happens.
     pub(super) fn act(&mut self, stage: &mut Stage) -> Verdict<Option<Instant>> {
         let now = stage.now();
@@ -154,6 +164,9 @@ impl Client {
             return Ok(self.hang_up(stage));
         }
         let wrote = line.write(stage, pace);
+        if wrote == Wrote::All && line.is_idle() {
+            line.peer.may_stray(now);
+        }
         again = earlier(again, line.peer.flush(now));
         line.completes(stage);
         line.looks(stage)?;
@@ -230,16 +243,23 @@ impl Client {
         let calm = stage.is_calm();
         let mut line = if stage.setting.door.secured[self.group][0] {
             let wild = stage.setting.door.garbles;
+            let bounds = stage.setting.bounds;
             let manner = if calm {
                 Manner::PLAIN
             } else {
                 let manner = Manner::draw(&mut self.dice, wild);
                 // What is said in a tunnel counts when it is encrypted.
-                match stage.setting.serves[self.group] {
-                    Serves::Http => manner.may_drip(&mut self.dice, stage.setting.timeouts.head),
+                let manner = match stage.setting.serves[self.group] {
+                    Serves::Http => manner
+                        .may_drip(&mut self.dice, stage.setting.timeouts.head)
+                        .may_stray(&mut self.dice, bounds.strays),
                     _ => manner,
-                }
+                };
+                manner.may_hoard(&mut self.dice, bounds.hoards)
             };
+            if bounds.sticks {
+                peer.sticks();
+            }
             let plain = calm || self.is_probe;
             let (name, paper) = stage.setting.papers.call(&mut self.dice, plain);
             let connector = stage.keys.callers.connector(paper);

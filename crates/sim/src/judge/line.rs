@@ -283,9 +283,10 @@ impl Line {
         stage.door.may_turn_away(&setting.door, visit, setting.takes_up())
     }
 
-    /// Whether its handshake may have failed: it was none, or it took too long, its last word too.
+    /// Whether its handshake may have failed: it was none, or it took too long, its last word too; or what
+    /// it sent behind that was no record.
     fn may_be_unsecured(&self, stage: &Stage) -> bool {
-        if self.is_refused(stage) {
+        if self.is_refused(stage) || self.peer.strayed().is_some() {
             return true;
         }
         if !self.peer.is_awaited() {
@@ -316,6 +317,31 @@ impl Line {
         }
         let number = self.peer.number();
         wrong("handshake", format!("connection {number}: {spoils:?}, and nothing ends it"))
+    }
+
+    /// What begins no record ends its connection, as soon as somebody has looked: nobody waits for more.
+    pub(super) fn is_heard(&self, stage: &Stage) -> Verdict {
+        let Some((since, true)) = self.peer.strayed().and_then(|it| Some((it.since?, it.idle)))
+        else {
+            return Ok(());
+        };
+        let over = self.told || self.peer.unread() > 0 || self.peer.is_ended();
+        let over = over || self.peer.is_closed() || self.peer.is_reset();
+        // Whoever waits for a buffer is not received; nor is anybody after a stop.
+        let causes = &stage.book.causes;
+        let waits = causes.short.explains(since) || causes.stopped;
+        let most = 2 * stage.setting.takes_up();
+        if over || waits || stage.now().since(since) <= most {
+            return Ok(());
+        }
+        let connection = self.peer.number();
+        wrong("record", format!("connection {connection}: what is no record is waited for"))
+    }
+
+    /// Whether it has nothing to say and nothing to hear.
+    pub(super) fn is_idle(&self) -> bool {
+        let quiet = self.awaits.is_empty() && self.outbox.is_empty() && self.inbox.is_empty();
+        quiet && !self.told && !self.ended && self.peer.unread() == 0
     }
 
     /// A record with which a request begins is whole within the time of a head, or that is the end.
@@ -396,6 +422,7 @@ impl Line {
         }
         stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
         self.is_turned_away(stage, reset);
+        self.is_alerted(stage)?;
         let standing = self.standing(stage);
         if !reset
             && !self.peer.is_truncated()
@@ -408,6 +435,24 @@ impl Line {
         }
         self.is_cut_off(stage, reset, standing)?;
         Ok(true)
+    }
+
+    /// Whoever sent what is no record is told so by an alert (RFC 8446 §6.2).
+    fn is_alerted(&self, stage: &mut Stage) -> Verdict {
+        if !self.peer.is_stray_taken() || self.peer.is_reset() {
+            return Ok(());
+        }
+        if self.peer.has_failed() {
+            stage.strays_told += 1;
+            stage.tally.met("records that are none, told by an alert", 1);
+            return Ok(());
+        }
+        let told = self.told || stage.book.causes.stopped || !self.peer.is_truncated();
+        if told {
+            return Ok(());
+        }
+        let connection = self.peer.number();
+        wrong("record", format!("connection {connection}: no alert tells that a record is none"))
     }
 
     /// It was reset before it was told anything, and denied all the time: that is counted.

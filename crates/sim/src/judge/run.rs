@@ -97,6 +97,7 @@ impl Run {
             pins: Vec::new(),
             unawaited: Vec::new(),
             longest: Duration::ZERO,
+            strays_told: 0,
         };
         stage.pins = vec![0; stage.setting.servers().count()];
         let clients = (0..stage.setting.clients)

@@ -8,6 +8,7 @@ use bus::{Balance, HealthPolicy, Policy, RetryPolicy};
 use spool::Limits;
 use worker::{AtLimit, Timeouts};
 
+use super::bounds::Bounds;
 use super::door::Door;
 use super::gate::Gate;
 use super::papers::{Asked, Papers};
@@ -108,6 +109,8 @@ pub struct Setting {
     pub trusts: bool,
     /// Certificates, where TLS is spoken.
     pub papers: Papers,
+    /// Who goes up to the bounds of what TLS keeps.
+    pub bounds: Bounds,
 }
 
 /// What a listener does with what comes.
@@ -357,6 +360,7 @@ impl Setting {
             gate: Gate::default(),
             trusts: false,
             papers: Papers::default(),
+            bounds: Bounds::default(),
         };
         setting.draw_tunnels(dice, short);
         setting.balanced = dice.chance(40);
@@ -371,6 +375,7 @@ impl Setting {
         if setting.door.secured.iter().any(|it| it[1]) {
             setting.deaf = dice.pick(&[0, 0, 40, 200]);
         }
+        setting.draw_bounds(dice);
         setting
     }
 
@@ -433,6 +438,20 @@ impl Setting {
         if self.papers.asks != Asked::Off {
             let groups = self.door.secured.iter().copied().zip(self.serves.iter().copied());
             self.gate.asks_for_papers(dice, &groups.collect::<Vec<_>>());
+        }
+    }
+
+    /// How far clients go with what TLS keeps. What is drawn behind the rest stands here, so that it is
+    /// nobody else's.
+    fn draw_bounds(&mut self, dice: &mut Dice) {
+        self.bounds = Bounds::draw(dice, &self.door.secured);
+        if self.bounds.crowds() {
+            // All of them come to one worker, which keeps as much as it can of each.
+            (self.workers, self.clients, self.max_clients) = (1, 32, 64);
+            self.exchanges = self.exchanges.max(320);
+            if self.papers.asks == Asked::Off {
+                self.papers.asks = Asked::Optional;
+            }
         }
     }
 

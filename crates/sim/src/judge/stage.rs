@@ -59,6 +59,8 @@ pub(super) struct Stage {
     pub(super) unawaited: Vec<u32>,
     /// The longest time that a server ever had a request.
     pub(super) longest: Duration,
+    /// How often somebody was told by an alert that what it sent is no record.
+    pub(super) strays_told: u64,
 }
 
 /// How long workers may take to tell each other what became free.

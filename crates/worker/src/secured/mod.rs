@@ -11,6 +11,7 @@
 //! - `receive`, `send`: bytes of an open one; - `part`: a record that is not whole yet; - `parts`: what is
 //!   kept of handshake messages that are not; - `places`: what may be decrypted ahead of its buffers.
 
+mod audit;
 mod handshake;
 mod part;
 mod parts;

@@ -57,6 +57,20 @@ impl Parts {
         self.set(self.bytes - counted(session));
     }
 
+    /// Whether that is what these sessions keep.
+    pub(super) fn audit<'s>(
+        &self,
+        sessions: impl Iterator<Item = &'s Session>,
+    ) -> Result<(), String> {
+        let kept: usize = sessions.map(counted).sum();
+        let told = self.counters.tls_parts_bytes.get();
+        if kept == self.bytes && told == kept as u64 && kept <= TLS_PARTS_ALL {
+            return Ok(());
+        }
+        let bytes = self.bytes;
+        Err(format!("{kept} bytes of messages in parts are kept, {bytes} counted, {told} told of"))
+    }
+
     fn set(&mut self, bytes: usize) {
         if self.bytes != bytes {
             self.bytes = bytes;

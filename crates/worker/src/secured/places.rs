@@ -78,6 +78,31 @@ impl Places {
         self.is_free(side, true) && !self.lines[side as usize].is_empty()
     }
 
+    /// Whether that is what there is: so many connections of a side have plaintext ahead, these stand in
+    /// line.
+    pub(super) fn audit(
+        &self,
+        side: Side,
+        ahead: usize,
+        mut line: Vec<u32>,
+    ) -> Result<(), String> {
+        let taken = self.taken[side as usize];
+        if ahead != taken as usize || taken > self.most {
+            return Err(format!("{side:?}: {taken} places of {} are taken, by {ahead}", self.most));
+        }
+        let told = self.counters.tls_ahead.get();
+        if told != u64::from(self.taken()) {
+            return Err(format!("{} places are taken, {told} are told of", self.taken()));
+        }
+        let mut stands: Vec<u32> = self.lines[side as usize].iter().copied().collect();
+        stands.sort_unstable();
+        line.sort_unstable();
+        if stands == line {
+            return Ok(());
+        }
+        Err(format!("{side:?}: {stands:?} stand in line for a place, {line:?} know of it"))
+    }
+
     /// Whose turn has come: it stands in line no more.
     pub(super) fn call(&mut self) -> Option<u32> {
         let side = [Side::Servers, Side::Clients].into_iter().find(|&side| self.calls(side))?;

@@ -1,0 +1,25 @@
+//! What must hold of secured connections between two turns: see [`crate::Worker::audit`].
+
+use driver::Driver;
+
+use super::Secured;
+use super::places::Side;
+use super::slot::{Place, Slot};
+
+impl<D: Driver> Secured<D> {
+    /// Places, lines and parts are what the connections have, and within their bounds.
+    ///
+    /// # Errors
+    /// The first contradiction that was found, in words.
+    pub(crate) fn audit_bounds(&self) -> Result<(), String> {
+        for side in [Side::Clients, Side::Servers] {
+            let own = || self.slots.iter().flatten().filter(|slot| slot.side() == side);
+            let ahead = own().filter(|slot| slot.ahead.is_some()).count();
+            let stands = |slot: &&Box<Slot>| slot.place == Place::InLine;
+            let line = own().filter(stands).map(|slot| slot.socket.index).collect();
+            self.places.audit(side, ahead, line)?;
+        }
+        let sessions = self.slots.iter().flatten().filter_map(|slot| slot.session.as_deref());
+        self.parts.audit(sessions)
+    }
+}
