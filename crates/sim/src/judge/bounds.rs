@@ -1,5 +1,5 @@
 //! What TLS may keep of what comes, however it comes: clients that go up to its bounds and beyond, and
-//! what must hold of everybody then.
+//! what must hold of everybody then. What is drawn for TLS behind all else stands here, too.
 
 use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PARTS_ALL, TLS_PARTS_MAX, TLS_PARTS_SHORT};
 use base::limits::TLS_PLAIN_MAX;
@@ -22,6 +22,8 @@ pub struct Bounds {
     pub hoards: u32,
     /// How often one sends what begins no record, of 256.
     pub strays: u32,
+    /// How often the operator changes certificates, of 256.
+    pub renews: u32,
 }
 
 impl Bounds {
@@ -33,6 +35,7 @@ impl Bounds {
             sticks: dice.chance(128),
             hoards: dice.pick(&[0, 0, 30, CROWD]),
             strays: dice.pick(&[0, 0, 30, 100]),
+            renews: dice.pick(&[0, 0, 32, 100]),
         }
     }
 

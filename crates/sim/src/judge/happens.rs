@@ -30,8 +30,12 @@ impl Run {
         for ending in over {
             self.ends(ending.what);
         }
-        if self.stage.setting.door.lists && self.orders.is_empty() {
-            self.stage.door.is_told(now + self.stage.setting.takes_up());
+        if self.orders.is_empty() {
+            let then = now + self.stage.setting.takes_up();
+            if self.stage.setting.door.lists {
+                self.stage.door.is_told(then);
+            }
+            self.stage.renewals.iter_mut().for_each(|renewal| renewal.is_told(then));
         }
     }
 
@@ -71,6 +75,10 @@ impl Run {
                 self.endings.push(Ending { at: now + lasts, what: Ends::Ban(whom) });
                 self.bans(whom, true);
             }
+            &Happens::Renewed(group, renewed) => {
+                self.stage.renewals[group].changes(renewed, now);
+                self.order_all(what);
+            }
             &Happens::Word(group, user) => self.stage.desk.changes(group, user, now),
             &Happens::Bans(denied) => {
                 self.stage.door.bans(denied);
@@ -96,6 +104,11 @@ impl Run {
                 list: Arc::new(door::list(denied)),
             },
             &Happens::Bans(denied) => Letter::Bans(Arc::new(door::list(denied))),
+            &Happens::Renewed(group, _) => Letter::Acceptor {
+                listener: ListenerId(u32::try_from(group).unwrap_or(0)),
+                // As was ordered last: one may be given behind a later one.
+                acceptor: self.stage.keys.callers.acceptor(self.stage.renewals[group].renewed),
+            },
             _ => return,
         };
         if !self.house.has_ended(worker as usize) && !self.house.order(worker, letter) {

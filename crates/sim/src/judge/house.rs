@@ -271,7 +271,7 @@ fn plan(
             trusted: setting.trusts.then(front::trusted),
         },
         tls: TlsPlan {
-            acceptor: setting.door.secured[id as usize][0].then(|| tls.callers.acceptor.clone()),
+            acceptor: setting.door.secured[id as usize][0].then(|| tls.callers.acceptor(false)),
             own_fields: setting.own_fields().into(),
             subject_field: setting.papers.own_field().map(Into::into),
         },

@@ -286,7 +286,8 @@ impl Line {
     /// Whether its handshake may have failed: it was none, or it took too long, its last word too; or what
     /// it sent behind that was no record.
     fn may_be_unsecured(&self, stage: &Stage) -> bool {
-        if self.is_refused(stage) || self.peer.strayed().is_some() {
+        let over = self.peer.strayed().is_some() || self.is_shown_another();
+        if over || self.is_refused(stage) {
             return true;
         }
         if !self.peer.is_awaited() {
@@ -423,6 +424,7 @@ impl Line {
         stage.world.note(|| format!("client {client}: is cut off, reset: {reset}"));
         self.is_turned_away(stage, reset);
         self.is_alerted(stage)?;
+        self.is_shown_what_holds(stage)?;
         let standing = self.standing(stage);
         if !reset
             && !self.peer.is_truncated()

@@ -8,8 +8,8 @@
 //! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
-//! - `channel`: a connection, secured or not; `papers`: certificates of both ends; `bounds`: what TLS may
-//!   keep;
+//! - `channel`: a connection, secured or not; `papers`: certificates of both ends, and `renewal`, their
+//!   change; `bounds`: what TLS may keep;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
 //! - `front`: a proxy that is trusted to say whom its requests are from;
@@ -47,6 +47,7 @@ mod papers;
 mod parting;
 mod pattern;
 mod reading;
+mod renewal;
 mod reply;
 mod run;
 mod server;

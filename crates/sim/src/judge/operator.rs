@@ -1,5 +1,5 @@
 //! What happens to everybody: servers that refuse, hang, die and return, accepting that fails, a
-//! disk that does, names that lead elsewhere, a drain, a stop.
+//! disk that does, names that lead elsewhere, certificates that change, a drain, a stop.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -45,6 +45,8 @@ pub(super) enum Happens {
     Bans(Denied),
     /// A user of a group has another word.
     Word(usize, usize),
+    /// A listener has its former certificate, or the renewed one.
+    Renewed(usize, bool),
     /// All workers are to drain.
     Drain,
     /// All workers are to stop.
@@ -116,6 +118,10 @@ pub(super) fn events(dice: &mut Dice, setting: &Setting) -> Vec<Event> {
         let group = dice.below(u32::try_from(setting.groups.len()).unwrap_or(1)) as usize;
         let user = dice.below(u32::try_from(USERS).unwrap_or(1)) as usize;
         all.push(Event { at, what: Happens::Word(group, user) });
+    }
+    for at in times(dice, setting.bounds.renews) {
+        let group = dice.below(u32::try_from(setting.groups.len()).unwrap_or(1)) as usize;
+        all.push(Event { at, what: Happens::Renewed(group, !dice.chance(80)) });
     }
     all.sort_by_key(|event| event.at);
     all

@@ -132,8 +132,37 @@ impl Gate {
 /// The name of the second certificate.
 const OTHER: &str = "other";
 
-static PEM: &str =
+/// Whom clients trust.
+static FORMER: &str =
     concat!(include_str!("../../keys/world.pem"), include_str!("../../keys/other.pem"));
+static RENEWED: &str =
+    concat!(include_str!("../../keys/renewed.pem"), include_str!("../../keys/other.pem"));
+static EITHER: &str = concat!(
+    include_str!("../../keys/world.pem"),
+    include_str!("../../keys/renewed.pem"),
+    include_str!("../../keys/other.pem")
+);
+
+/// Which of a listener's first certificates a client trusts: what comes by itself, or behind an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Faith {
+    #[default]
+    Either,
+    Former,
+    Renewed,
+}
+
+impl Faith {
+    const ALL: [Self; 3] = [Self::Either, Self::Former, Self::Renewed];
+
+    const fn authorities(self) -> &'static str {
+        match self {
+            Self::Either => EITHER,
+            Self::Former => FORMER,
+            Self::Renewed => RENEWED,
+        }
+    }
+}
 
 static TRUSTED: &str =
     concat!(include_str!("../../keys/alice.pem"), include_str!("../../keys/bob.pem"));
@@ -146,58 +175,71 @@ macro_rules! identity {
     }};
 }
 
-/// Of the listener, in their order; of clients.
-static IDENTITIES: LazyLock<[Arc<Identity>; 2]> =
-    LazyLock::new(|| [identity!("world"), identity!("other")]);
+/// Of the listener, in their order, before and behind an order; of clients.
+static IDENTITIES: LazyLock<[[Arc<Identity>; 2]; 2]> = LazyLock::new(|| {
+    let other = identity!("other");
+    [[identity!("world"), Arc::clone(&other)], [identity!("renewed"), other]]
+});
 static CLIENTS: LazyLock<[Arc<Identity>; 3]> =
     LazyLock::new(|| [identity!("alice"), identity!("bob"), identity!("mallory")]);
 
 /// What makes the sessions between clients and listeners.
 pub(super) struct Callers {
-    pub(super) acceptor: Acceptor,
-    connectors: Vec<Connector>,
+    /// With the former certificate, and the renewed one.
+    acceptors: [Acceptor; 2],
+    /// By faith, and by what is shown.
+    connectors: [Vec<Connector>; Faith::ALL.len()],
 }
 
 impl Callers {
     pub(super) fn new(papers: Papers, versions: Versions) -> Self {
         let authorities = |text: &str| Authorities::from_pem(text.as_bytes()).expect("well made");
-        let listens = AcceptorConfig {
-            identities: IDENTITIES.iter().take(1 + usize::from(papers.several)).cloned().collect(),
+        // Sessions are resumed behind an order, too.
+        let tickets = Tickets::new().expect("there is randomness");
+        let listens = |identities: &[Arc<Identity>]| AcceptorConfig {
+            identities: identities.iter().take(1 + usize::from(papers.several)).cloned().collect(),
             versions,
             clients: match papers.asks {
                 Asked::Off => ClientAuth::Off,
                 Asked::Optional => ClientAuth::Optional(authorities(TRUSTED)),
                 Asked::Required => ClientAuth::Required(authorities(TRUSTED)),
             },
-            tickets: Some(Tickets::new().expect("there is randomness")),
+            tickets: Some(tickets.clone()),
             ..AcceptorConfig::default()
         };
+        let acceptor =
+            |identities: &[_; 2]| Acceptor::new(listens(identities)).expect("it is well made");
         let clients = if papers.asks == Asked::Off { &[][..] } else { &CLIENTS[..] };
-        let clients = clients.iter().cloned().map(Some);
-        let calls = |identity| ConnectorConfig {
-            trust: Trust::Authorities(authorities(PEM)),
+        let calls = |faith: Faith, identity| ConnectorConfig {
+            trust: Trust::Authorities(authorities(faith.authorities())),
             max_chain: base::limits::TLS_SERVER_CHAIN,
             identity,
             versions: Versions::default(),
             sni: true,
             alpn: Vec::new(),
         };
-        let connector = |identity| Connector::new(calls(identity)).expect("it is well made");
-        Self {
-            acceptor: Acceptor::new(listens).expect("it is well made"),
-            connectors: std::iter::once(None).chain(clients).map(connector).collect(),
-        }
+        let connectors = |faith| {
+            let all = std::iter::once(None).chain(clients.iter().cloned().map(Some));
+            all.map(|identity| Connector::new(calls(faith, identity)).expect("it is well made"))
+                .collect()
+        };
+        Self { acceptors: IDENTITIES.each_ref().map(acceptor), connectors: Faith::ALL.map(connectors) }
     }
 
-    /// What makes the sessions of those who show that.
-    pub(super) fn connector(&self, paper: Paper) -> &Connector {
+    /// What makes the sessions of listeners.
+    pub(super) fn acceptor(&self, renewed: bool) -> Acceptor {
+        self.acceptors[usize::from(renewed)].clone()
+    }
+
+    /// What makes the sessions of those who show that, and trust so.
+    pub(super) fn connector(&self, paper: Paper, faith: Faith) -> &Connector {
         let place = match paper {
             Paper::Nothing => 0,
             Paper::Alice => 1,
             Paper::Bob => 2,
             Paper::Mallory => 3,
         };
-        &self.connectors[place]
+        &self.connectors[faith as usize][place]
     }
 }
 

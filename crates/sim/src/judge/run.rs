@@ -15,6 +15,7 @@ use super::desk::{self, Desk};
 use super::door::Porter;
 use super::house::House;
 use super::operator::{self, Ending, Event, Happens};
+use super::renewal::Renewal;
 use super::server::{Server, Session};
 use super::setting::Setting;
 use super::stage::{Stage, Verdict, wrong};
@@ -97,6 +98,7 @@ impl Run {
             pins: Vec::new(),
             unawaited: Vec::new(),
             longest: Duration::ZERO,
+            renewals: vec![Renewal::default(); groups],
             strays_told: 0,
         };
         stage.pins = vec![0; stage.setting.servers().count()];

@@ -9,6 +9,7 @@ use super::channel::Keys;
 use super::desk::Desk;
 use super::door::Porter;
 use super::oracle::LATE;
+use super::renewal::Renewal;
 use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
@@ -59,6 +60,8 @@ pub(super) struct Stage {
     pub(super) unawaited: Vec<u32>,
     /// The longest time that a server ever had a request.
     pub(super) longest: Duration,
+    /// What became of each listener's certificate.
+    pub(super) renewals: Vec<Renewal>,
     /// How often somebody was told by an alert that what it sent is no record.
     pub(super) strays_told: u64,
 }

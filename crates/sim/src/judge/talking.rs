@@ -136,6 +136,7 @@ impl Line {
         if !self.peer.is_reset() && !self.peer.has_ended() && !self.peer.has_failed() {
             return Ok(false);
         }
+        self.is_shown_what_holds(stage)?;
         self.may_be_unheard(stage)?;
         self.settles(Some(Parted::Unheard), stage);
         Ok(true)
