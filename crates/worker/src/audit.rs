@@ -7,7 +7,7 @@ use driver::Driver;
 use exchange::{Exchange, Phase, Reading, ResponseBody, State, Tunnel};
 use pool::{Audit, Flaw};
 
-use crate::client::{Client, ClientState};
+use crate::client::{Client, ClientState, Patience};
 use crate::turn::Worker;
 use crate::upstream::{Ending, Upstream, User};
 
@@ -95,6 +95,12 @@ impl<D: Driver> Worker<D> {
         }
         if exchange.spooled.is_some() && self.spool.is_none() {
             return complain("it is in a spool that does not exist");
+        }
+        let arrives = matches!(phase, Phase::Arriving | Phase::Collecting);
+        let waits = |client: &Client| self.driver.awaits_place(client.socket);
+        let patient = self.clients.waits(exchange.client, Patience::Queue);
+        if arrives && client.is_some_and(waits) && !patient {
+            return complain("it waits for a place, and counts as slow");
         }
         if self.has_a_moment(id, exchange) { Ok(()) } else { complain("nothing ends its wait") }
     }

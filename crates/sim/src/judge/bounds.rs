@@ -24,6 +24,8 @@ pub struct Bounds {
     pub strays: u32,
     /// How often the operator changes certificates, of 256.
     pub renews: u32,
+    /// Many come with long bodies, while there are few buffers.
+    pub tight: bool,
 }
 
 impl Bounds {
@@ -36,6 +38,7 @@ impl Bounds {
             hoards: dice.pick(&[0, 0, 30, CROWD]),
             strays: dice.pick(&[0, 0, 30, 100]),
             renews: dice.pick(&[0, 0, 32, 100]),
+            tight: dice.chance(64),
         }
     }
 

@@ -217,6 +217,8 @@ struct Secured {
     strayed: Option<Strayed>,
     /// Bytes before the hello.
     before: usize,
+    /// A record may be longer than there is room for.
+    sticks: bool,
     /// The other side said that it sends nothing more; or broke a rule, or told that we did.
     closed: bool,
     failed: Option<Failure>,
@@ -299,6 +301,7 @@ impl Channel {
             heard: Vec::new(),
             strayed: None,
             before: 0,
+            sticks: false,
             closed: false,
             failed: None,
         };
@@ -361,6 +364,15 @@ impl Channel {
         match secured.manner.spoils? {
             Spoils::Breaks(at, cut) => (secured.sent >= at && self.is_shaking()).then_some(cut),
             _ => None,
+        }
+    }
+
+    /// What it writes counts as a kernel counts it, and its records are as long as it likes, whatever room
+    /// there is.
+    pub(super) fn sticks(&mut self) {
+        self.peer.sticks();
+        if let Some(secured) = &mut self.secured {
+            secured.sticks = true;
         }
     }
 
@@ -440,6 +452,7 @@ impl Channel {
             self.flush(now);
             return 0;
         }
+        let room = if secured.sticks { usize::MAX } else { room };
         let count = bytes.len().min(room).min(secured.manner.record).min(TLS_PLAIN_MAX);
         secured.answers(|session, output| session.write(&bytes[..count], output));
         secured.data = count;
@@ -511,6 +524,8 @@ impl Channel {
         let Some(secured) = self.secured.as_deref_mut() else { return };
         let stops = matches!(secured.manner.spoils, Some(Spoils::Dawdles(_) | Spoils::Breaks(..)));
         if !stops {
+            // There is room for what counts.
+            self.peer.hold(usize::MAX >> 1);
             self.peer.write(&secured.pending);
         }
         secured.pending.clear();

@@ -258,9 +258,6 @@ impl Client {
                 };
                 manner.may_hoard(&mut self.dice, bounds.hoards)
             };
-            if bounds.sticks {
-                peer.sticks();
-            }
             let plain = calm || self.is_probe;
             let (name, paper) = stage.setting.papers.call(&mut self.dice, plain);
             // Every other one looks closely, where certificates change.
@@ -268,7 +265,11 @@ impl Client {
             let renewal = stage.renewals[self.group];
             let faith = if looks { renewal.certain(stage.now()) } else { Faith::Either };
             let connector = stage.keys.callers.connector(paper, faith);
-            let channel = Channel::calls(peer, (connector, name), manner, &before, stage.now());
+            let calls = (connector, name);
+            let mut channel = Channel::calls(peer, calls, manner, &before, stage.now());
+            if bounds.sticks {
+                channel.sticks();
+            }
             let mut line = Line::new(channel, visit);
             line.paper = paper;
             line

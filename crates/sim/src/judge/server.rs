@@ -105,10 +105,11 @@ impl Server {
         let peer = if setting.door.secured[self.group][1] {
             let calm = stage.is_calm();
             let manner = if calm { Manner::PLAIN } else { Manner::draw(dice, 0) };
+            let mut peer = Channel::answers(peer, &stage.keys.acceptor, manner, stage.now());
             if setting.bounds.sticks {
                 peer.sticks();
             }
-            Channel::answers(peer, &stage.keys.acceptor, manner, stage.now())
+            peer
         } else {
             Channel::plain(peer)
         };

@@ -297,9 +297,8 @@ impl Setting {
         let (buffer_bytes, buffers) =
             if theme == 4 { (512, buffers.min(16)) } else { (buffer_bytes, buffers) };
         // What the configuration's check allows: see `exchange_memory` and `max_head` there.
-        let kept = (buffers / 16).max(2).min(buffers / 4) + limits::BESIDE_ONE_EXCHANGE;
-        let lendable = (buffers - kept) * buffer_bytes;
-        let exchange_memory = dice.pick(&[64 << 10, 4096, 12 << 10, 20 << 10]).min(lendable);
+        let most = lendable(buffers, buffer_bytes);
+        let exchange_memory = dice.pick(&[64 << 10, 4096, 12 << 10, 20 << 10]).min(most);
         let max_head = dice.pick(&[8 << 10, 1024, 16 << 10]).min(exchange_memory - 1024);
         let groups: Vec<Vec<ServerSetting>> = (0..dice.pick(&[1, 1, 1, 2]))
             .map(|_| {
@@ -452,7 +451,23 @@ impl Setting {
             if self.papers.asks == Asked::Off {
                 self.papers.asks = Asked::Optional;
             }
+        } else if self.bounds.tight && self.longest >= 20_000 {
+            // More records come at one time than may be ahead of so few buffers.
+            self.shrink_pool(16, 2048);
+            (self.workers, self.clients, self.max_clients) = (1, 24, 64);
+            self.exchanges = self.exchanges.max(320);
+            self.longest = self.longest.max(60_000);
+            self.max_body = self.max_body.max(100_000);
+            let habits = &mut self.habits;
+            (habits.bodies, habits.huge, habits.leaves) = (230, 200, habits.leaves.max(16));
         }
+    }
+
+    /// A pool of so many buffers, and requests that fit into it.
+    fn shrink_pool(&mut self, buffers: u32, buffer_bytes: u32) {
+        (self.buffers, self.buffer_bytes) = (buffers, buffer_bytes);
+        self.exchange_memory = self.exchange_memory.min(lendable(buffers, buffer_bytes));
+        self.max_head = self.max_head.min(self.exchange_memory - 1024);
     }
 
     /// The fields that only we may write.
@@ -511,6 +526,12 @@ impl Setting {
         let spooled = self.spool.map_or(0, Limits::longest_body);
         self.max_body.min(spooled.max(u64::from(self.exchange_memory)))
     }
+}
+
+/// What requests may hold of a pool.
+fn lendable(buffers: u32, buffer_bytes: u32) -> u32 {
+    let kept = (buffers / 16).max(2).min(buffers / 4) + limits::BESIDE_ONE_EXCHANGE;
+    (buffers - kept) * buffer_bytes
 }
 
 /// Whether a handshake has as long as a head, where that is short.
