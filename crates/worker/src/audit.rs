@@ -36,6 +36,12 @@ impl<D: Driver> Worker<D> {
         self.bus.audit()
     }
 
+    /// Whether somebody waits for a place ahead of buffers though there is one: while it has nothing to do,
+    /// nobody may.
+    pub fn waits_in_vain(&self) -> bool {
+        self.driver.stands_in_vain()
+    }
+
     fn audit_pool(&self) -> Result<(), Flaw> {
         let mut audit = self.pool.audit();
         for (_, exchange) in self.exchanges.iter() {

@@ -132,6 +132,12 @@ pub(super) fn are_kept(stage: &Stage, house: &House, clients: &[Client]) -> Verd
     let setting = &stage.setting;
     let pool = u64::from(setting.buffers) * u64::from(setting.buffer_bytes);
     let places = 2 * (u64::from(TLS_AHEAD_MAX) + pool / (2 * TLS_PLAIN_MAX as u64));
+    let asleep = setting.sleepy[0] > 0 && !stage.is_calm();
+    let in_vain = |&worker: &usize| house.waits_in_vain(worker) && !stage.world.is_due(worker);
+    if let Some(worker) = (0..house.len()).find(in_vain).filter(|_| !asleep) {
+        let text = format!("worker {worker}: somebody waits for a place, and one is free");
+        return wrong("bounds", text);
+    }
     for (worker, counters) in house.counters.iter().enumerate() {
         let (parts, ahead) = (counters.tls_parts_bytes.get(), counters.tls_ahead.get());
         if parts > TLS_PARTS_ALL as u64 || ahead > places {

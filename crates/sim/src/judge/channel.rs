@@ -162,6 +162,11 @@ impl Manner {
         Self { spoils: Some(Spoils::Hoards(Hoard::draw(dice))), piece, ..self }
     }
 
+    /// Its records are as long as they may be, and go at once.
+    pub(super) const fn at_once(self) -> Self {
+        Self { piece: usize::MAX, record: TLS_PLAIN_MAX, ..self }
+    }
+
     /// Perhaps it sends what begins no record: that often.
     pub(super) fn may_stray(self, dice: &mut Dice, often: u32) -> Self {
         Self { strays: dice.chance(often).then(|| Stray::draw(dice)), ..self }

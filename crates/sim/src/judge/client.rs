@@ -256,7 +256,8 @@ impl Client {
                         .may_stray(&mut self.dice, bounds.strays),
                     _ => manner,
                 };
-                manner.may_hoard(&mut self.dice, bounds.hoards)
+                let manner = manner.may_hoard(&mut self.dice, bounds.hoards);
+                if bounds.tight { manner.at_once() } else { manner }
             };
             let plain = calm || self.is_probe;
             let (name, paper) = stage.setting.papers.call(&mut self.dice, plain);

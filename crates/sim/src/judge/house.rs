@@ -160,6 +160,11 @@ impl House {
         self.workers[number].as_ref().and_then(Worker::holds_in_vain)
     }
 
+    /// Whether somebody stands in line for what is free.
+    pub(super) fn waits_in_vain(&self, number: usize) -> bool {
+        self.workers[number].as_ref().is_some_and(Worker::waits_in_vain)
+    }
+
     /// Exchanges of a worker that wait until the disk has done an errand.
     pub(super) fn waits_for_disk(&self, number: usize) -> usize {
         self.workers[number].as_ref().map_or(0, Worker::waits_for_disk)

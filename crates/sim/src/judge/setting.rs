@@ -453,13 +453,15 @@ impl Setting {
             }
         } else if self.bounds.tight && self.longest >= 20_000 {
             // More records come at one time than may be ahead of so few buffers.
-            self.shrink_pool(16, 2048);
+            self.shrink_pool(12, 2048);
+            (self.bounds.hoards, self.bounds.strays, self.door.garbles) = (0, 0, 0);
             (self.workers, self.clients, self.max_clients) = (1, 24, 64);
             self.exchanges = self.exchanges.max(320);
             self.longest = self.longest.max(60_000);
             self.max_body = self.max_body.max(100_000);
             let habits = &mut self.habits;
             (habits.bodies, habits.huge, habits.leaves) = (230, 200, habits.leaves.max(16));
+            (habits.malformed, habits.slow) = (habits.malformed.min(10), habits.slow.max(60));
         }
     }
 

@@ -7,6 +7,11 @@ use super::places::Side;
 use super::slot::{Place, Slot};
 
 impl<D: Driver> Secured<D> {
+    /// Whether somebody stands in line though a place is free.
+    pub(crate) fn stands_in_vain(&self) -> bool {
+        [Side::Clients, Side::Servers].into_iter().any(|side| self.places.calls(side))
+    }
+
     /// Places, lines and parts are what the connections have, and within their bounds.
     ///
     /// # Errors

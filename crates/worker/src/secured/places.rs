@@ -74,7 +74,7 @@ impl Places {
         [Side::Clients, Side::Servers].into_iter().any(|side| self.calls(side))
     }
 
-    fn calls(&self, side: Side) -> bool {
+    pub(super) fn calls(&self, side: Side) -> bool {
         self.is_free(side, true) && !self.lines[side as usize].is_empty()
     }
 
