@@ -1,8 +1,8 @@
 //! What TLS may keep of what comes, however it comes: clients that go up to its bounds and beyond, and
 //! what must hold of everybody then. What is drawn for TLS behind all else stands here, too.
 
-use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PARTS_ALL, TLS_PARTS_MAX, TLS_PARTS_SHORT};
 use base::limits::TLS_PLAIN_MAX;
+use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PARTS_ALL, TLS_PARTS_MAX, TLS_PARTS_SHORT};
 use tls::Failure;
 
 use super::channel::{Channel, Spoils};
@@ -109,11 +109,7 @@ pub(super) struct Stray {
 
 impl Stray {
     pub(super) fn draw(dice: &mut Dice) -> Self {
-        Self {
-            behind: dice.pick(&[1, 0, 2, 4]),
-            idle: dice.chance(160),
-            bytes: dice.pick(&STRAYS),
-        }
+        Self { behind: dice.pick(&[1, 0, 2, 4]), idle: dice.chance(160), bytes: dice.pick(&STRAYS) }
     }
 }
 
@@ -147,7 +143,10 @@ pub(super) fn are_kept(stage: &Stage, house: &House, clients: &[Client]) -> Verd
             return wrong("bounds", text);
         }
     }
-    clients.iter().filter_map(Client::channel).try_for_each(|channel| keeps_little(channel, setting))
+    clients
+        .iter()
+        .filter_map(Client::channel)
+        .try_for_each(|channel| keeps_little(channel, setting))
 }
 
 /// One that hoards is ended before more is kept than may be.
@@ -171,7 +170,8 @@ pub(super) fn figures(stage: &Stage, house: &House) -> Verdict {
     let spoils = stage.setting.door.garbles > 0 || hoards > 0;
     let (broke, large) = (failed(Failure::Protocol), failed(Failure::TooLarge));
     if (broke > 0 && !spoils && strays == 0) || (large > 0 && hoards == 0) {
-        let text = format!("{broke} sessions broke a rule, {large} were too large, without a cause");
+        let text =
+            format!("{broke} sessions broke a rule, {large} were too large, without a cause");
         return wrong("figures", text);
     }
     if broke < stage.strays_told {
@@ -180,4 +180,3 @@ pub(super) fn figures(stage: &Stage, house: &House) -> Verdict {
     }
     Ok(())
 }
-

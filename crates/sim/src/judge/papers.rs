@@ -223,7 +223,10 @@ impl Callers {
             all.map(|identity| Connector::new(calls(faith, identity)).expect("it is well made"))
                 .collect()
         };
-        Self { acceptors: IDENTITIES.each_ref().map(acceptor), connectors: Faith::ALL.map(connectors) }
+        Self {
+            acceptors: IDENTITIES.each_ref().map(acceptor),
+            connectors: Faith::ALL.map(connectors),
+        }
     }
 
     /// What makes the sessions of listeners.

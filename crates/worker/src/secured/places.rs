@@ -80,12 +80,7 @@ impl Places {
 
     /// Whether that is what there is: so many connections of a side have plaintext ahead, these stand in
     /// line.
-    pub(super) fn audit(
-        &self,
-        side: Side,
-        ahead: usize,
-        mut line: Vec<u32>,
-    ) -> Result<(), String> {
+    pub(super) fn audit(&self, side: Side, ahead: usize, mut line: Vec<u32>) -> Result<(), String> {
         let taken = self.taken[side as usize];
         if ahead != taken as usize || taken > self.most {
             return Err(format!("{side:?}: {taken} places of {} are taken, by {ahead}", self.most));
