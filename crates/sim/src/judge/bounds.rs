@@ -2,7 +2,9 @@
 //! what must hold of everybody then. What is drawn for TLS behind all else stands here, too.
 
 use base::limits::TLS_PLAIN_MAX;
-use base::limits::{TLS_AHEAD_MAX, TLS_HEADER, TLS_PARTS_ALL, TLS_PARTS_MAX, TLS_PARTS_SHORT};
+use base::limits::{
+    TLS_AHEAD_MAX, TLS_HEADER, TLS_PARTS_ALL, TLS_PARTS_MAX, TLS_PARTS_SHORT, TLS_UNSIGNED_ALL,
+};
 use tls::Failure;
 
 use super::channel::{Channel, Spoils};
@@ -128,6 +130,8 @@ pub(super) fn are_kept(stage: &Stage, house: &House, clients: &[Client]) -> Verd
     let setting = &stage.setting;
     let pool = u64::from(setting.buffers) * u64::from(setting.buffer_bytes);
     let places = 2 * (u64::from(TLS_AHEAD_MAX) + pool / (2 * TLS_PLAIN_MAX as u64));
+    let asks = setting.papers.asks != Asked::Off;
+    let most = if asks { TLS_UNSIGNED_ALL } else { TLS_PARTS_ALL };
     let asleep = setting.sleepy[0] > 0 && !stage.is_calm();
     let in_vain = |&worker: &usize| house.waits_in_vain(worker) && !stage.world.is_due(worker);
     if let Some(worker) = (0..house.len()).find(in_vain).filter(|_| !asleep) {
@@ -136,7 +140,7 @@ pub(super) fn are_kept(stage: &Stage, house: &House, clients: &[Client]) -> Verd
     }
     for (worker, counters) in house.counters.iter().enumerate() {
         let (parts, ahead) = (counters.tls_parts_bytes.get(), counters.tls_ahead.get());
-        if parts > TLS_PARTS_ALL as u64 || ahead > places {
+        if parts > most as u64 || ahead > places {
             let text = format!(
                 "worker {worker} keeps {parts} bytes in parts, and {ahead} records ahead of buffers"
             );

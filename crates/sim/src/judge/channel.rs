@@ -191,6 +191,7 @@ const BESIDE: usize = TLS_OVERHEAD + 16;
 /// Memory for one record, or one flight of a handshake.
 const FLIGHT: usize = TLS_RECORD_MAX + (8 << 10);
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[derive(Debug)]
 struct Secured {
     session: Session,
@@ -419,6 +420,10 @@ impl Channel {
         }
         let piece = secured.piece();
         let count = self.peer.write(&secured.pending[..piece]);
+        if count == 0 {
+            // It is told when there is room.
+            return None;
+        }
         secured.pending.drain(..count);
         secured.sent += count;
         secured.next = now + secured.gap();
@@ -428,7 +433,7 @@ impl Channel {
                 strayed.since.get_or_insert(now);
             }
         }
-        (count > 0 && !secured.pending.is_empty()).then_some(secured.next)
+        (!secured.pending.is_empty()).then_some(secured.next)
     }
 
     /// Bytes that count as written and are in a record of which the network has a part at most.

@@ -4,7 +4,7 @@ use driver::Driver;
 
 use super::Secured;
 use super::places::Side;
-use super::slot::{Place, Slot};
+use super::slot::Place;
 
 impl<D: Driver> Secured<D> {
     /// Whether somebody stands in line though a place is free.
@@ -20,8 +20,8 @@ impl<D: Driver> Secured<D> {
         for side in [Side::Clients, Side::Servers] {
             let own = || self.slots.iter().flatten().filter(|slot| slot.side() == side);
             let ahead = own().filter(|slot| slot.ahead.is_some()).count();
-            let stands = |slot: &&Box<Slot>| slot.place == Place::InLine;
-            let line = own().filter(stands).map(|slot| slot.socket.index).collect();
+            let stands = own().filter(|slot| slot.place == Place::InLine);
+            let line = stands.map(|slot| slot.socket.index).collect();
             self.places.audit(side, ahead, line)?;
         }
         let sessions = self.slots.iter().flatten().filter_map(|slot| slot.session.as_deref());

@@ -64,7 +64,7 @@ impl Parts {
     ) -> Result<(), String> {
         let kept: usize = sessions.map(counted).sum();
         let told = self.counters.tls_parts_bytes.get();
-        if kept == self.bytes && told == kept as u64 && kept <= TLS_PARTS_ALL {
+        if kept == self.bytes && told == kept as u64 && kept <= self.most {
             return Ok(());
         }
         let bytes = self.bytes;
