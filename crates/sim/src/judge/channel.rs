@@ -1,73 +1,16 @@
 //! A connection as an actor sees it, whether it is secured (TLS) or not: bytes that come and go. What
 //! is beneath is a real session of rustls, whose records the network cuts anywhere.
-//!
-//! Keys are of Ed25519, whose signatures are all of one length, so that a run that is played again
-//! moves as many bytes: which bytes they are differs.
 
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base::limits::{TLS_OVERHEAD, TLS_PLAIN_MAX, TLS_RECORD_MAX};
 use base::time::Instant;
-use tls::{
-    Acceptor, AcceptorConfig, Authorities, Connector, ConnectorConfig, Failure, Identity, Output,
-    Record, Session, Tickets, Trust, Versions, next_record,
-};
+use tls::{Acceptor, Connector, Failure, Output, Record, Session, next_record};
 
 use super::bounds::{Hoard, Stray};
 use super::outbox::Cut;
-use super::papers::{Callers, Papers};
 use crate::dice::Dice;
 use crate::peer::Peer;
-
-/// Whose name the certificate has.
-pub(super) const NAME: &str = "world";
-
-static PEM: &str = include_str!("../../keys/world.pem");
-
-static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| {
-    let key = include_bytes!("../../keys/world.key");
-    Arc::new(Identity::from_pem(PEM.as_bytes(), key).expect("it is well made"))
-});
-
-/// What makes the sessions of one run, at both ends: what it remembers of earlier ones is of this run.
-pub(super) struct Keys {
-    /// Between clients and listeners.
-    pub(super) callers: Callers,
-    pub(super) acceptor: Acceptor,
-    pub(super) connector: Connector,
-}
-
-impl Keys {
-    pub(super) fn new(versions: Versions, papers: Papers) -> Self {
-        let acceptor = AcceptorConfig {
-            identities: vec![Arc::clone(&IDENTITY)],
-            versions,
-            tickets: Some(Tickets::new().expect("there is randomness")),
-            ..AcceptorConfig::default()
-        };
-        let authorities = Authorities::from_pem(PEM.as_bytes()).expect("it is well made");
-        let connector = ConnectorConfig {
-            trust: Trust::Authorities(authorities),
-            max_chain: base::limits::TLS_SERVER_CHAIN,
-            identity: None,
-            versions: Versions::default(),
-            sni: true,
-            alpn: Vec::new(),
-        };
-        Self {
-            callers: Callers::new(papers, versions),
-            acceptor: Acceptor::new(acceptor).expect("it is well made"),
-            connector: Connector::new(connector).expect("it is well made"),
-        }
-    }
-}
-
-impl std::fmt::Debug for Keys {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Keys")
-    }
-}
 
 /// What somebody does instead of shaking hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,12 +15,12 @@ use worker::{
     Office, Plan, Screening, ServerTls, TlsPlan, Worker, WorkerCounters, access_ring,
 };
 
-use super::channel::{self, Keys};
 use super::client::BALANCER;
 use super::desk::Looks;
 use super::door::{self, Denied};
 use super::duties::Before;
 use super::front;
+use super::keys::{self, Keys};
 use super::setting::{Serves, Setting};
 use super::stage::{Verdict, wrong};
 use crate::memory::{Detached, MemoryDriver};
@@ -298,7 +298,7 @@ fn plan(
         secured_servers: setting
             .servers()
             .map(|(group, _)| {
-                let name = channel::NAME.into();
+                let name = keys::NAME.into();
                 let server = || ServerTls { connector: tls.connector.clone(), name };
                 setting.door.secured[group][1].then(server)
             })

@@ -8,7 +8,7 @@
 //! - `ask`, `malformed`, `reply`, `pattern`: requests and responses, each byte of which tells whose
 //!   it is; `outbox`: how they are written;
 //! - `message`, `reading`: a strict reader that is not `wire`'s;
-//! - `channel`: a connection, secured or not; `papers`: certificates of both ends, and `renewal`, their
+//! - `channel`: a connection, secured or not; `keys` and `papers`: certificates of both ends, and `renewal`, their
 //!   change; `bounds`: what TLS may keep;
 //! - `client` and its `line`, `expecting`, `server`, `operator`: the actors;
 //! - `tunnel`, and `talking`, a client's part in it, `answering`, a server's; `parting`, what either end may see of its end;
@@ -37,6 +37,7 @@ mod front;
 mod gate;
 mod happens;
 mod house;
+mod keys;
 mod line;
 mod malformed;
 mod message;

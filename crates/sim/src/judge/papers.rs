@@ -101,7 +101,7 @@ impl Papers {
             _ if plain => Paper::Alice,
             _ => all[dice.weighted(&[8, 4, 2, 1])],
         };
-        (if other { OTHER } else { super::channel::NAME }, paper)
+        (if other { OTHER } else { super::keys::NAME }, paper)
     }
 }
 

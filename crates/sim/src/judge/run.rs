@@ -8,12 +8,12 @@ use std::time::Duration;
 use base::id::ServerId;
 use base::time::Instant;
 
-use super::channel::Keys;
 use super::checks::Checks;
 use super::client::{Client, earlier};
 use super::desk::{self, Desk};
 use super::door::Porter;
 use super::house::House;
+use super::keys::Keys;
 use super::operator::{self, Ending, Event, Happens};
 use super::renewal::Renewal;
 use super::server::{Server, Session};

@@ -5,9 +5,9 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::book::{Book, Fate};
-use super::channel::Keys;
 use super::desk::Desk;
 use super::door::Porter;
+use super::keys::Keys;
 use super::oracle::LATE;
 use super::renewal::Renewal;
 use super::reply::micros;
