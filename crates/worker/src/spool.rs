@@ -475,6 +475,10 @@ impl<D: Driver> Worker<D> {
             // It can be read again.
             self.pool.clear(&mut spooled.front);
         }
+        if self.exchanges.get(id.0).is_some_and(|exchange| exchange.spooled.is_none()) {
+            // It has no room there: by what counts as taken now, a response may go on without (law 4).
+            self.receive_again(id);
+        }
         if self.pool.used() < before {
             self.counters.spooled_for_others.increment();
             Relief::Found
