@@ -368,7 +368,10 @@ impl<D: Driver> Worker<D> {
         if let Some(exchange) = self.exchanges.get_mut(id.0) {
             exchange.pace = Pace { since: self.now, bytes: 0 };
         }
-        self.clients.arm(client, Patience::Body, self.now);
+        // Nor is it that nobody reads on before less is ahead of its buffers.
+        let waits = self.driver.awaits_place(socket);
+        let patience = if waits { Patience::Queue } else { Patience::Body };
+        self.clients.arm(client, patience, self.now);
         self.driver.arm(socket);
     }
 
