@@ -321,6 +321,7 @@ impl<D: Driver> Worker<D> {
         self.clients.set_state(id, ClientState::Lingering { discarded: 0 });
         self.free_place();
         self.clients.arm(id, Patience::Linger, self.now);
+        self.driver.wants_no_place(socket);
         self.driver.shutdown(socket);
         self.driver.arm(socket);
     }

@@ -92,6 +92,7 @@ impl<D: Driver> Worker<D> {
             {
                 upstream.ending = Ending::Parted;
                 self.upstreams.arm(id, Progress::Parting, self.now);
+                self.driver.wants_no_place(socket);
                 self.driver.shutdown(socket);
                 self.driver.arm(socket);
             }

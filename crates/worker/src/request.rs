@@ -218,8 +218,10 @@ impl<D: Driver> Worker<D> {
         if !self.clients.waits(exchange.client, Patience::Queue) {
             self.clients.arm(exchange.client, Patience::Queue, self.now);
         }
-        if rank == Rank::Client && self.is_favoured(id) {
-            self.pool.wait_first(id.0, rank, self.now);
+        // All others give way to the one that is finished first: nobody stands before it.
+        let first = self.favoured.is_some_and(|(favoured, _)| favoured == id);
+        if first || (rank == Rank::Client && self.is_favoured(id)) {
+            self.pool.wait_first(id.0, Rank::Client, self.now);
         } else {
             self.pool.wait(id.0, rank, self.now);
         }

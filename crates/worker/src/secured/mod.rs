@@ -426,9 +426,14 @@ impl<D: Driver> Secured<D> {
         self.slot(socket).is_some_and(Slot::has_something) || self.driver.has_unread(socket)
     }
 
-    pub(crate) fn shutdown(&mut self, socket: Socket) {
-        // Whoever ends our direction waits for no more room, and reads nothing that would need some.
+    /// What still comes is discarded: for that nobody waits for a place.
+    pub(crate) fn wants_no_place(&mut self, socket: Socket) {
         self.leave_line(socket);
+    }
+
+    /// Whoever ends our direction waits for no more room. The peer may go on, and waits for a place as it
+    /// did (half of a tunnel).
+    pub(crate) fn shutdown(&mut self, socket: Socket) {
         if let Some(slot) = slot_of(&mut self.slots, socket) {
             slot.awaits = Awaits::Nothing;
         }
