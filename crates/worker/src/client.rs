@@ -183,6 +183,20 @@ impl Patience {
         Self::Stream,
     ];
     pub(crate) const COUNT: usize = Self::ALL.len();
+
+    /// For how long.
+    const fn length(self, timeouts: &Timeouts) -> Duration {
+        match self {
+            Self::Idle | Self::New | Self::Stream => timeouts.idle,
+            Self::Handshake => timeouts.handshake,
+            Self::Head => timeouts.head,
+            Self::Verdict => timeouts.authorize,
+            Self::Body => timeouts.body_progress,
+            Self::Queue => timeouts.queue,
+            Self::Write => timeouts.write_progress,
+            Self::Linger => base::limits::LINGER,
+        }
+    }
 }
 
 struct Table<'t>(&'t mut Slab<Client>);
@@ -205,16 +219,7 @@ impl Timed for Table<'_> {
 
 impl Clients {
     pub(crate) fn new(capacity: u32, timeouts: &Timeouts, counted: Counted) -> Self {
-        let lengths = Patience::ALL.map(|patience| match patience {
-            Patience::Idle | Patience::New | Patience::Stream => timeouts.idle,
-            Patience::Handshake => timeouts.handshake,
-            Patience::Head => timeouts.head,
-            Patience::Verdict => timeouts.authorize,
-            Patience::Body => timeouts.body_progress,
-            Patience::Queue => timeouts.queue,
-            Patience::Write => timeouts.write_progress,
-            Patience::Linger => base::limits::LINGER,
-        });
+        let lengths = Patience::ALL.map(|patience| patience.length(timeouts));
         Self { table: Slab::new(capacity), deadlines: Deadlines::new(lengths), counted }
     }
 
@@ -273,9 +278,10 @@ impl Clients {
         self.deadlines.armed_for(class, &mut Table(&mut self.table), id.0, now.tick())
     }
 
-    /// Shortens how long parked clients are kept.
-    pub(crate) fn set_idle(&mut self, length: Duration) {
+    /// Shortens how long parked clients are kept: so long at most, whatever `timeouts` says.
+    pub(crate) fn shorten_idle(&mut self, most: Duration, timeouts: &Timeouts) {
         for patience in [Patience::Idle, Patience::New, Patience::Handshake] {
+            let length = most.min(patience.length(timeouts));
             self.deadlines.set_length(patience as usize, &mut Table(&mut self.table), length);
         }
     }

@@ -82,7 +82,7 @@ impl<D: Driver> Worker<D> {
             let listener = ListenerId(u32::try_from(listener).unwrap_or(u32::MAX));
             self.driver.stop_listening(listener);
         }
-        self.clients.set_idle(limits::DRAIN_GRACE.min(self.plan.timeouts.idle));
+        self.clients.shorten_idle(limits::DRAIN_GRACE, &self.plan.timeouts);
         self.end_silent_streams();
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use tls::Failure;
-use worker::CloseReason;
+use worker::{CloseReason, Letter, Timeouts};
 
 use crate::house::{GET, House, Setting};
 use crate::secured::{End, failures, hello, setting};
@@ -83,6 +83,19 @@ fn who_leaves_or_dawdles_counts_if_it_has_spoken() {
             assert_eq!(idle, u64::from(waits), "{said} {waits} {resets}");
         }
     }
+}
+
+/// A drain shortens what clients have for their handshakes, and lengthens it for nobody.
+#[test]
+fn who_dawdles_in_a_drain_has_no_more_time() {
+    let timeouts = Timeouts { handshake: Duration::from_millis(20), ..Timeouts::default() };
+    let mut house = House::new(&Setting { timeouts, ..logging() });
+    let client = house.client_from(ADDRESS);
+    client.write_all(&hello()[..100]);
+    house.settle();
+    house.order(|| Letter::Drain);
+    house.pass(Duration::from_millis(30));
+    assert!(client.has_ended() || client.is_reset(), "its time was over");
 }
 
 /// A session that fails when it is open: between requests, and in the middle of one.
