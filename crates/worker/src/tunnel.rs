@@ -317,11 +317,14 @@ impl<D: Driver> Worker<D> {
         }
         match outcome(Phase::Tunnel, mishap) {
             Outcome::Close => {
+                let ends = [Way::Up, Way::Down].map(|way| self.sender(id, way));
                 let Some(tunnel) = self.tunnels.get(id.0) else { return };
                 // Both have what the other sent: then it is an end like another. Who waits for a
-                // buffer has been sent something that nobody has received.
+                // buffer, or a place ahead of buffers, has been sent something that nobody has received.
                 let silent = matches!(reason, CloseReason::Idle | CloseReason::Drain);
-                let cut = !silent || tunnel.buffers() > 0 || tunnel.starved().is_some();
+                let stuck = ends.into_iter().flatten().any(|end| self.driver.awaits_place(end));
+                let waits = stuck || tunnel.starved().is_some();
+                let cut = !silent || tunnel.buffers() > 0 || waits;
                 self.end_tunnel(id, reason, cut);
             }
             Outcome::GoOn => {}
