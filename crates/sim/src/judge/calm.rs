@@ -87,10 +87,10 @@ impl Run {
                 Some(Fate::Answered | Fate::Passed) => return Ok(()),
                 Some(Fate::Refused(502 | 503) | Fate::Unheard | Fate::Left) if may_be_down => {}
                 // One of its address came a moment ago; or, as far as it knows, it had to make room
-                // (seed 1200003088). It comes again.
+                // (seed 1200003088), or buffers were short (3200080800). It comes again.
                 Some(
                     Fate::Refused(429)
-                    | Fate::Cut(Excuse::Door | Excuse::Parked)
+                    | Fate::Cut(Excuse::Door | Excuse::Parked | Excuse::Short)
                     | Fate::Unheard
                     | Fate::Left,
                 ) if self.stage.setting.door.limits.is_some() => {}

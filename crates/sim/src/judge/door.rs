@@ -348,7 +348,9 @@ fn least_rate(number: u32, record: &Record, stage: &Stage) -> Verdict {
     // While it is found out whether it may, nobody receives.
     let waits = waits || setting.gate.asks[record.group].is_some();
     // One that is pipelined waits for its turn, and nobody receives it meanwhile.
-    if waits || ask.expects || setting.habits.pipelines > 0 {
+    // Behind what comes together with the end nobody looks for more (seed 3200143931).
+    let ends = setting.habits.half_closes > 0;
+    if waits || ends || ask.expects || setting.habits.pipelines > 0 {
         return Ok(());
     }
     let late = setting.asleep() + LATE;

@@ -491,7 +491,9 @@ impl Setting {
         // their behalf (seed 2100020147).
         let tunnels = self.serves.iter().any(|serves| *serves != Serves::Http);
         let unheard = self.habits.leaves > 0 || self.sleepy[0] > 0;
-        let more = self.habits.events > 0 || tunnels || unheard;
+        // Whoever leaves while others decide about it is there until they have (seed 3200091670).
+        let asked = self.gate.asks.iter().any(Option::is_some);
+        let more = self.habits.events > 0 || tunnels || unheard || asked;
         self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
     }
 
