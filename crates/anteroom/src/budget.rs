@@ -216,7 +216,7 @@ fn chains(settings: &Settings, clients: u64, servers: u64) -> Vec<Row> {
 fn unfinished(settings: &Settings) -> usize {
     let mut listeners = settings.listeners.iter().filter_map(|listen| listen.tls.as_ref());
     let asks = listeners.any(|tls| tls.files.clients != Clients::Off);
-    if asks { limits::TLS_UNSIGNED_ALL } else { limits::TLS_PARTS_ALL }
+    worker::handshake_bytes(asks, settings.pool.buffers, settings.pool.buffer_bytes)
 }
 
 /// What is kept to find out whether clients may, where that is asked; `records`: exchanges of all

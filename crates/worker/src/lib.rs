@@ -63,5 +63,5 @@ pub use office::{Letter, Office};
 pub use orders::Life;
 pub use plan::{AtLimit, ListenerPlan, Plan, RecordBytes, ServerTls, Timeouts, TlsPlan};
 pub use screen::{Balancers, Screening};
-pub use secured::{Carried, SCRATCH_BYTES, ahead_places};
+pub use secured::{Carried, SCRATCH_BYTES, ahead_places, handshake_bytes};
 pub use turn::{StartError, Worker};

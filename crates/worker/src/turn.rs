@@ -24,7 +24,7 @@ use crate::limit::Counted;
 use crate::office::Office;
 use crate::orders::Life;
 use crate::plan::Plan;
-use crate::secured::{Carried, Event, Makers, Secured, ahead_places};
+use crate::secured::{Carried, Event, Makers, Secured};
 use crate::spool::Spool;
 use crate::upstream::Upstreams;
 
@@ -134,9 +134,8 @@ impl<D: Driver> Worker<D> {
         counters.buffers_free_min.set(u64::from(pool.size()));
         let acceptors = plan.listeners.iter().map(|it| it.tls.acceptor.clone()).collect();
         let makers = Makers { acceptors, servers: plan.secured_servers.clone() };
-        let places = ahead_places(pool.size(), pool.buffer_bytes());
-        let bounds = [plan.sockets(), places];
-        let driver = Secured::new(driver, makers, bounds, Arc::clone(&counters));
+        let beside = [pool.size(), pool.buffer_bytes()];
+        let driver = Secured::new(driver, makers, plan.sockets(), beside, Arc::clone(&counters));
         let now = driver.now();
         let mut worker = Self {
             clients: Clients::new(records, &plan.timeouts, Counted::new(&plan)),

@@ -131,7 +131,8 @@ pub(super) fn are_kept(stage: &Stage, house: &House, clients: &[Client]) -> Verd
     let pool = u64::from(setting.buffers) * u64::from(setting.buffer_bytes);
     let places = 2 * (u64::from(TLS_AHEAD_MAX) + pool / (2 * TLS_PLAIN_MAX as u64));
     let asks = setting.papers.asks != Asked::Off;
-    let most = if asks { TLS_UNSIGNED_ALL } else { TLS_PARTS_ALL };
+    let all = if asks { TLS_UNSIGNED_ALL } else { TLS_PARTS_ALL } as u64;
+    let most = pool.clamp(2 * TLS_PARTS_MAX as u64, all);
     let asleep = setting.sleepy[0] > 0 && !stage.is_calm();
     let in_vain = |&worker: &usize| house.waits_in_vain(worker) && !stage.world.is_due(worker);
     if let Some(worker) = (0..house.len()).find(in_vain).filter(|_| !asleep) {
@@ -140,7 +141,7 @@ pub(super) fn are_kept(stage: &Stage, house: &House, clients: &[Client]) -> Verd
     }
     for (worker, counters) in house.counters.iter().enumerate() {
         let (parts, ahead) = (counters.tls_parts_bytes.get(), counters.tls_ahead.get());
-        if parts > most as u64 || ahead > places {
+        if parts > most || ahead > places {
             let text = format!(
                 "worker {worker} keeps {parts} bytes in parts, and {ahead} records ahead of buffers"
             );

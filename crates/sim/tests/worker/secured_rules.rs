@@ -61,7 +61,7 @@ fn what_is_no_record_ends_a_handshake() {
 /// Strangers that begin long messages and do not end them hold what is set aside for that, together.
 #[test]
 fn messages_in_parts_are_kept_as_far_as_memory_is_set_aside() {
-    let mut house = House::new(&Setting { max_clients: 300, ..setting() });
+    let mut house = House::new(&Setting { max_clients: 300, buffers: 1024, ..setting() });
     let kept = |house: &House| usize::try_from(house.sum(|c| c.tls_parts_bytes.get())).unwrap();
     let mut message = vec![0; TLS_PARTS_SHORT - 2500];
     message[..4].copy_from_slice(&[1, 0, 0xff, 0xff]);
@@ -105,7 +105,8 @@ fn handshakes_that_nobody_signs_are_kept_as_far_as_memory_is_set_aside() {
         ..AcceptorConfig::default()
     });
     let tls = TlsPlan { acceptor: Some(acceptor.unwrap()), ..TlsPlan::default() };
-    let mut house = House::new(&Setting { max_clients: 300, tls, ..Setting::default() });
+    let mut house =
+        House::new(&Setting { max_clients: 300, buffers: 4096, tls, ..Setting::default() });
     let kept = |house: &House| usize::try_from(house.sum(|c| c.tls_parts_bytes.get())).unwrap();
     let connector = Connector::new(ConnectorConfig {
         trust: Trust::Authorities(trusts),

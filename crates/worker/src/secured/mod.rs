@@ -20,6 +20,7 @@ mod receive;
 mod send;
 mod slot;
 
+pub use parts::handshake_bytes;
 pub use places::ahead_places;
 pub(crate) use receive::Idle;
 
@@ -106,16 +107,19 @@ pub(crate) struct Secured<D: Driver> {
 }
 
 impl<D: Driver> Secured<D> {
-    /// `driver`, of which at most `sockets` are secured; `places`: see [`ahead_places`].
+    /// `driver`, of which at most `sockets` are secured, beside a pool of so many buffers of so many bytes.
     pub(crate) fn new(
         driver: D,
         makers: Makers,
-        [sockets, places]: [u32; 2],
+        sockets: u32,
+        [buffers, buffer_bytes]: [u32; 2],
         counters: Arc<WorkerCounters>,
     ) -> Self {
         let any = makers.acceptors.iter().any(Option::is_some)
             || makers.servers.iter().any(Option::is_some);
         let asks = makers.acceptors.iter().flatten().any(Acceptor::asks);
+        let handshakes = handshake_bytes(asks, buffers, buffer_bytes);
+        let places = ahead_places(buffers, buffer_bytes);
         let memory = |bytes| vec![0; if any { bytes } else { 0 }].into_boxed_slice();
         let sockets = if any { sockets as usize } else { 0 };
         Self {
@@ -124,7 +128,7 @@ impl<D: Driver> Secured<D> {
             slots: (0..sockets).map(|_| None).collect(),
             ready: VecDeque::with_capacity(sockets),
             places: Places::new(if any { places } else { 0 }, sockets, Arc::clone(&counters)),
-            parts: Parts::new(asks, Arc::clone(&counters)),
+            parts: Parts::new(handshakes, Arc::clone(&counters)),
             scratch: Scratch {
                 incoming: memory(TLS_BATCH),
                 plain: memory(TLS_SEND),

@@ -3,10 +3,19 @@
 
 use std::sync::Arc;
 
-use base::limits::{TLS_PARTS_ALL, TLS_PARTS_OWN, TLS_UNSIGNED_ALL};
+use base::limits::{TLS_PARTS_ALL, TLS_PARTS_MAX, TLS_PARTS_OWN, TLS_UNSIGNED_ALL};
 use tls::{Failure, Found, Output, Session};
 
 use crate::counters::WorkerCounters;
+
+/// What a worker with such a pool keeps of them at most, beside what every session may: as much as the pool
+/// has, or what a few sessions may need, but no more than is of use. `asks`: some clients are asked for
+/// certificates.
+pub fn handshake_bytes(asks: bool, buffers: u32, buffer_bytes: u32) -> usize {
+    let pool = u64::from(buffers) * u64::from(buffer_bytes);
+    let most = if asks { TLS_UNSIGNED_ALL } else { TLS_PARTS_ALL };
+    usize::try_from(pool).unwrap_or(usize::MAX).clamp(2 * TLS_PARTS_MAX, most)
+}
 
 /// What there is of them, beside what every session may keep ([`TLS_PARTS_OWN`]).
 pub(super) struct Parts {
@@ -16,9 +25,9 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// `asks`: some clients are asked for certificates.
-    pub(super) const fn new(asks: bool, counters: Arc<WorkerCounters>) -> Self {
-        Self { bytes: 0, most: if asks { TLS_UNSIGNED_ALL } else { TLS_PARTS_ALL }, counters }
+    /// `most`: see [`handshake_bytes`].
+    pub(super) const fn new(most: usize, counters: Arc<WorkerCounters>) -> Self {
+        Self { bytes: 0, most, counters }
     }
 
     /// As [`Session::read`], of one record; a session that would need more than there is room for fails,
