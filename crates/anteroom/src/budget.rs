@@ -215,7 +215,9 @@ fn chains(settings: &Settings, clients: u64, servers: u64) -> Vec<Row> {
 /// What each worker keeps of handshakes that are not over.
 fn unfinished(settings: &Settings) -> usize {
     let mut listeners = settings.listeners.iter().filter_map(|listen| listen.tls.as_ref());
-    let asks = listeners.any(|tls| tls.files.clients != Clients::Off);
+    let mut groups = settings.groups.iter().filter_map(|group| group.tls.as_ref());
+    let asks = listeners.any(|tls| tls.files.clients != Clients::Off)
+        || groups.any(|tls| tls.files.pair.is_some());
     worker::handshake_bytes(asks, settings.pool.buffers, settings.pool.buffer_bytes)
 }
 

@@ -100,6 +100,11 @@ impl Connector {
         (RESUMED_SERVERS + 1) * (RESUMED_SESSIONS + 1) * each
     }
 
+    /// Whether servers may be shown a certificate.
+    pub const fn signs(&self) -> bool {
+        self.signs
+    }
+
     /// Whether sessions can be with a server of that name: a DNS name or an IP address.
     pub fn is_name(name: &str) -> bool {
         ServerName::try_from(name).is_ok()

@@ -207,6 +207,12 @@ impl<D: Driver> Worker<D> {
             (Patience::Verdict, Some(ClientState::Active(exchange))) => {
                 self.mishap(exchange, Mishap::VerdictLate, CloseReason::Timeout);
             }
+            // Nobody reads what it sent before less is ahead of its buffers.
+            (Patience::Body, Some(ClientState::Active(exchange)))
+                if self.uploads(exchange) && self.awaits_place(id) =>
+            {
+                self.clients.arm(id, Patience::Body, self.now);
+            }
             (Patience::Body, Some(ClientState::Active(exchange))) if self.uploads(exchange) => {
                 self.mishap(exchange, Mishap::UploadSlow, CloseReason::Timeout);
             }
@@ -230,6 +236,11 @@ impl<D: Driver> Worker<D> {
         self.counters.tls_failures[tls::Failure::Late as usize].increment();
         self.account_unsecured(id, tls::Failure::Late);
         self.close_client(id, CloseReason::Tls);
+    }
+
+    fn awaits_place(&self, id: ClientId) -> bool {
+        let socket = self.clients.get(id).map(|client| client.socket);
+        socket.is_some_and(|socket| self.driver.awaits_place(socket))
     }
 
     fn uploads(&self, id: ExchangeId) -> bool {

@@ -294,8 +294,9 @@ impl<D: Driver> Worker<D> {
         self.witness_upstream(Event::HandedOver, id);
         let Some(upstream) = self.upstreams.get(id) else { return };
         let socket = upstream.socket;
-        if !self.driver.is_quiet(socket) {
-            // It ended, or spoke unasked: who gets it would not know before a request is under way.
+        if !self.driver.is_quiet(socket) || self.driver.keeps_parts(socket) {
+            // It ended, or spoke unasked: who gets it would not know before a request is under way. Or it
+            // has not said all it had to, and another worker has no memory set aside for that.
             return self.bus.lost(id, self.now);
         }
         let Some(transport) = self.driver.detach(socket, &mut self.pool) else {

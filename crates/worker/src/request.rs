@@ -92,8 +92,10 @@ impl<D: Driver> Worker<D> {
             Received::Bytes(bytes) => {
                 self.counters.client_bytes_in.add(u64::from(bytes));
                 self.ledger.received(id, bytes);
-                // The first there are of it, or the first that somebody receives again.
-                let fresh = waited || (begins && !self.clients.waits(client, Patience::Head));
+                // The first there are of it, or the first that somebody receives again, who had no buffer or
+                // no place.
+                let resumes = waited || self.clients.waits(client, Patience::Queue);
+                let fresh = resumes || (begins && !self.clients.waits(client, Patience::Head));
                 if fresh {
                     self.clients.arm(client, Patience::Head, self.now);
                 }
@@ -167,9 +169,17 @@ impl<D: Driver> Worker<D> {
             }
             self.has_begun(id, client);
         }
+        let resumes = self.clients.waits(client, Patience::Queue);
+        if resumes && !begins {
+            // What it waited for was no more than a part, or nothing: its own time goes on.
+            let phase = self.exchanges.get(id.0).and_then(Exchange::phase);
+            let arrives = phase == Some(Phase::Arriving);
+            let own = if arrives { Patience::Head } else { Patience::Body };
+            self.clients.arm(client, own, self.now);
+        }
         if part {
             let came = self.driver.progress(socket, 0);
-            if self.is_too_slow(id, came, false) {
+            if self.is_too_slow(id, came, resumes) {
                 return self.mishap(id, Mishap::ClientSlow, CloseReason::Timeout);
             }
             self.body_goes_on(client, came);

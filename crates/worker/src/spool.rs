@@ -475,11 +475,12 @@ impl<D: Driver> Worker<D> {
             // It can be read again.
             self.pool.clear(&mut spooled.front);
         }
+        let freed = self.pool.used() < before;
         if self.exchanges.get(id.0).is_some_and(|exchange| exchange.spooled.is_none()) {
             // It has no room there: by what counts as taken now, a response may go on without (law 4).
             self.receive_again(id);
         }
-        if self.pool.used() < before {
+        if freed {
             self.counters.spooled_for_others.increment();
             Relief::Found
         } else if busy {

@@ -318,8 +318,9 @@ fn a_crowd_with_long_records(
     hundredths: usize,
 ) -> Vec<String> {
     let timeouts = Timeouts { head: SECOND, queue, ..Timeouts::default() };
+    let least_rate = Some(LeastRate { bytes: 1000, over: SECOND / 2 });
     let small = Setting { buffers: 12, exchange_memory, connections: 4, timeouts, ..setting() };
-    let mut house = House::new(&Setting { stream: true, ..small });
+    let mut house = House::new(&Setting { stream: true, least_rate, ..small });
     let body = "b".repeat(16_000);
     let ask = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 16000\r\n\r\n{body}");
     let mut clients: Vec<_> = (0..50).map(|_| End::client(&mut house)).collect();

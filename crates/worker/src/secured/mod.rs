@@ -117,7 +117,8 @@ impl<D: Driver> Secured<D> {
     ) -> Self {
         let any = makers.acceptors.iter().any(Option::is_some)
             || makers.servers.iter().any(Option::is_some);
-        let asks = makers.acceptors.iter().flatten().any(Acceptor::asks);
+        let asks = makers.acceptors.iter().flatten().any(Acceptor::asks)
+            || makers.servers.iter().flatten().any(|server| server.connector.signs());
         let handshakes = handshake_bytes(asks, buffers, buffer_bytes);
         let places = ahead_places(buffers, buffer_bytes);
         let memory = |bytes| vec![0; if any { bytes } else { 0 }].into_boxed_slice();

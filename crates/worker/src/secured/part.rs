@@ -1,7 +1,7 @@
 //! A record that is not whole yet: it stays with the kernel, and is as much a beginning as the first
 //! bytes of a head are.
 
-use base::limits::TLS_SEALED;
+use base::limits::{TLS_PARTS_OWN, TLS_SEALED};
 use driver::{Driver, Socket};
 
 use super::slot::{Slot, Stage};
@@ -50,6 +50,12 @@ impl<D: Driver> Secured<D> {
     pub(crate) fn has_part(&self, socket: Socket) -> bool {
         let in_one = |slot: &Slot| slot.stage == Stage::Open && slot.part.is_there();
         self.slot(socket).is_some_and(in_one)
+    }
+
+    /// Whether a session keeps a part of a message of TLS's own.
+    pub(crate) fn keeps_parts(&self, socket: Socket) -> bool {
+        let session = self.slot(socket).and_then(|slot| slot.session.as_deref());
+        session.is_some_and(|session| session.parts() > TLS_PARTS_OWN)
     }
 
     /// How much has come since the last call, of which `bytes` were delivered.
