@@ -189,8 +189,8 @@ pub const TLS_PARTS_SHORT: usize = TLS_RECORD_MAX;
 /// The same of a client that has shaken hands: new keys are five bytes (RFC 8446 §4.6.3), even if each
 /// is a record. So much each session may keep whatever others do.
 pub const TLS_PARTS_OWN: usize = 128;
-/// What all sessions of one worker keep of such messages, beside [`TLS_PARTS_OWN`] of each, and as much as
-/// its pool has at most: the one that would need more fails.
+/// What all sessions of one worker keep of such messages, beside [`TLS_PARTS_OWN`] of each: the one that
+/// would need more fails. It is less where its pool is smaller, down to twice [`TLS_PARTS_MAX`].
 pub const TLS_PARTS_ALL: usize = 1 << 20;
 /// The same, with what was said in handshakes, where clients are asked for certificates: it is kept until
 /// they have signed it. So a thousand may shake hands at one time, with 4 KiB each beyond the room that there

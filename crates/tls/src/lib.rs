@@ -8,7 +8,7 @@
 //! - `session`: rustls' unbuffered interface, the one file that knows it;
 //! - `resting`: TLS 1.3 keys as small as they can be kept;
 //! - `record`: where a record ends (RFC 8446 §5.1);
-//! - `identity`: a certificate with its key; `names`: which of several a client gets;
+//! - `identity`: a certificate with its key, and `pem`: what is wrong with their files; `names`: which of several a client gets;
 //! - `acceptor`, `connector`: what sessions are made from, for clients and to servers;
 //! - `chain`: how long a peer's certificate chain may be;
 //! - `agreed`: what both ends settled on;

@@ -371,3 +371,42 @@ fn who_waits_for_a_place_too_long_is_refused_as_without_buffers() {
     assert!(refused > 20 && in_turn < 12, "{refused} are refused, {in_turn} still wait");
     assert_eq!(served + refused + in_turn, 50, "nobody was slow: {told:?}");
 }
+
+/// A streamed body of which the server has everything waits for a place as long as it takes: its client is
+/// not slow meanwhile.
+#[test]
+fn a_streamed_body_that_waits_for_a_place_is_not_slow() {
+    let timeouts = Timeouts { body_progress: SECOND, queue: 50 * SECOND, ..Timeouts::default() };
+    let mut house = House::new(&Setting {
+        buffers: 10,
+        exchange_memory: 2 << 10,
+        connections: 2,
+        stream: true,
+        timeouts,
+        ..setting()
+    });
+    let mut client = End::client(&mut house);
+    client.say(&mut house, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 32000\r\n\r\n");
+    let server = house.server();
+    text(&server);
+    let body = "b".repeat(16_000);
+    let ask = format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 16000\r\n\r\n{body}");
+    let mut crowd: Vec<_> = (0..20).map(|_| End::client(&mut house)).collect();
+    for other in &mut crowd {
+        let sealed = other.sealed(ask.as_bytes());
+        other.peer.write_all(&sealed);
+        house.settle();
+    }
+    let sealed = client.sealed(&[b'x'; 16_000]);
+    client.peer.write_all(&sealed);
+    house.pass(4 * SECOND);
+    assert_eq!((text(&server).len(), client.text(&mut house).as_str()), (0, ""), "it waits");
+    for other in &crowd {
+        other.peer.reset();
+    }
+    house.pass(SECOND / 2);
+    assert!(text(&server).len() >= 16_000, "and goes on");
+    client.peer.reset();
+    house.pass(60 * SECOND);
+    house.assert_quiet();
+}

@@ -41,9 +41,7 @@ impl Parts {
     ) -> Result<Found, Failure> {
         self.remove(session);
         let mut read = session.read(record, output, deliver);
-        // Who keeps nothing does not answer for the others.
-        let own = counted(session);
-        if read.is_ok() && own > 0 && self.bytes + own > self.most {
+        if read.is_ok() && self.bytes + counted(session) > self.most {
             read = Err(session.refuse(Failure::TooLarge, output));
         }
         self.add(session);
@@ -58,7 +56,8 @@ impl Parts {
         failure
     }
 
-    /// A session comes to this worker.
+    /// A session comes to this worker; from another one without anything that counts
+    /// ([`super::Secured::keeps_parts`]).
     pub(super) fn add(&mut self, session: &Session) {
         self.set(self.bytes + counted(session));
     }
