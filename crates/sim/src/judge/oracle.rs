@@ -17,6 +17,7 @@ use super::reply::{Reply, Trouble, micros};
 use super::server::reading;
 use super::setting::Setting;
 use super::stage::Stage;
+use super::tunnel::{End, Side};
 
 /// What a server must find in the head of a request.
 pub(super) fn request_head(
@@ -472,7 +473,14 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
         || stage.may_be_on_probation(record.group)
         || dropped.is_some_and(|moment| moment + stage.setting.aftermath() >= began);
     let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);
+    // Or it ended without saying so, and what it had said went with the reset (seed 5000008176).
+    let broke = |end: &End| {
+        end.side == Side::Server && end.group == record.group && end.other.is_none() && end.broke
+    };
+    let broke =
+        stage.ends.iter().any(|end| broke(end) && end.ended.is_some_and(|it| it >= at.since));
     if left
+        || broke
         || unknown
         || at.unwelcome
         || at.unsecured

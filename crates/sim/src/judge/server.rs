@@ -175,9 +175,13 @@ impl Session {
     /// A server that reads nothing while it answers, and would break off later, does so when nobody
     /// takes what it says for a while.
     fn gives_up(&mut self, stage: &Stage) -> Option<Cut> {
-        let (number, _) = self.answers.filter(|_| self.sulks(stage))?;
-        let reply = stage.book.get(number).reply()?;
-        let Trouble::Breaks(_, cut) = reply.trouble else { return None };
+        let sulks = self.answers.filter(|_| self.sulks(stage));
+        let reply = sulks.and_then(|(number, _)| stage.book.get(number).reply());
+        let Some(&Trouble::Breaks(_, cut)) = reply.map(|reply| &reply.trouble) else {
+            // It does not look again (seed 5000045498).
+            self.blocked = None;
+            return None;
+        };
         let (now, written) = (stage.now(), self.outbox.written());
         let known = self.blocked.filter(|&(place, _)| place == written);
         let (_, since) = *self.blocked.insert(known.unwrap_or((written, now)));
