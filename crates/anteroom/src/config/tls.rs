@@ -398,7 +398,7 @@ pub(super) fn upstream(
     }
     let ca = fields.text("ca", out);
     let pair = own_pair(&fields, out);
-    // Whoever believes everybody reads no authorities.
+    // Whoever believes everybody reads no authorities, which is told below.
     let ca_path = ca.as_ref().filter(|_| verify).map(|given| PathBuf::from(given.value));
     let own = pair.as_ref().map(|(pair, _)| pair);
     let marks = FileSet::new(ServerFiles::paths(ca_path.as_ref(), own));
@@ -437,6 +437,10 @@ fn trust(
     out: &mut Complaints,
 ) -> Option<Trust> {
     if !verify {
+        if let Some(ca) = ca {
+            let text = "`ca` is read by nobody where `verify` = false: leave out one of them";
+            out.error(ca.span, text);
+        }
         let text = "`verify` = false: whoever stands between may read and change everything: name \
                     the server's own certificate as `ca` instead";
         out.warning(Some(fields.span()), text);
@@ -543,6 +547,7 @@ mod tests {
             (String::new(), ", max_chain = 1000", "`max_chain` must be 1 KiB to 64 KiB"),
             (String::new(), ", max_chain = \"65KiB\"", "`max_chain` must be 1 KiB to 64 KiB"),
             (String::new(), ", max_client_chain = \"8KiB\"", "unknown key `max_client_chain`"),
+            (String::new(), ", ca = \"a.pem\"", "`ca` is read by nobody where `verify` = false"),
         ] {
             let said = read(&listen, upstream).unwrap_err();
             let line = if upstream.is_empty() { 3 } else { 6 };
