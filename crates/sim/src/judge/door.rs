@@ -256,13 +256,20 @@ impl Porter {
         self.visitors[door.key(visit.address)].stays.push((visit.since, None));
     }
 
-    /// A connection is over; its worker has noticed by then.
+    /// A connection is over; its worker has noticed by then. None: it had not been accepted, and nobody
+    /// knows when it will be (seed 5200028005).
     /// `fresh`: it may not have been let in before it left.
-    pub(super) fn leaves(&mut self, door: &Door, visit: Visit, until: Instant, fresh: bool) {
+    pub(super) fn leaves(
+        &mut self,
+        door: &Door,
+        visit: Visit,
+        until: Option<Instant>,
+        fresh: bool,
+    ) {
         let stays = &mut self.visitors[door.key(visit.address)].stays;
         let own = stays.iter_mut().rev().find(|it| it.0 == visit.since && it.1.is_none());
         if let Some(stay) = own {
-            stay.1 = Some(until);
+            stay.1 = until;
         }
         let denied = self.may_deny(visit.group, visit.address, visit.since);
         self.suspects += u64::from(denied || fresh);

@@ -382,7 +382,7 @@ impl Line {
         let until = stage.now() + setting.notices(!self.awaits.is_empty() || self.was_busy);
         let came = self.peer.accepted();
         let fresh = came.is_none_or(|came| came + setting.takes_up() >= stage.now());
-        stage.door.leaves(&setting.door, self.visit, until, fresh);
+        stage.door.leaves(&setting.door, self.visit, came.map(|_| until), fresh);
     }
 
     /// Whether it has read as much as it wanted, and is gone.

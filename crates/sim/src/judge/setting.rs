@@ -497,9 +497,10 @@ impl Setting {
         self.clients >= self.max_clients || (more && 4 * self.clients > self.max_clients)
     }
 
-    /// Whether two requests that hold all they may can leave nothing to others.
+    /// Whether requests that hold all they may can leave nothing to others: two of them, or more where
+    /// there are more clients (seed 5200100768).
     pub fn is_tight(&self) -> bool {
-        self.buffers < 2 * self.exchange_memory.div_ceil(self.buffer_bytes)
+        self.buffers < self.clients.max(2) * self.exchange_memory.div_ceil(self.buffer_bytes)
     }
 
     /// How late a worker may notice what happened because it sleeps.
