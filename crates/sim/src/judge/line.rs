@@ -328,9 +328,10 @@ impl Line {
         };
         let over = self.told || self.peer.unread() > 0 || self.peer.is_ended();
         let over = over || self.peer.is_closed() || self.peer.is_reset();
-        // Whoever waits for a buffer is not received; nor is anybody after a stop.
+        // Whoever waits for a buffer is not received; nor is anybody after a stop, or to whom something is
+        // still said (seed 5200319759).
         let causes = &stage.book.causes;
-        let waits = causes.short.explains(since) || causes.stopped;
+        let waits = causes.short.explains(since) || causes.stopped || stage.setting.dozes();
         let most = 2 * stage.setting.takes_up();
         if over || waits || stage.now().since(since) <= most {
             return Ok(());

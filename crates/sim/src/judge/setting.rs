@@ -503,6 +503,12 @@ impl Setting {
         self.buffers < self.clients.max(2) * self.exchange_memory.div_ceil(self.buffer_bytes)
     }
 
+    /// Whether a worker may sleep between any two pieces of what it sends: how long that takes, nobody
+    /// can tell.
+    pub fn dozes(&self) -> bool {
+        self.sleepy[0] > 0 && self.segments != Segments::Whole
+    }
+
     /// How late a worker may notice what happened because it sleeps.
     pub fn asleep(&self) -> Duration {
         let [often, most] = self.sleepy;

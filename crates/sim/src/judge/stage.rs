@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::time::Instant;
 
-use super::book::{Book, Fate};
+use super::book::{Book, Fate, Record};
 use super::desk::Desk;
 use super::door::Porter;
 use super::keys::Keys;
@@ -14,7 +14,6 @@ use super::reply::micros;
 use super::setting::Setting;
 use super::tally::Tally;
 use super::tunnel::End;
-use crate::segments::Segments;
 use crate::world::World;
 
 /// Something happened that must not.
@@ -87,9 +86,7 @@ impl Stage {
         let never_ends = never_ends + setting.switches > 0;
         let troubles = [causes.connects, causes.disk, causes.short];
         let troubled = troubles.into_iter().any(|cause| cause.explains(since));
-        // Whoever sleeps between any two pieces serves nobody for long.
-        let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
-        if never_ends || dozes || troubled {
+        if never_ends || setting.dozes() || troubled {
             return true;
         }
         // Whoever sleeps serves nobody.
@@ -99,8 +96,12 @@ impl Stage {
         let slow = if habits.slow > 0 { 6 * micros(setting.pause) } else { Duration::ZERO };
         // One that keeps its end open is waited for, and takes a place as long.
         let stays = if habits.stays > 0 { base::limits::PARTING } else { Duration::ZERO };
-        let each =
-            self.longest + slow + stays + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
+        // So may what is still under way (seed 5200103361).
+        let now = self.now();
+        let held = |it: &Record| it.reached.filter(|_| it.fate.is_none());
+        let held = self.book.records.iter().filter_map(held).min().map(|since| now.since(since));
+        let longest = self.longest.max(held.filter(|_| habits.slow > 0).unwrap_or_default());
+        let each = longest + slow + stays + 2 * micros(setting.latency) + 2 * asleep + LOOK_AGAIN;
         each * setting.clients * 2 >= length
     }
 
