@@ -184,10 +184,12 @@ impl Paced {
     /// One more; whether that is within a rate, however late each was noticed.
     fn one_more(&mut self, began: Instant, now: Instant, rate: Option<Rate>) -> bool {
         self.count += 1;
-        let first = *self.first.get_or_insert(began);
+        // Who came first may be heard later than others (seed 5200385393).
+        let first = self.first.map_or(began, |first| first.min(began));
+        self.first = Some(first);
         let Some(rate) = rate else { return true };
         let each = rate.period / rate.count.max(1);
-        let passed = now.since(first.min(began)).as_nanos() / each.as_nanos().max(1);
+        let passed = now.since(first).as_nanos() / each.as_nanos().max(1);
         u128::from(self.count) <= u128::from(rate.count) + passed + 1
     }
 }
