@@ -3,11 +3,27 @@
 use std::process::{Command, ExitCode};
 use std::time::Duration;
 
+use crate::install;
 use crate::run::{Runner, cargo};
 use crate::tally::Tally;
 
+const USAGE: &str = "\
+usage: cargo xtask soak [--minutes N] [--seed S] [--io epoll|uring]
+
+  installs what it needs, builds the release binary and lets it run under random faults, 10 minutes
+  on each driver unless told otherwise: its memory, descriptors and buffers must end where they
+  began (docs/soak.md)";
+
 /// Runs it on both drivers, or on the one that is named.
 pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
+    if arguments.iter().any(|word| word == "--help" || word == "-h") {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    if let Err(missing) = install::everything(runner) {
+        eprintln!("{missing}");
+        return ExitCode::FAILURE;
+    }
     let limit = Duration::from_mins(20);
     let builds = [
         ["build", "--release", "--package", "anteroom"],
