@@ -6,8 +6,10 @@ use crate::run::{Runner, cargo};
 use crate::tally::Tally;
 
 /// The tool, and the crates that have models for it.
-const TOOLS: [(&str, &[&str]); 2] =
-    [("loom", &["base", "spool", "bus", "driver", "worker"]), ("shuttle", &["bus", "worker"])];
+const TOOLS: [(&str, &[&str]); 2] = [
+    ("loom", &["base", "spool", "bus", "driver", "proxies", "worker"]),
+    ("shuttle", &["bus", "worker"]),
+];
 
 /// Runs them all, within about a minute once they are built. `LOOM_MAX_PREEMPTIONS` and
 /// `MODEL_TIMES` ask for more, by hand.

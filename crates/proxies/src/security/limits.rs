@@ -14,12 +14,16 @@ use base::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use base::time::{Instant, Tick};
 
 /// Places among which an address may be.
-const WAYS: usize = 8;
-/// Bits of a word that count connections; the others tell addresses apart.
+const WAYS: usize = if cfg!(loom) { 2 } else { 8 };
+/// Bits of a word that do not tell addresses apart. The highest tells that the place is settled: then
+/// the others count connections. Before, they are a number that tells one claim from the next.
 const COUNT_BITS: u32 = 24;
-const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+const SETTLED: u64 = 1 << (COUNT_BITS - 1);
+const COUNT_MASK: u64 = SETTLED - 1;
+/// The word of a place that is becoming an address's: nobody's, and not free.
+const TAKEN: u64 = 1;
 /// How often a place is tried for that others take at the same moment.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
 
 /// So many within a period. All of them may come at once; the next one when the part of the period
 /// has passed that is one's.
@@ -61,6 +65,7 @@ pub struct Limits {
     rules: LimitRules,
     seed: u64,
     sets: Box<[[Place; WAYS]]>,
+    claims: AtomicU64,
     replaced: AtomicU64,
     uncounted: AtomicU64,
 }
@@ -89,7 +94,8 @@ impl Limits {
     pub fn new(rules: LimitRules, seed: u64) -> Self {
         let sets = (rules.addresses as usize).div_ceil(WAYS).max(1);
         let sets = (0..sets).map(|_| core::array::from_fn(|_| Place::default())).collect();
-        Self { rules, seed, sets, replaced: AtomicU64::new(0), uncounted: AtomicU64::new(0) }
+        let [claims, replaced, uncounted] = [0; 3].map(AtomicU64::new);
+        Self { rules, seed, sets, claims, replaced, uncounted }
     }
 
     /// Bytes of a table for so many addresses.
@@ -103,39 +109,33 @@ impl Limits {
     /// What it has too much of; then nothing is counted.
     pub fn enter(&self, address: IpAddr, now: Instant) -> Result<(), Over> {
         let name = self.name(address);
-        let Some(place) = self.place(name, now) else { return Ok(()) };
         let most =
             self.rules.connections.map_or(COUNT_MASK, |most| u64::from(most).min(COUNT_MASK));
-        let more = |word: u64| {
-            (word >> COUNT_BITS == name.tag && word & COUNT_MASK < most).then(|| word + 1)
-        };
-        match place.word.fetch_update(SeqCst, SeqCst, more) {
-            Ok(_) => {}
-            Err(word) if word >> COUNT_BITS == name.tag => return Err(Over::Connections),
-            // Its place went to another at this very moment.
-            Err(_) => {
-                self.uncounted.fetch_add(1, Relaxed);
-                return Ok(());
+        for _ in 0..TRIES {
+            let Some(place) = self.place(name, now) else { return Ok(()) };
+            match place.count_in(name, most) {
+                Ok(()) => {}
+                Err(Missed::Full) => return Err(Over::Connections),
+                Err(Missed::Gone) => continue,
             }
+            return match self.rules.connection_rate {
+                Some(rate) if !rate.admits(&place.connections_due, now) => {
+                    place.count_out(name);
+                    Err(Over::Rate)
+                }
+                _ => Ok(()),
+            };
         }
-        match self.rules.connection_rate {
-            Some(rate) if !rate.admits(&place.connections_due, now) => {
-                self.leave(address);
-                Err(Over::Rate)
-            }
-            _ => Ok(()),
-        }
+        self.uncounted.fetch_add(1, Relaxed);
+        Ok(())
     }
 
     /// A connection is over that [`enter`](Self::enter) let in. If it was one that could not be counted,
     /// it takes one off its address's others, so that these may be more than they should: never fewer.
     pub fn leave(&self, address: IpAddr) {
         let name = self.name(address);
-        let fewer =
-            |word: u64| (word >> COUNT_BITS == name.tag && word & COUNT_MASK > 0).then(|| word - 1);
-        let mut places = self.set(name).iter();
         // Where none of its address's was counted, there is nothing to take one off.
-        let _ = places.find(|place| place.word.fetch_update(SeqCst, SeqCst, fewer).is_ok());
+        let _ = self.set(name).iter().find(|place| place.count_out(name));
     }
 
     /// Whether this address may have one more request; it counts if so.
@@ -148,7 +148,8 @@ impl Limits {
     /// Connections that count for any address now.
     pub fn connections(&self) -> u32 {
         let words = self.sets.iter().flatten().map(|place| place.word.load(SeqCst));
-        words.map(|word| u32::try_from(word & COUNT_MASK).unwrap_or(u32::MAX)).sum()
+        let settled = words.filter(|word| word & SETTLED != 0);
+        settled.map(|word| u32::try_from(word & COUNT_MASK).unwrap_or(u32::MAX)).sum()
     }
 
     /// Addresses that were forgotten for others so far, and how often one was not counted.
@@ -178,34 +179,149 @@ impl Limits {
 
     /// The place of an address, which gets one if it has none and one can be had.
     fn place(&self, name: Name, now: Instant) -> Option<&Place> {
-        let tick = now.tick();
+        let (set, tick) = (self.set(name), now.tick());
         for _ in 0..TRIES {
-            let set = self.set(name);
-            let own = set.iter().find(|it| it.word.load(SeqCst) >> COUNT_BITS == name.tag);
-            if let Some(place) = own {
-                place.seen.store(tick.0, Relaxed);
-                return Some(place);
-            }
-            let quiet = |place: &&Place| place.word.load(SeqCst) & COUNT_MASK == 0;
-            let age = |place: &&Place| match place.word.load(SeqCst) {
-                0 => u32::MAX,
-                _ => Tick(place.seen.load(Relaxed)).age(tick),
+            let settled = match find(set, name, tick) {
+                Found::Settled(place) => Some(place),
+                Found::Claimed(place, claim) => settles(set, place, claim).then_some(place),
+                Found::Quiet(place, word) => {
+                    let claim = self.claim(name);
+                    if !place.becomes(claim, word, tick) {
+                        continue;
+                    }
+                    self.replaced.fetch_add(u64::from(word != 0), Relaxed);
+                    settles(set, place, claim).then_some(place)
+                }
+                Found::Busy => None,
+                Found::Nothing => break,
             };
-            let Some(place) = set.iter().filter(quiet).max_by_key(age) else { break };
-            let old = place.word.load(SeqCst);
-            let fresh = name.tag << COUNT_BITS;
-            let free = old & COUNT_MASK == 0;
-            if free && place.word.compare_exchange(old, fresh, SeqCst, SeqCst).is_ok() {
-                place.connections_due.store(0, Relaxed);
-                place.requests_due.store(0, Relaxed);
+            if let Some(place) = settled {
                 place.seen.store(tick.0, Relaxed);
-                self.replaced.fetch_add(u64::from(old != 0), Relaxed);
                 return Some(place);
             }
         }
         self.uncounted.fetch_add(1, Relaxed);
         None
     }
+
+    /// The word of a place that an address is about to have, unlike every one that others may still have
+    /// in mind.
+    fn claim(&self, name: Name) -> u64 {
+        let number = self.claims.fetch_add(1, Relaxed) % COUNT_MASK + 1;
+        name.tag << COUNT_BITS | number
+    }
+}
+
+/// What a set has for an address.
+enum Found<'s> {
+    /// Its place.
+    Settled(&'s Place),
+    /// A place that it may get, and the claim to that.
+    Claimed(&'s Place, u64),
+    /// One that nobody needs, as it was seen: free, or quiet for longest.
+    Quiet(&'s Place, u64),
+    /// Every place is another's, or about to be: that is a matter of a moment.
+    Busy,
+    /// Every place is another's.
+    Nothing,
+}
+
+/// Looks for the place that is settled, then for the first that is not, then for one to be had.
+fn find(set: &[Place; WAYS], name: Name, tick: Tick) -> Found<'_> {
+    let (mut claimed, mut busy) = (None, false);
+    let mut quietest: Option<(u32, &Place, u64)> = None;
+    for place in set {
+        let word = place.word.load(SeqCst);
+        if word >> COUNT_BITS == name.tag {
+            if word & SETTLED != 0 {
+                return Found::Settled(place);
+            }
+            claimed = claimed.or(Some(Found::Claimed(place, word)));
+        }
+        busy |= word != 0 && word & SETTLED == 0;
+        let quiet = word == 0 || word & (SETTLED | COUNT_MASK) == SETTLED;
+        let age = if word == 0 { u32::MAX } else { Tick(place.seen.load(Relaxed)).age(tick) };
+        if quiet && quietest.is_none_or(|(oldest, ..)| age >= oldest) {
+            quietest = Some((age, place, word));
+        }
+    }
+    let none = if busy { Found::Busy } else { Found::Nothing };
+    let quiet = quietest.map_or(none, |(_, place, word)| Found::Quiet(place, word));
+    claimed.unwrap_or(quiet)
+}
+
+/// Settles which place is the address's; whether it is this one. Workers to whom it comes at one moment
+/// may each claim one for it: each shows its claim before it looks for others, so that of two at least
+/// one sees both. What is settled stays, else the first claim of the set. Only then is anything counted.
+fn settles(set: &[Place; WAYS], place: &Place, claim: u64) -> bool {
+    let mut before = true;
+    for other in set {
+        if core::ptr::eq(other, place) {
+            before = false;
+            continue;
+        }
+        let word = other.word.load(SeqCst);
+        if word >> COUNT_BITS != claim >> COUNT_BITS {
+            continue;
+        }
+        if before || word & SETTLED != 0 {
+            place.ends(claim, 0);
+            return false;
+        }
+        if !other.ends(word, 0) {
+            return false;
+        }
+    }
+    place.ends(claim, claim & !COUNT_MASK | SETTLED)
+}
+
+/// Why a connection is not counted.
+enum Missed {
+    /// The address has as many as it may.
+    Full,
+    /// The place has gone to another at this very moment.
+    Gone,
+}
+
+impl Place {
+    /// One more of the address, of which there may be `most`.
+    fn count_in(&self, name: Name, most: u64) -> Result<(), Missed> {
+        let more = |word: u64| (is_of(word, name) && word & COUNT_MASK < most).then(|| word + 1);
+        match self.word.fetch_update(SeqCst, SeqCst, more) {
+            Ok(_) => Ok(()),
+            Err(word) if is_of(word, name) => Err(Missed::Full),
+            Err(_) => Err(Missed::Gone),
+        }
+    }
+
+    /// One less of the address, if there is one here; whether there was.
+    fn count_out(&self, name: Name) -> bool {
+        let fewer = |word: u64| (is_of(word, name) && word & COUNT_MASK > 0).then(|| word - 1);
+        self.word.fetch_update(SeqCst, SeqCst, fewer).is_ok()
+    }
+
+    /// The place, which is as it was seen, is claimed; whether it still could be. What is due of the
+    /// address before is forgotten before anybody can find it.
+    fn becomes(&self, claim: u64, seen: u64, tick: Tick) -> bool {
+        if self.word.compare_exchange(seen, TAKEN, SeqCst, SeqCst).is_err() {
+            return false;
+        }
+        self.connections_due.store(0, Relaxed);
+        self.requests_due.store(0, Relaxed);
+        self.seen.store(tick.0, Relaxed);
+        self.word.store(claim, SeqCst);
+        true
+    }
+
+    /// A claim comes to that, unless something has become of it before; whether it does.
+    fn ends(&self, claim: u64, word: u64) -> bool {
+        self.word.compare_exchange(claim, word, SeqCst, SeqCst).is_ok()
+    }
+}
+
+/// Whether that is the word of the address's place.
+const fn is_of(word: u64, name: Name) -> bool {
+    word >> COUNT_BITS == name.tag && word & SETTLED != 0
 }
 
 impl Rate {

@@ -3,6 +3,8 @@
 
 mod limits;
 mod list;
+#[cfg(all(test, loom))]
+mod models;
 
 pub use ipnet::IpNet;
 pub use limits::{LimitRules, Limits, Over, Rate};
