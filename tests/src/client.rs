@@ -33,6 +33,11 @@ impl Client {
         Ok(Self { reader: Reader::new(Stream::connect(address)?) })
     }
 
+    /// Speaks over this stream.
+    pub const fn over(stream: Stream) -> Self {
+        Self { reader: Reader::new(stream) }
+    }
+
     /// Connects with a receive buffer of a few kilobytes: a client that takes its time.
     ///
     /// # Panics
@@ -51,6 +56,11 @@ impl Client {
     /// The reading side.
     pub const fn reader(&mut self) -> &mut Reader {
         &mut self.reader
+    }
+
+    /// The stream, given back with what was heard ahead forgotten.
+    pub fn into_stream(self) -> Stream {
+        self.reader.into_stream()
     }
 
     /// How long one read or write may take.

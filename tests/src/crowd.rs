@@ -42,7 +42,7 @@ impl Crowd {
                 count.fetch_add(streams.len(), Ordering::Relaxed);
                 std::thread::sleep(pause);
             }
-            streams.iter().filter(|stream| !stream.has_news()).count()
+            streams.iter_mut().filter_map(|stream| (!stream.has_news()).then_some(())).count()
         });
         Self { stop, sent, thread: Some(thread) }
     }

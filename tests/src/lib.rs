@@ -26,6 +26,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod random;
+pub mod sealed;
 pub mod servers;
 pub mod stream;
 pub mod tokens;

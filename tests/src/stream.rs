@@ -1,4 +1,4 @@
-//! One byte stream over TCP or a Unix socket.
+//! One byte stream over TCP, a Unix socket or TLS.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::sealed::Sealed;
 use crate::wait::PATIENCE;
 
 /// A connected socket with time-outs, so that no test waits for ever.
@@ -18,6 +19,8 @@ pub enum Stream {
     Tcp(TcpStream),
     /// In the file system.
     Unix(UnixStream),
+    /// Over IP and secured.
+    Sealed(Box<Sealed>),
 }
 
 impl Stream {
@@ -43,10 +46,19 @@ impl Stream {
     /// What setting an option says.
     pub fn ready(self) -> io::Result<Self> {
         self.set_timeout(PATIENCE)?;
-        if let Self::Tcp(stream) = &self {
-            stream.set_nodelay(true)?;
+        if let Some(socket) = self.tcp() {
+            socket.set_nodelay(true)?;
         }
         Ok(self)
+    }
+
+    /// The socket, if it is one over IP.
+    const fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Tcp(stream) => Some(stream),
+            Self::Sealed(stream) => Some(stream.socket()),
+            Self::Unix(_) => None,
+        }
     }
 
     /// How long one read or write may take.
@@ -54,42 +66,59 @@ impl Stream {
     /// # Errors
     /// What setting an option says.
     pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
-        match self {
-            Self::Tcp(s) => {
-                s.set_read_timeout(Some(timeout))?;
-                s.set_write_timeout(Some(timeout))
-            }
-            Self::Unix(s) => {
-                s.set_read_timeout(Some(timeout))?;
-                s.set_write_timeout(Some(timeout))
-            }
+        if let Self::Unix(stream) = self {
+            stream.set_read_timeout(Some(timeout))?;
+            return stream.set_write_timeout(Some(timeout));
         }
+        let Some(socket) = self.tcp() else { return Ok(()) };
+        socket.set_read_timeout(Some(timeout))?;
+        socket.set_write_timeout(Some(timeout))
     }
 
     /// A second handle to the same socket.
     ///
     /// # Errors
-    /// When the process is out of descriptors.
+    /// When the process is out of descriptors; a TLS session has one handle alone.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(match self {
             Self::Tcp(stream) => Self::Tcp(stream.try_clone()?),
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
+            Self::Sealed(_) => return Err(io::ErrorKind::Unsupported.into()),
         })
     }
 
-    /// Ends one direction or both.
-    pub fn shutdown(&self, how: Shutdown) {
+    /// Waits for the end, whatever comes before; of TLS, beneath it.
+    ///
+    /// # Errors
+    /// What reading says.
+    pub fn await_end(&mut self) -> io::Result<()> {
+        let mut piece = [0; 4096];
+        loop {
+            let heard = match self {
+                Self::Tcp(stream) => stream.read(&mut piece)?,
+                Self::Unix(stream) => stream.read(&mut piece)?,
+                Self::Sealed(stream) => stream.socket().read(&mut piece)?,
+            };
+            if heard == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends one direction or both; of TLS, says so.
+    pub fn shutdown(&mut self, how: Shutdown) {
         // The peer may have ended it already: that is as good.
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(how),
             Self::Unix(stream) => stream.shutdown(how),
+            Self::Sealed(stream) => stream.shutdown(how),
         };
     }
 
-    /// Closes so that the peer meets a reset instead of an orderly end (TCP; a Unix socket is
+    /// Closes so that the peer meets a reset instead of an orderly end (IP; a Unix socket is
     /// just closed).
     pub fn reset(self) {
-        if let Self::Tcp(stream) = &self {
+        if let Some(stream) = self.tcp() {
             let _ = rustix::net::sockopt::set_socket_linger(stream, Some(Duration::ZERO));
         }
     }
@@ -99,8 +128,12 @@ impl Stream {
         self.polls(PollFlags::RDHUP)
     }
 
-    /// Whether something has come: bytes, an end or a reset.
-    pub fn has_news(&self) -> bool {
+    /// Whether something has come: bytes, an end or a reset. Of TLS, what it says by itself is no
+    /// news.
+    pub fn has_news(&mut self) -> bool {
+        if let Self::Sealed(stream) = self {
+            return stream.has_news();
+        }
         self.polls(PollFlags::IN | PollFlags::RDHUP)
     }
 
@@ -126,6 +159,7 @@ impl AsFd for Stream {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
+            Self::Sealed(stream) => stream.socket().as_fd(),
         }
     }
 }
@@ -135,6 +169,7 @@ impl Read for Stream {
         match self {
             Self::Tcp(stream) => stream.read(into),
             Self::Unix(stream) => stream.read(into),
+            Self::Sealed(stream) => stream.read(into),
         }
     }
 }
@@ -144,10 +179,14 @@ impl Write for Stream {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
+            Self::Sealed(stream) => stream.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Sealed(stream) => stream.flush(),
+            Self::Tcp(_) | Self::Unix(_) => Ok(()),
+        }
     }
 }

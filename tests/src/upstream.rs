@@ -130,7 +130,7 @@ impl Upstream {
 
     /// Ends every connection, as servers do with idle ones.
     pub fn hang_up(&self) {
-        for (_, stream) in lock(&self.state.open).drain() {
+        for (_, mut stream) in lock(&self.state.open).drain() {
             stream.shutdown(Shutdown::Both);
         }
     }
@@ -251,7 +251,7 @@ fn accept(listener: &Listener, state: &Arc<State>, raw: &Arc<Raw>, stop: &Atomic
         std::thread::spawn(move || {
             // A script may end by an error as well: then its connection just ends.
             let _ = raw(connection, Reader::new(stream));
-            if let Some(spare) = lock(&state.open).remove(&connection) {
+            if let Some(mut spare) = lock(&state.open).remove(&connection) {
                 spare.shutdown(Shutdown::Both);
             }
         });

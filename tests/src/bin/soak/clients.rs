@@ -1,10 +1,10 @@
-//! The crowd: clients of every kind, each a thread that asks again and again and checks what it
+//! The crowd: guests of every kind, each a thread that asks again and again and checks what it
 //! gets.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,14 +12,11 @@ use blackbox::client::Client;
 use blackbox::message::Response;
 use blackbox::random::Random;
 
-use crate::server;
+use crate::scene::{Ask, Counts, Scene, Way, is_wait};
 use crate::stage::Stage;
+use crate::{handshakes, streams, tunnels, visits};
 
-/// How long a client waits for the next byte: longer than any of the proxy's time-outs.
-const PATIENCE: Duration = Duration::from_secs(40);
-/// Clients that stay connected and rarely ask.
-const PARKED: usize = 1000;
-
+/// What guests do.
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Parked,
@@ -31,381 +28,180 @@ enum Kind {
     Big,
     Malformed,
     HalfHead,
-    Python,
+    Loyal,
+    Tunnel,
+    Events,
+    HalfHello,
+    HalfHeader,
 }
 
-impl Kind {
-    /// Each kind, and how many threads play it.
-    const ALL: [(Self, usize); 10] = [
-        (Self::Parked, 1),
-        (Self::Polite, 6),
-        (Self::SlowWriter, 6),
-        (Self::SlowReader, 5),
-        (Self::Aborting, 4),
-        (Self::Pipelining, 2),
-        (Self::Big, 3),
-        (Self::Malformed, 2),
-        (Self::HalfHead, 2),
-        (Self::Python, 3),
-    ];
+/// Each kind, where it comes in, and how many threads play it.
+const ALL: [(Kind, Way, usize); 31] = [
+    (Kind::Parked, Way::Plain, 1),
+    (Kind::Polite, Way::Plain, 6),
+    (Kind::SlowWriter, Way::Plain, 6),
+    (Kind::SlowReader, Way::Plain, 5),
+    (Kind::Aborting, Way::Plain, 4),
+    (Kind::Pipelining, Way::Plain, 2),
+    (Kind::Big, Way::Plain, 3),
+    (Kind::Malformed, Way::Plain, 2),
+    (Kind::HalfHead, Way::Plain, 2),
+    (Kind::Tunnel, Way::Plain, 3),
+    (Kind::Events, Way::Plain, 3),
+    (Kind::Loyal, Way::Python, 3),
+    (Kind::Parked, Way::Sealed, 1),
+    (Kind::Polite, Way::Sealed, 3),
+    (Kind::SlowWriter, Way::Sealed, 2),
+    (Kind::SlowReader, Way::Sealed, 2),
+    (Kind::Aborting, Way::Sealed, 2),
+    (Kind::Pipelining, Way::Sealed, 1),
+    (Kind::Big, Way::Sealed, 1),
+    (Kind::Malformed, Way::Sealed, 1),
+    (Kind::HalfHello, Way::Sealed, 4),
+    (Kind::Tunnel, Way::Sealed, 2),
+    (Kind::Events, Way::Sealed, 2),
+    (Kind::Polite, Way::Passed, 2),
+    (Kind::Aborting, Way::Passed, 2),
+    (Kind::Big, Way::Passed, 1),
+    (Kind::Tunnel, Way::Passed, 2),
+    (Kind::Polite, Way::Named, 4),
+    (Kind::Aborting, Way::Named, 1),
+    (Kind::Tunnel, Way::Named, 1),
+    (Kind::HalfHeader, Way::Named, 2),
+];
 
+/// One of the crowd.
+pub(crate) struct Guest {
+    pub(crate) scene: Arc<Scene>,
+    pub(crate) random: Random,
+    /// What it keeps between visits.
+    pub(crate) clients: Vec<Client>,
+    way: Way,
+    /// As whom the server is to know it.
+    whom: String,
+    counts: Arc<Counts>,
+}
+
+impl Guest {
     /// One visit.
-    fn visit(self, scene: &Scene, random: &mut Random, state: &mut State) -> io::Result<()> {
-        match self {
-            Self::Parked => parked(scene, random, state),
-            Self::Polite => polite(scene, random, state),
-            Self::SlowWriter => slow_writer(scene, random),
-            Self::SlowReader => slow_reader(scene, random),
-            Self::Aborting => aborting(scene, random),
-            Self::Pipelining => pipelining(scene, random),
-            Self::Big => big(scene, random),
-            Self::Malformed => malformed(scene, random),
-            Self::HalfHead => half_head(scene),
-            Self::Python => python(scene, random),
-        }
-    }
-}
-
-/// What a thread keeps between visits.
-#[derive(Default)]
-struct State {
-    clients: Vec<Client>,
-}
-
-/// What all threads share.
-struct Scene {
-    own: String,
-    python: String,
-    stop: AtomicBool,
-    calm: Mutex<Arc<AtomicBool>>,
-    marks: AtomicU64,
-    right: [AtomicU64; Kind::ALL.len()],
-    refused: [AtomicU64; Kind::ALL.len()],
-    broken: [AtomicU64; Kind::ALL.len()],
-    wrong: Mutex<Vec<String>>,
-}
-
-/// A request, and what its answer must be.
-struct Ask {
-    bytes: Vec<u8>,
-    mark: String,
-    body: Vec<u8>,
-    /// It began when everything was well: it must be served.
-    calm: bool,
-}
-
-impl Scene {
-    fn is_calm(&self) -> bool {
-        self.calm.lock().unwrap_or_else(PoisonError::into_inner).load(SeqCst)
-    }
-
-    fn wrong(&self, what: String) {
-        let mut all = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() < 30 {
-            all.push(what);
+    fn visit(&mut self, kind: Kind) -> io::Result<()> {
+        match kind {
+            Kind::Parked => visits::parked(self),
+            Kind::Polite => visits::polite(self),
+            Kind::SlowWriter => visits::slow_writer(self),
+            Kind::SlowReader => visits::slow_reader(self),
+            Kind::Aborting => visits::aborting(self),
+            Kind::Pipelining => visits::pipelining(self),
+            Kind::Big => visits::big(self),
+            Kind::Malformed => visits::malformed(self),
+            Kind::HalfHead => visits::half_head(self),
+            Kind::Loyal => visits::loyal(self),
+            Kind::Tunnel => tunnels::visit(self),
+            Kind::Events => streams::visit(self),
+            Kind::HalfHello => handshakes::half_hello(self),
+            Kind::HalfHeader => handshakes::half_header(self),
         }
     }
 
-    fn connect(&self) -> io::Result<Client> {
-        let mut client = Client::try_new(&self.own).inspect_err(|error| {
-            self.wrong(format!("nobody accepts: {error}"));
-        })?;
-        client.patience(PATIENCE);
-        Ok(client)
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.way == Way::Sealed
     }
 
-    fn mark(&self) -> String {
-        format!("m{}", self.marks.fetch_add(1, Relaxed))
-    }
-
-    /// A request for bytes of the server's.
-    fn get(&self, length: usize, random: &mut Random) -> Ask {
-        let mark = self.mark();
-        let target = format!("/bytes/{length}/{}", random.number());
-        let head = format!("GET {target} HTTP/1.1\r\nHost: soak\r\nX-Mark: {mark}\r\n\r\n");
-        let body = server::body_of(&target).unwrap_or_default();
-        Ask { bytes: head.into_bytes(), mark, body, calm: self.is_calm() }
-    }
-
-    /// A body that comes back.
-    fn post(&self, length: usize, random: &mut Random) -> Ask {
-        let mark = self.mark();
-        let body = server::bytes(length, random.number());
-        let mut bytes = format!(
-            "POST /echo HTTP/1.1\r\nHost: soak\r\nX-Mark: {mark}\r\nContent-Length: {length}\r\n\r\n"
-        )
-        .into_bytes();
-        bytes.extend_from_slice(&body);
-        Ask { bytes, mark, body, calm: self.is_calm() }
-    }
-
-    /// Whether the answer is the right one; false for one that is none of the server's.
-    fn check(&self, ask: &Ask, answer: io::Result<Response>) -> io::Result<bool> {
-        match answer {
-            Ok(answer) if answer.status == 200 => {
-                // gunicorn knows no marks.
-                let mark = answer.get("x-mark");
-                if mark.is_some_and(|mark| mark != ask.mark) {
-                    self.wrong(format!("{} got the answer to {mark:?}", ask.mark));
-                } else if answer.body != ask.body {
-                    let (has, wants) = (answer.body.len(), ask.body.len());
-                    self.wrong(format!("{}: other bytes, {has} for {wants}", ask.mark));
-                }
-                Ok(true)
+    /// Comes in. Whoever is passed through, or shut out, finds that out later.
+    pub(crate) fn connect(&mut self) -> io::Result<Client> {
+        let calm = self.scene.is_calm();
+        let entered = self.scene.doors.enter(self.way, &self.whom, &mut self.random);
+        entered.inspect_err(|error| {
+            // Only listeners are bound to be there; a handshake takes more.
+            let refused = error.kind() == io::ErrorKind::ConnectionRefused;
+            if refused || is_wait(error) || (calm && self.way != Way::Named) {
+                self.scene.wrong(format!("{:?}: nobody lets us in: {error}", self.way));
             }
-            Ok(answer) => {
-                if ask.calm {
-                    self.wrong(format!("{}: {} though all is well", ask.mark, answer.status));
-                }
-                Ok(false)
-            }
-            Err(error) => {
-                if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) {
-                    self.wrong(format!("{}: neither an answer nor an end", ask.mark));
-                } else if error.kind() == io::ErrorKind::InvalidData {
-                    self.wrong(format!("{}: no response: {error}", ask.mark));
-                } else if ask.calm {
-                    self.wrong(format!("{}: {error} though all is well", ask.mark));
-                }
-                Err(error)
-            }
-        }
+        })
     }
 
-    /// Asks on a connection. Counted as the kind's.
-    fn ask(&self, client: &mut Client, ask: &Ask, kind: Kind) -> io::Result<()> {
+    pub(crate) fn rest(&mut self, millis: usize) {
+        thread::sleep(Duration::from_millis(self.random.below(millis) as u64));
+    }
+
+    /// A request for so many bytes.
+    pub(crate) fn get(&mut self, length: usize) -> Ask {
+        self.scene.get(length, &mut self.random)
+    }
+
+    /// A request with so many bytes, which come back.
+    pub(crate) fn post(&mut self, length: usize) -> Ask {
+        self.scene.post(length, &mut self.random)
+    }
+
+    /// Asks on a connection.
+    pub(crate) fn ask(&self, client: &mut Client, ask: &Ask) -> io::Result<()> {
         // A server's early answer is worth reading even if the rest was not taken.
         let _ = client.try_send(&ask.bytes);
         let answer = client.try_response();
-        self.answered(ask, answer, kind)
+        self.answered(ask, answer)
     }
 
-    fn answered(&self, ask: &Ask, answer: io::Result<Response>, kind: Kind) -> io::Result<()> {
+    pub(crate) fn answered(&self, ask: &Ask, answer: io::Result<Response>) -> io::Result<()> {
         let ends = answer.as_ref().is_ok_and(Response::says_close);
-        let right = self.check(ask, answer)?;
-        let count = if right { &self.right } else { &self.refused };
-        count[kind as usize].fetch_add(1, Relaxed);
+        if self.scene.check(ask, &self.whom, answer)? {
+            self.right();
+        } else {
+            self.counts.refused.fetch_add(1, Relaxed);
+        }
         if ends { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
-}
 
-fn rest(millis: usize, random: &mut Random) {
-    thread::sleep(Duration::from_millis(random.below(millis) as u64));
-}
-
-fn parked(scene: &Scene, random: &mut Random, state: &mut State) -> io::Result<()> {
-    while state.clients.len() < PARKED && !scene.stop.load(SeqCst) {
-        state.clients.push(scene.connect()?);
-    }
-    rest(40, random);
-    let which = random.below(state.clients.len());
-    let ask = scene.get(random.length(3000), random);
-    let asked = scene.ask(&mut state.clients[which], &ask, Kind::Parked);
-    if asked.is_err() || random.once_in(20) {
-        state.clients.swap_remove(which);
-    }
-    asked
-}
-
-fn polite(scene: &Scene, random: &mut Random, state: &mut State) -> io::Result<()> {
-    rest(30, random);
-    let mut client = match state.clients.pop() {
-        Some(client) => client,
-        None => scene.connect()?,
-    };
-    let length = random.length(20_000);
-    let ask =
-        if random.once_in(2) { scene.get(length, random) } else { scene.post(length, random) };
-    scene.ask(&mut client, &ask, Kind::Polite)?;
-    if !random.once_in(50) {
-        state.clients.push(client);
-    }
-    Ok(())
-}
-
-fn slow_writer(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    let mut client = scene.connect()?;
-    let mut ask = scene.post(2000 + random.below(8000), random);
-    ask.calm = false;
-    for piece in ask.bytes.chunks(200) {
-        if client.stream().has_news() || client.try_send(piece).is_err() {
-            break;
+    /// Asks for something that does not end with its answer: whether it has begun.
+    pub(crate) fn begins(&self, ask: &Ask, answer: io::Result<Response>) -> io::Result<bool> {
+        let right = self.scene.check(ask, &self.whom, answer)?;
+        if !right {
+            self.counts.refused.fetch_add(1, Relaxed);
         }
-        rest(40, random);
+        Ok(right)
     }
-    let answer = client.try_response();
-    scene.answered(&ask, answer, Kind::SlowWriter)
-}
 
-fn slow_reader(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    let mut client = scene.connect()?;
-    // One that is slow in every way takes less, so that it comes to its end.
-    let most = if random.once_in(3) {
-        client.stream().receive_little();
-        100_000
-    } else {
-        4_000_000
-    };
-    let mut ask = scene.get(50_000 + random.below(most), random);
-    // Under pressure it may be cut off.
-    ask.calm = false;
-    client.try_send(&ask.bytes)?;
-    rest(4000, random);
-    let answer = client.try_response();
-    scene.answered(&ask, answer, Kind::SlowReader)
-}
-
-/// Leaves with a reset, somewhere in its request or in the answer.
-fn aborting(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    let mut client = scene.connect()?;
-    rest(20, random);
-    let ask = if random.once_in(2) {
-        scene.get(random.length(300_000), random)
-    } else {
-        scene.post(random.length(300_000), random)
-    };
-    let cut = if random.once_in(2) { ask.bytes.len() } else { random.below(ask.bytes.len()) };
-    client.try_send(&ask.bytes[..cut])?;
-    if cut == ask.bytes.len() && random.once_in(2) {
-        let _ = client.reader().skip(random.below(ask.body.len() / 2 + 1));
+    /// It got what it came for.
+    pub(crate) fn right(&self) {
+        self.counts.right.fetch_add(1, Relaxed);
     }
-    scene.right[Kind::Aborting as usize].fetch_add(1, Relaxed);
-    if random.once_in(4) {
-        drop(client);
-    } else {
-        client.reset();
-    }
-    Ok(())
-}
-
-fn pipelining(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    let mut client = scene.connect()?;
-    rest(100, random);
-    let asks: Vec<Ask> = (0..10).map(|_| scene.get(random.length(5000), random)).collect();
-    let all: Vec<u8> = asks.iter().flat_map(|ask| ask.bytes.iter().copied()).collect();
-    client.try_send(all)?;
-    for ask in &asks {
-        let answer = client.try_response();
-        scene.answered(ask, answer, Kind::Pipelining)?;
-    }
-    Ok(())
-}
-
-/// A large body either way at the same time.
-fn big(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    let client = scene.connect()?;
-    rest(500, random);
-    let ask = scene.post(500_000 + random.below(4_000_000), random);
-    let mut client = client;
-    scene.ask(&mut client, &ask, Kind::Big)
-}
-
-const NONSENSE: [&[u8]; 8] = [
-    b"\x00\x01\x02\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-    b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-    b"GET / HTTP/9.9\r\nHost: a\r\n\r\n",
-    b"GET / HTTP/1.1\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    b"GET /\x01 HTTP/1.1\r\nHost: a\r\n\r\n",
-    b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc",
-];
-
-fn malformed(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    let mut client = scene.connect()?;
-    rest(100, random);
-    let which = random.below(NONSENSE.len());
-    let _ = client.try_send(NONSENSE[which]);
-    match client.try_response() {
-        Ok(answer) if answer.status < 400 => {
-            scene.wrong(format!("nonsense {which} was answered {}", answer.status));
-        }
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            scene.wrong(format!("nonsense {which} got neither an answer nor an end"));
-        }
-        _ => drop(scene.right[Kind::Malformed as usize].fetch_add(1, Relaxed)),
-    }
-    Ok(())
-}
-
-/// Never ends its head: it is told so, and closed.
-fn half_head(scene: &Scene) -> io::Result<()> {
-    let mut client = scene.connect()?;
-    client.try_send("GET / HTTP/1.1\r\nHost: soak\r\nX-Mark: ")?;
-    for _ in 0..80 {
-        if scene.stop.load(SeqCst) {
-            return Ok(());
-        }
-        if client.stream().has_news() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(100));
-    }
-    let _ = client.stream().write(b"y");
-    match client.try_response() {
-        Ok(answer) if answer.status == 408 => {
-            scene.right[Kind::HalfHead as usize].fetch_add(1, Relaxed);
-        }
-        // Whoever holds a buffer and does nothing may lose it without a word to write it in.
-        Ok(answer) if answer.status == 503 => {}
-        Ok(answer) => scene.wrong(format!("half a head was answered {}", answer.status)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            scene.wrong("half a head got neither an answer nor an end".to_owned());
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(())
-}
-
-fn python(scene: &Scene, random: &mut Random) -> io::Result<()> {
-    rest(100, random);
-    let mut client = Client::try_new(&scene.python)?;
-    client.patience(PATIENCE);
-    for _ in 0..5 {
-        let ask = scene.post(random.length(100_000), random);
-        scene.ask(&mut client, &ask, Kind::Python)?;
-        rest(50, random);
-    }
-    Ok(())
 }
 
 /// All of them.
 pub(crate) struct Crowd {
     scene: Arc<Scene>,
+    counts: Vec<Arc<Counts>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Crowd {
     /// They come.
     pub(crate) fn start(stage: &Stage, random: &mut Random) -> Self {
-        let [own, python] = stage.addresses();
-        let counts = || [const { AtomicU64::new(0) }; Kind::ALL.len()];
-        let scene = Arc::new(Scene {
-            own,
-            python,
-            stop: AtomicBool::new(false),
-            calm: Mutex::default(),
-            marks: AtomicU64::new(0),
-            right: counts(),
-            refused: counts(),
-            broken: counts(),
-            wrong: Mutex::default(),
+        let scene = Arc::new(Scene::new(stage.doors()));
+        let counts: Vec<_> = ALL.iter().map(|_| Arc::new(Counts::default())).collect();
+        let all = ALL.iter().zip(&counts);
+        let all = all.flat_map(|(&(kind, way, many), counts)| {
+            (0..many).map(move |number| (kind, way, number, Arc::clone(counts)))
         });
-        let kinds = Kind::ALL.iter().flat_map(|&(kind, many)| (0..many).map(move |_| kind));
-        let threads = kinds
-            .map(|kind| {
-                let (scene, mut random) = (Arc::clone(&scene), Random::new(random.number()));
+        let threads = all
+            .map(|(kind, way, number, counts)| {
+                let (scene, random) = (Arc::clone(&scene), Random::new(random.number()));
+                // Some of these are in networks that are shut out at times.
+                let whom = match way {
+                    Way::Named => format!("198.51.100.{}", 10 + 60 * number + kind as usize),
+                    _ => "127.0.0.1".to_owned(),
+                };
+                let mut guest = Guest { scene, random, clients: Vec::new(), way, whom, counts };
                 thread::spawn(move || {
-                    let mut state = State::default();
-                    while !scene.stop.load(SeqCst) {
-                        if kind.visit(&scene, &mut random, &mut state).is_err() {
-                            scene.broken[kind as usize].fetch_add(1, Relaxed);
+                    while !guest.scene.has_ended() {
+                        if guest.visit(kind).is_err() {
+                            guest.counts.broken.fetch_add(1, Relaxed);
                         }
                     }
                 })
             })
             .collect();
-        Self { scene, threads }
+        Self { scene, counts, threads }
     }
 
     /// From when that is set on, whoever asks politely must be served.
@@ -429,67 +225,18 @@ impl Crowd {
             }
         }
         let mut told = String::new();
-        for &(kind, _) in &Kind::ALL {
+        for (&(kind, way, _), counts) in ALL.iter().zip(&self.counts) {
             let [right, refused, broken] =
-                [&self.scene.right, &self.scene.refused, &self.scene.broken]
-                    .map(|counts| counts[kind as usize].load(Relaxed));
-            let _ = write!(told, "\n  {kind:?}: {right} right, {refused} refused, {broken} broken");
+                [&counts.right, &counts.refused, &counts.broken].map(|count| count.load(Relaxed));
+            let _ = write!(
+                told,
+                "\n  {way:?} {kind:?}: {right} right, {refused} refused, {broken} broken"
+            );
             if right == 0 {
-                wrong.push(format!("no {kind:?} ever got what it came for"));
+                wrong.push(format!("no {way:?} {kind:?} ever got what it came for"));
             }
         }
-        wrong.append(&mut self.scene.wrong.lock().unwrap_or_else(PoisonError::into_inner));
+        wrong.append(&mut self.scene.all_wrong());
         (told, wrong)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use blackbox::message::{Framing, Head};
-
-    fn scene(calm: bool) -> Scene {
-        let counts = || [const { AtomicU64::new(0) }; Kind::ALL.len()];
-        Scene {
-            own: String::new(),
-            python: String::new(),
-            stop: AtomicBool::new(false),
-            calm: Mutex::new(Arc::new(AtomicBool::new(calm))),
-            marks: AtomicU64::new(0),
-            right: counts(),
-            refused: counts(),
-            broken: counts(),
-            wrong: Mutex::default(),
-        }
-    }
-
-    fn answer(status: u16, mark: &str, body: &[u8]) -> Response {
-        let fields = vec![("x-mark".to_owned(), mark.to_owned())];
-        let head = Head { start: String::new(), fields };
-        Response { head, status, body: body.to_vec(), interim: vec![], framing: Framing::Length }
-    }
-
-    fn complaints(calm: bool, answered: impl Fn(&Ask) -> io::Result<Response>) -> usize {
-        let scene = scene(calm);
-        let ask = scene.get(100, &mut Random::new(1));
-        let _ = scene.check(&ask, answered(&ask));
-        scene.wrong.into_inner().unwrap().len()
-    }
-
-    #[test]
-    fn the_right_answer_is_right_and_every_other_is_found() {
-        assert_eq!(complaints(true, |ask| Ok(answer(200, &ask.mark, &ask.body))), 0);
-        assert_eq!(complaints(false, |ask| Ok(answer(200, "m9", &ask.body))), 1, "another's");
-        assert_eq!(complaints(false, |ask| Ok(answer(200, &ask.mark, &ask.body[1..]))), 1);
-        assert_eq!(complaints(false, |ask| Ok(answer(502, &ask.mark, b""))), 0);
-        assert_eq!(complaints(true, |ask| Ok(answer(502, &ask.mark, b""))), 1);
-        for (calm, kind, found) in [
-            (false, io::ErrorKind::UnexpectedEof, 0),
-            (true, io::ErrorKind::UnexpectedEof, 1),
-            (false, io::ErrorKind::WouldBlock, 1),
-            (false, io::ErrorKind::InvalidData, 1),
-        ] {
-            assert_eq!(complaints(calm, |_| Err(kind.into())), found, "{kind:?}");
-        }
     }
 }

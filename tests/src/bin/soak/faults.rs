@@ -7,6 +7,7 @@ use blackbox::client::Client;
 use blackbox::random::Random;
 use rustix::process::Signal;
 
+use crate::scene::Way;
 use crate::stage::Stage;
 
 /// How often each was done.
@@ -43,10 +44,16 @@ enum Fault {
     FillLog,
     /// Many come at once, ask, and are gone.
     Rush,
+    /// Another certificate is to be shown, at times after one that is none.
+    Renew,
+    /// A network is banned for a while.
+    Ban,
+    /// A network is on the list of the denied for a while.
+    Deny,
 }
 
 impl Fault {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 13] = [
         Self::Kill,
         Self::Stall,
         Self::Reset,
@@ -57,6 +64,9 @@ impl Fault {
         Self::TurnLog,
         Self::FillLog,
         Self::Rush,
+        Self::Renew,
+        Self::Ban,
+        Self::Deny,
     ];
 
     fn happen(self, stage: &mut Stage, random: &mut Random) {
@@ -100,14 +110,24 @@ impl Fault {
                 stage.turn_log(false);
             }
             Self::Rush => rush(stage, random),
+            Self::Renew => {
+                let bad = random.once_in(2);
+                stage.renew_certificate(bad);
+            }
+            Self::Ban => stage.ban(random),
+            Self::Deny => stage.deny(random),
         }
     }
 }
 
-/// A few hundred at once; each asks for something, some stay for the answer.
+/// A few hundred at once, some of them over TLS; each asks for something, some stay for the answer.
 fn rush(stage: &Stage, random: &mut Random) {
-    let [address, _] = stage.addresses();
-    let mut all: Vec<Client> = (0..300).filter_map(|_| Client::try_new(&address).ok()).collect();
+    let doors = stage.doors();
+    let mut all: Vec<Client> = Vec::new();
+    for _ in 0..300 {
+        let way = if random.once_in(3) { Way::Sealed } else { Way::Plain };
+        all.extend(doors.enter(way, "", random).ok());
+    }
     for client in &mut all {
         let length = random.length(20_000);
         let request = format!("GET /bytes/{length}/1 HTTP/1.1\r\nHost: soak\r\n\r\n");

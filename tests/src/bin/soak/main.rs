@@ -4,17 +4,25 @@
 //! came whole must have been the right one for the client that asked.
 //!
 //! - `stage`: what runs, and how it is configured;
-//! - `server`: a server that can be told to misbehave, in a process of its own;
-//! - `clients`: the crowd;
+//! - `server`: a server that can be told to misbehave, in a process of its own; `endless`: its side
+//!   of tunnels and event streams;
+//! - `scene`: where guests come in, what they ask, and whether the answer is right;
+//! - `clients`: the crowd; what they do is in `visits`, `tunnels`, `streams` and `handshakes`;
 //! - `faults`: what is done to it;
 //! - `holdings`: what the process has, and whether that is what it had.
 #![forbid(unsafe_code)]
 
 mod clients;
+mod endless;
 mod faults;
+mod handshakes;
 mod holdings;
+mod scene;
 mod server;
 mod stage;
+mod streams;
+mod tunnels;
+mod visits;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -109,6 +117,8 @@ fn soak(wish: &Wish) -> Vec<String> {
     let (told, wrong) = crowd.end();
     println!("crowd: {told}");
     violations.extend(wrong);
+    violations.extend(stage.serves_the_held());
+    violations.extend(stage.shows_its_certificate());
 
     let after = Holdings::at_rest(&stage, &mut violations);
     println!("after: {after}");

@@ -13,6 +13,8 @@ use blackbox::random::Random;
 use blackbox::stream::Stream;
 use rustix::net::sockopt::set_socket_linger;
 
+use crate::endless::{self, Parting};
+
 /// What a server may be told.
 #[derive(Debug, Default)]
 struct Mood {
@@ -86,6 +88,17 @@ fn converse(stream: std::net::TcpStream, mood: &Mood) -> io::Result<()> {
         if faulty {
             return misbehave(&request, &mut random, &mut stream);
         }
+        if endless::is_endless(request.target()) {
+            let moved = || mood.resets.load(SeqCst) != born;
+            if endless::serve(&request, &mut stream, moved)? == Parting::Reset {
+                let _ = set_socket_linger(&writing, Some(Duration::ZERO));
+                return Ok(());
+            }
+            if !request.target().ends_with("/done") {
+                return Ok(());
+            }
+            continue;
+        }
         answer(&request, &mut random, &mut stream)?;
     }
     Ok(())
@@ -95,9 +108,10 @@ fn converse(stream: std::net::TcpStream, mood: &Mood) -> io::Result<()> {
 fn answer(request: &Request, random: &mut Random, stream: &mut Stream) -> io::Result<()> {
     let body = body_of(request.target()).unwrap_or_else(|| request.body.clone());
     let mark = request.head.get("x-mark").unwrap_or_default();
+    let whom = request.head.get("x-forwarded-for").unwrap_or_default();
+    let known = format!("X-Mark: {mark}\r\nX-Whom: {whom}");
     if random.once_in(3) {
-        let head =
-            format!("HTTP/1.1 200 OK\r\nX-Mark: {mark}\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let head = format!("HTTP/1.1 200 OK\r\n{known}\r\nTransfer-Encoding: chunked\r\n\r\n");
         stream.write_all(head.as_bytes())?;
         for piece in random.cut(&body, 5) {
             stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes())?;
@@ -107,7 +121,7 @@ fn answer(request: &Request, random: &mut Random, stream: &mut Stream) -> io::Re
         return stream.write_all(b"0\r\n\r\n");
     }
     let length = body.len();
-    let head = format!("HTTP/1.1 200 OK\r\nX-Mark: {mark}\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!("HTTP/1.1 200 OK\r\n{known}\r\nContent-Length: {length}\r\n\r\n");
     let mut all = head.into_bytes();
     all.extend_from_slice(&body);
     stream.write_all(&all)
@@ -118,7 +132,7 @@ fn misbehave(request: &Request, random: &mut Random, stream: &mut Stream) -> io:
     let body = body_of(request.target()).unwrap_or_else(|| request.body.clone());
     let length = body.len();
     let cut = random.below(length.max(1));
-    match random.below(6) {
+    match random.below(7) {
         // Less than was promised.
         0 => {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", length + 7);
@@ -132,6 +146,10 @@ fn misbehave(request: &Request, random: &mut Random, stream: &mut Stream) -> io:
             stream.write_all(&body[..cut])
         }
         3 => stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Le"),
+        // A protocol that nobody asked for.
+        5 => stream.write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n",
+        ),
         // Silence for a while.
         4 => {
             std::thread::sleep(Duration::from_millis(100 * random.below(60) as u64));
