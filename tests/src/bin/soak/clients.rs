@@ -76,7 +76,7 @@ pub(crate) struct Guest {
     pub(crate) random: Random,
     /// What it keeps between visits.
     pub(crate) clients: Vec<Client>,
-    way: Way,
+    pub(crate) way: Way,
     /// As whom the server is to know it.
     whom: String,
     counts: Arc<Counts>,
@@ -147,7 +147,7 @@ impl Guest {
         if self.scene.check(ask, &self.whom, answer)? {
             self.right();
         } else {
-            self.counts.refused.fetch_add(1, Relaxed);
+            self.refused();
         }
         if ends { Err(io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
     }
@@ -156,9 +156,14 @@ impl Guest {
     pub(crate) fn begins(&self, ask: &Ask, answer: io::Result<Response>) -> io::Result<bool> {
         let right = self.scene.check(ask, &self.whom, answer)?;
         if !right {
-            self.counts.refused.fetch_add(1, Relaxed);
+            self.refused();
         }
         Ok(right)
+    }
+
+    /// It got an answer that was not the server's.
+    pub(crate) fn refused(&self) {
+        self.counts.refused.fetch_add(1, Relaxed);
     }
 
     /// It got what it came for.

@@ -129,6 +129,10 @@ fn answer(request: &Request, random: &mut Random, stream: &mut Stream) -> io::Re
 
 /// Something that no server should do, and then the end.
 fn misbehave(request: &Request, random: &mut Random, stream: &mut Stream) -> io::Result<()> {
+    if request.head.get("x-forwarded-for").is_none() {
+        // It was passed through: nothing stands between that would make another answer of it.
+        return Ok(());
+    }
     let body = body_of(request.target()).unwrap_or_else(|| request.body.clone());
     let length = body.len();
     let cut = random.below(length.max(1));

@@ -246,7 +246,7 @@ impl Stage {
         let status = self.anteroom.order(&order).status;
         std::thread::sleep(Duration::from_millis(500));
         let answered = self.answers("198.51.100.9", random);
-        if status != 200 || (answered && began.elapsed() < BAN / 2) {
+        if status != 201 || (answered && began.elapsed() < BAN / 2) {
             self.wrong.push(format!("a ban, told {status}: answered {answered}"));
         }
     }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use blackbox::client::Client;
+
 use crate::clients::Guest;
 use crate::scene::is_wait;
 
@@ -24,7 +26,7 @@ pub(crate) fn visit(guest: &mut Guest) -> io::Result<()> {
             Ok(answer) if answer.status == 200 => {
                 guest.scene.wrong(format!("a stream that was left after {events} is whole"));
             }
-            Ok(_) => {}
+            Ok(_) => guest.refused(),
             Err(error) if is_wait(&error) => {
                 guest.scene.wrong("a stream that was left has no end".to_owned());
             }
@@ -34,17 +36,31 @@ pub(crate) fn visit(guest: &mut Guest) -> io::Result<()> {
     }
     // The client leaves, be the stream silent or not.
     let most = ask.body.len() / 2 + 1;
-    let heard = guest.random.below(most);
-    let heard = client.reader().skip(heard);
+    let most = guest.random.below(most);
+    let heard = hear(&mut client, most);
     if let Err(error) = heard.as_ref()
         && (ask.calm || is_wait(error))
     {
-        guest.scene.wrong(format!("a stream, hearing: {error}"));
+        guest.scene.wrong(format!("a stream, {end}, hearing {most} bytes: {error}"));
     }
-    heard?;
+    if !heard? {
+        guest.refused();
+        return Ok(());
+    }
     guest.right();
     if guest.random.once_in(2) {
         client.reset();
     }
     Ok(())
+}
+
+/// The head of a stream and so many bytes of it; false if there is another answer.
+fn hear(client: &mut Client, bytes: usize) -> io::Result<bool> {
+    // Its first line is that of an answer.
+    let head = client.reader().request_head()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    if !head.start.starts_with("HTTP/1.1 200 ") {
+        return Ok(false);
+    }
+    client.reader().skip(bytes)?;
+    Ok(true)
 }
