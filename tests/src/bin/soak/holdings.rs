@@ -125,9 +125,12 @@ fn figure(metrics: &Metrics, name: &str, labels: &[(&str, &str)]) -> u64 {
     metrics.sum(name, labels) as u64
 }
 
+/// Labels of a figure and their values.
+type Labels<'l> = &'l [(&'l str, &'l str)];
+
 /// Figures that are not what they are when nothing is under way, with so many TLS clients parked.
 fn under_way(metrics: &Metrics, held: u64) -> Vec<String> {
-    let wanted: [(&str, &[(&str, &str)], u64); 13] = [
+    let wanted: [(&str, Labels<'_>, u64); 13] = [
         ("anteroom_clients", &[], held),
         ("anteroom_clients", &[("state", "parked")], held),
         ("anteroom_tls_sessions", &[], held),

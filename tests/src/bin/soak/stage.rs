@@ -183,7 +183,7 @@ impl Stage {
 
     /// How many are here all the time.
     pub(crate) const fn held(&self) -> u64 {
-        HELD as u64
+        self.held.len() as u64
     }
 
     /// Whether all of them are still served.
