@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use sim::{DiskMode, ServerMode};
+use tls::Versions;
+use worker::Timeouts;
+
 use crate::house::{GET, House, OK, Setting, status, text};
-use crate::secured::{End, is_answered, setting, spooling};
+use crate::secured::{End, acceptor, is_answered, setting, spooling};
 
 const UPGRADE: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -228,4 +232,123 @@ fn a_server_that_answers_early_over_tls_is_parted_from() {
     server.peer.end();
     house.settle();
     assert_eq!(house.world.connections_to(base::id::ServerId(0)), 0);
+}
+
+/// A connection to a server may be handed to another worker while the last of its handshake still waits
+/// for room: that goes along, and the server can read what comes behind it (seed 3674).
+#[test]
+fn what_a_handshake_still_has_to_say_goes_along() {
+    let mut house = House::new(&Setting { workers: 2, ..crate::secured_servers::to_servers() });
+    let [one, other] = [house.client_of(0), house.client_of(1)];
+    house.exchange(&one, GET);
+    let mut server = End::new(house.server(), acceptor(Versions::default()).accept().unwrap());
+    house.exchange(&other, GET);
+    one.reset();
+    house.settle();
+    // It answers the hello, and takes nothing of what comes behind that.
+    server.peer.set_window(0);
+    server.hear(&mut house);
+    let sessions = |house: &House| [0, 1].map(|worker| house.counters[worker].tls_sessions.get());
+    assert_eq!(sessions(&house), [0, 1], "it is the other worker's");
+    server.peer.set_window(64 << 10);
+    house.settle();
+    assert!(server.text(&mut house).starts_with("GET /a "), "{:?}", server.failed);
+    server.say(&mut house, std::str::from_utf8(OK).unwrap());
+    assert_eq!(status(&text(&other)), 200);
+    house.assert_quiet();
+}
+
+/// Behind a full spool a response that its client does not take stalls. When the pool is short, what of it
+/// is encrypted counts as taken: then there is room for more of it, and its server does not wait until
+/// its client takes something (seed 3300000885).
+#[test]
+fn a_response_beside_a_full_spool_goes_on_by_what_is_encrypted() {
+    let two = 2 << 16;
+    let spool = spool::Limits { size: two, per_exchange: two, per_address: two };
+    let exchange_memory = 16 << 10;
+    let full = Setting { buffers: 48, exchange_memory, spool: Some(spool), ..setting() };
+    let mut house = House::new(&full);
+    // All there is on the disk is taken.
+    let mut hogs = [End::client(&mut house), End::client(&mut house)];
+    for hog in &mut hogs {
+        hog.say(&mut house, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+        for _ in 0..6 {
+            hog.say(&mut house, &"b".repeat(4000));
+        }
+    }
+    assert_eq!(house.spool.as_ref().map(|spool| spool.held()), Some(2));
+    // It takes nothing: the beginning of its response is encrypted, and waits for room.
+    let mut client = End::client(&mut house);
+    client.peer.set_window(0);
+    client.say(&mut house, GET);
+    let server = house.server();
+    text(&server);
+    let body = "b".repeat(40_000);
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 40000\r\n\r\n{body}");
+    for piece in [0..12_000, 12_000..18_000, 18_000..30_000, 30_000..answer.len()] {
+        server.write_all(answer[piece].as_bytes());
+        house.settle();
+    }
+    let left = answer.len() - 30_000;
+    assert_eq!(server.unreceived(), left, "it is behind by too much");
+    // It takes the first record: the next is encrypted, and waits.
+    client.peer.set_window(12_500);
+    house.settle();
+    assert_eq!(server.unreceived(), left, "it still is");
+    house.pass(Duration::from_millis(200));
+    let long = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(7000));
+    let mut crowd: Vec<_> = (0..12).map(|_| End::client(&mut house)).collect();
+    for other in &mut crowd {
+        other.say(&mut house, &long);
+    }
+    house.pass(Duration::from_millis(150));
+    for other in &crowd {
+        other.peer.reset();
+    }
+    house.settle();
+    assert_eq!(server.unreceived(), 0, "it goes on");
+    client.peer.set_window(64 << 10);
+    assert!(client.sips(&mut house).ends_with(&body));
+    hogs.iter().for_each(|hog| hog.peer.reset());
+    house.assert_quiet();
+}
+
+/// A body that waits until less is ahead of its buffers goes to the disk meanwhile, because the pool is
+/// short. When the disk has done that, nobody reads on before: its client is not slow (seed 3400005286).
+#[test]
+fn who_waits_for_a_place_is_not_slow_when_the_disk_is_done() {
+    let second = Duration::from_secs(1);
+    let long = 50 * second;
+    let timeouts =
+        Timeouts { body_progress: second, head: long, queue: long, ..spooling().timeouts };
+    let small = Setting { buffers: 8, exchange_memory: 4 << 10, connections: 1, ..spooling() };
+    let mut house = House::new(&Setting { timeouts, ..small });
+    house.world.set_disk_room(1);
+    house.world.set_disk(DiskMode::Slow(Duration::from_millis(900)));
+    house.world.set_server(base::id::ServerId(0), ServerMode::Hangs);
+    let mut hog = End::client(&mut house);
+    hog.say(&mut house, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
+    let mut client = End::client(&mut house);
+    client.say(&mut house, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 40000\r\n\r\n");
+    client.say(&mut house, &"x".repeat(300));
+    // The disk has as much to do as it may have.
+    for _ in 0..4 {
+        hog.say(&mut house, &"b".repeat(2000));
+    }
+    // As many are ahead of their buffers as may be, and wait for more.
+    let head = "h".repeat(6000);
+    let body = "b".repeat(9500);
+    let ask =
+        format!("POST / HTTP/1.1\r\nHost: h\r\nX: {head}\r\nContent-Length: 9500\r\n\r\n{body}");
+    let mut crowd: Vec<_> = (0..4).map(|_| End::client(&mut house)).collect();
+    for other in &mut crowd {
+        other.say(&mut house, &ask);
+    }
+    client.say(&mut house, &"x".repeat(16_000));
+    for _ in 0..30 {
+        house.pass(second / 10);
+        let waits = client.peer.unreceived() > 0;
+        assert_eq!((waits, client.text(&mut house).as_str()), (true, ""));
+    }
+    house.order(|| worker::Letter::Stop);
 }
