@@ -57,7 +57,8 @@ impl RequestHead<'_> {
 impl ResponseHead<'_> {
     /// Whether this 101 switches to the protocol that was asked for, and to no other.
     pub fn switches_to(&self, asked: &Protocol) -> bool {
-        let mut named = self.fields.of(FieldKind::Upgrade).flat_map(elements);
+        let named = self.fields.of(FieldKind::Upgrade).flat_map(elements);
+        let mut named = named.filter(|name| !name.is_empty());
         let matches = named.next().is_some_and(|name| name.eq_ignore_ascii_case(asked.name()));
         self.version == Version::V11 && matches && named.next().is_none()
     }
@@ -133,6 +134,10 @@ mod tests {
             ("1.1", "Upgrade: websocket, foo\r\n", false),
             ("1.1", "Upgrade: websocket\r\nUpgrade: websocket\r\n", false),
             ("1.1", "Upgrade: websocke\r\n", false),
+            // Empty elements of a list say nothing (RFC 9110 §5.6.1.2).
+            ("1.1", "Upgrade: , websocket,\r\n", true),
+            ("1.1", "Upgrade:\r\nUpgrade: websocket\r\n", true),
+            ("1.1", "Upgrade: ,\r\n", false),
             ("1.1", "Upgrade:\r\n", false),
             ("1.1", "", false),
             ("1.0", "Upgrade: websocket\r\n", false),
