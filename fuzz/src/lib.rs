@@ -9,6 +9,7 @@
 //! - [`reference`]: HTTP/1.1 read a second time, by other means;
 //! - [`wire`]: the codecs;
 //! - [`proxy`]: the HTTP proxy over chains;
+//! - [`secured`]: sessions of TLS, and files of certificates;
 //! - [`stage`]: the whole worker between a client and a server;
 //! - [`store`]: the pool and the spool;
 //! - [`text`]: configurations, lists, quantities, the access log, orders.
@@ -17,6 +18,7 @@
 pub mod cuts;
 pub mod proxy;
 pub mod reference;
+pub mod secured;
 pub mod stage;
 pub mod store;
 pub mod text;

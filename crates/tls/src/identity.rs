@@ -214,7 +214,7 @@ fn names_of(certificate: &Certificate) -> Vec<Box<str>> {
 
 /// The subject of a certificate (RFC 4514), printable ASCII throughout, so that it can stand in a
 /// field and in a log. None if it is longer than `TLS_SUBJECT_MAX`: half of it would name another.
-pub(crate) fn subject_of(certificate: &[u8]) -> Option<Box<str>> {
+pub fn subject_of(certificate: &[u8]) -> Option<Box<str>> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let text = certificate.tbs_certificate().subject().to_string();
     let mut subject = String::with_capacity(text.len());

@@ -34,7 +34,7 @@ pub use acceptor::{
 pub use agreed::Agreed;
 pub use connector::{Connector, ConnectorConfig, Trust};
 pub use failure::Failure;
-pub use identity::{Authorities, Identity, IssuedAs};
+pub use identity::{Authorities, Identity, IssuedAs, subject_of};
 pub use names::UnknownName;
 pub use output::Output;
 pub use pem::{Instead, PemError};

@@ -7,8 +7,8 @@ use base::id::{ClientId, ConnectionId, GroupId, ListenerId};
 use base::limits;
 use base::time::Instant;
 use exchange::{
-    Collected, ErrorPages, Exchange, Lease, Next, Note, Pieces, Proxy, Refusal, RequestIds,
-    Responded, Room, Rules, Scratch,
+    Admission, Authorization, Collected, ErrorPages, Exchange, Granted, Lease, Next, Note, Pieces,
+    Proxy, Refusal, RequestIds, Responded, Room, Rules, Scratch,
 };
 use pool::{Chain, FillError, Pool, PoolConfig, Rank};
 use proxies::http::Http;
@@ -29,6 +29,8 @@ pub(super) struct Circumstances {
     pub(super) bounded: bool,
     pub(super) request_ids: bool,
     pub(super) draining: bool,
+    /// Whether servers may be asked to switch protocols.
+    pub(super) upgrade: bool,
 }
 
 impl Circumstances {
@@ -48,6 +50,7 @@ impl Circumstances {
             bounded: flags & 2 == 2,
             request_ids: flags & 4 == 4,
             draining: flags & 8 == 8,
+            upgrade: flags & 16 == 16,
         };
         Some((circumstances, rest))
     }
@@ -60,9 +63,31 @@ pub(super) struct Desk {
     noted: ([u8; 512], Pieces),
     rules: Rules,
     circumstances: Circumstances,
+    /// What somebody was asked, if anybody was, and what is known since.
+    asked: Option<Asked>,
     /// The buffers that others hold.
     hoard: Vec<Chain>,
     step: u32,
+}
+
+/// Fields that only we write, and what servers are told in them: who the client is, and what it may.
+pub(super) const OWN_FIELDS: &str = "X-User,X-Role";
+pub(super) const SUBJECT: &[u8] = b"me";
+pub(super) const FIELDS: &[u8] = b"X-Role: admin\r\n";
+
+/// A question to those who decide; who asks it is let in.
+#[derive(Debug)]
+struct Asked(Vec<u8>);
+
+impl Admission for Asked {
+    fn granted(&self, question: &[u8]) -> Option<Granted<'_>> {
+        assert_eq!(question, self.0, "another question is asked of the same head");
+        Some(Granted { subject: SUBJECT, fields: FIELDS })
+    }
+
+    fn told(&self) -> &[u8] {
+        b""
+    }
 }
 
 /// What became of a request.
@@ -85,11 +110,14 @@ pub(super) struct Answer {
     pub(super) end: Option<Responded>,
     /// Whether the client's connection lives on.
     pub(super) keeps: bool,
+    /// What the server is given first in another protocol, if it switched to one.
+    pub(super) up: Vec<u8>,
 }
 
 impl Desk {
     pub(super) fn new(circumstances: Circumstances) -> Self {
-        let Circumstances { buffers, buffer_bytes, bounded, request_ids, .. } = circumstances;
+        let Circumstances { buffers, buffer_bytes, bounded, request_ids, upgrade, .. } =
+            circumstances;
         let pool = Pool::new(PoolConfig { buffers, buffer_bytes, waiters: 4 });
         Self {
             pool: pool.unwrap_or_else(|error| panic!("no pool: {error:?}")),
@@ -102,7 +130,7 @@ impl Desk {
                 default_host: "fallback".into(),
                 upstream_persistent: true,
                 request_ids,
-                upgrade: false,
+                upgrade,
                 passing: None,
                 own_fields: "".into(),
                 subject_field: None,
@@ -114,9 +142,21 @@ impl Desk {
             request_ids: RequestIds::new(7),
             noted: ([0; 512], Pieces::default()),
             circumstances,
+            asked: None,
             hoard: Vec::new(),
             step: 0,
         }
+    }
+
+    /// Requests are let in by others.
+    pub(super) fn authorizes(&mut self, authorization: Authorization) {
+        self.rules.own_fields = OWN_FIELDS.into();
+        self.rules.authorization = Some(authorization.into());
+    }
+
+    /// What those were asked.
+    pub(super) fn question(&self) -> Option<Vec<u8>> {
+        self.asked.as_ref().map(|asked| asked.0.clone())
     }
 
     pub(super) fn begin(input: Chain) -> Exchange {
@@ -169,7 +209,7 @@ impl Desk {
             date: b"Sun, 06 Nov 1994 08:49:37 GMT",
             draining: self.circumstances.draining,
             request_ids: &mut self.request_ids,
-            admission: None,
+            admission: self.asked.as_ref().map(|asked| asked as &dyn Admission),
             note: Some(Note::new(&mut self.noted.0, &mut self.noted.1)),
         }
     }
@@ -192,14 +232,22 @@ impl Desk {
                 },
                 early => early,
             };
-            match self.collect(exchange, fresh) {
+            let mut collected = self.collect(exchange, fresh);
+            if let Collected::Asks(length) = collected {
+                let question = &self.scratch.written[..length as usize];
+                let before = self.asked.replace(Asked(question.to_vec()));
+                assert!(before.is_none(), "it is asked twice");
+                exchange.is_let_in();
+                collected = self.collect(exchange, 0);
+            }
+            match collected {
                 Collected::Incomplete { .. } => {}
                 Collected::Complete => return Came::Complete,
                 Collected::Answered => return Came::Answered,
                 Collected::Refused(refusal, fault) => return Came::Refused(refusal, fault),
                 Collected::Starved => return Came::NoRoom,
                 Collected::Spool => panic!("nothing is in the spool"),
-                Collected::Asks(_) => panic!("nobody decides"),
+                Collected::Asks(_) => panic!("it was let in"),
             }
         }
     }
@@ -305,12 +353,38 @@ impl Desk {
         if matches!(end, Some(Responded::Whole { .. })) {
             assert!(exchange.response_ends(&mut self.pool).is_some());
         }
+        let mut up = Vec::new();
+        if end == Some(Responded::Switched) {
+            up = self.join(exchange, source, &mut delivered);
+        }
         // What is broken is cut off where it is; what is whole is delivered to its end.
-        if !matches!(end, Some(Responded::Broken(_))) {
+        if !matches!(end, Some(Responded::Broken(_) | Responded::Switched)) {
             while self.deliver(exchange, 777, &mut delivered) > 0 {}
         }
         let keeps = exchange.then == exchange::Then::Park;
-        Answer { delivered, end, keeps }
+        Answer { delivered, end, keeps, up }
+    }
+
+    /// Both sides speak another protocol: what the server says is for the client, unread; what it is
+    /// given itself.
+    fn join(
+        &mut self,
+        exchange: &mut Exchange,
+        source: &mut Source<'_>,
+        delivered: &mut Vec<u8>,
+    ) -> Vec<u8> {
+        let Some((_, mut tunnel)) = exchange.switches(&mut self.pool) else {
+            panic!("no tunnel comes of what switched")
+        };
+        let [up, down] = [&tunnel.up.chain, &tunnel.down.chain].map(|chain| {
+            let mut all = vec![0; chain.len() as usize];
+            assert_eq!(self.pool.copy_from(&self.pool.cursor(chain), &mut all), all.len());
+            all
+        });
+        delivered.extend(down);
+        delivered.extend(source.rest());
+        tunnel.give_up(&mut self.pool);
+        up
     }
 
     fn receive_response(

@@ -1,5 +1,6 @@
 //! The HTTP proxy over chains: whole messages, in any pieces, on pools that are short.
 
+pub mod admission;
 mod desk;
 mod peer;
 pub mod requests;

@@ -29,6 +29,11 @@ impl<'b> Source<'b> {
         self.pieces.is_empty()
     }
 
+    /// All that has not come yet.
+    pub(super) fn rest(&mut self) -> Vec<u8> {
+        self.pieces.drain(..).collect::<Vec<_>>().concat()
+    }
+
     /// One receive: what is left of a piece, as far as there is space.
     pub(super) fn read(&mut self, spaces: &mut [&mut [u8]]) -> usize {
         let Some(mut piece) = self.pieces.pop_front() else { return 0 };

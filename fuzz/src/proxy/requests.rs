@@ -20,7 +20,7 @@ struct Seen {
 pub fn check(bytes: &[u8]) {
     let Some((circumstances, bytes)) = Circumstances::read(bytes) else { return };
     let whole = run(circumstances.roomy(), &mut Source::whole(bytes));
-    agrees(&whole, bytes);
+    agrees(&whole, bytes, circumstances.upgrade);
     for mut source in Source::ways(bytes) {
         let cut = run(circumstances, &mut source);
         if cut.end == Came::NoRoom {
@@ -76,7 +76,7 @@ fn without_id(request: Vec<u8>) -> Vec<u8> {
 }
 
 /// Each request that the server saw is the one that stood in its place.
-fn agrees(seen: &Seen, bytes: &[u8]) {
+fn agrees(seen: &Seen, bytes: &[u8], upgrade: bool) {
     let sent = reference::requests(bytes);
     for (request, &place) in seen.requests.iter().zip(&seen.places) {
         let text = request.escape_ascii();
@@ -89,6 +89,8 @@ fn agrees(seen: &Seen, bytes: &[u8]) {
             panic!("the server sees a request that nobody sent: {text}")
         };
         same(&read, meant);
+        // The server is asked for what the client asked for, or for nothing.
+        assert_eq!(read.upgrade, meant.upgrade.clone().filter(|_| upgrade), "{text}");
     }
 }
 

@@ -9,20 +9,28 @@ use super::peer::Source;
 use crate::reference::{self, Reading, Response};
 
 /// What was asked.
-const REQUESTS: [&[u8]; 4] = [
+const REQUESTS: [&[u8]; 5] = [
     b"GET /a HTTP/1.1\r\nHost: h\r\n\r\n",
     b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
     b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
     b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\n\
+        Upgrade: h2c, Chat/2, websocket\r\n\r\n\x81\x02GET / HTTP/1.1\r\n",
 ];
+/// The last one asks to go on with a protocol, behind one with which we would see nothing more; and
+/// something stands behind it already.
+const UPGRADES: usize = 4;
+const ASKED: &[u8] = b"Chat/2";
+const BEHIND: &[u8] = b"\x81\x02GET / HTTP/1.1\r\n";
 
 /// The first bytes say what was asked, and under which circumstances the others come.
 pub fn check(bytes: &[u8]) {
     let Some((&choice, bytes)) = bytes.split_first() else { return };
     let Some((circumstances, bytes)) = Circumstances::read(bytes) else { return };
-    let asked = usize::from(choice % 4);
+    let asked = if choice & 8 == 8 { UPGRADES } else { usize::from(choice % 4) };
     let ends = choice & 4 == 4;
     let whole = run(circumstances.roomy(), asked, Source::whole(bytes), ends);
+    assert!(whole.end != Some(Responded::Switched) || circumstances.upgrade, "it may not");
     agrees(&whole, asked, bytes, ends);
     for source in Source::ways(bytes) {
         let cut = run(circumstances, asked, source, ends);
@@ -53,6 +61,10 @@ fn read(answer: &Answer, asked: usize) -> Reading<Response> {
 
 /// A response that is whole for us is whole for the client, with the body that the server meant.
 fn agrees(answer: &Answer, asked: usize, bytes: &[u8], ends: bool) {
+    if answer.end == Some(Responded::Switched) {
+        return switched(answer, asked, bytes);
+    }
+    assert!(answer.up.is_empty());
     let Some(Responded::Whole { reusable }) = answer.end else {
         let part = read(answer, asked);
         assert!(!matches!(part, Reading::Whole(..)), "a part is whole for the client: {part:?}");
@@ -72,6 +84,23 @@ fn agrees(answer: &Answer, asked: usize, bytes: &[u8], ends: bool) {
     assert!(!reusable || (meant_length == bytes.len() && !meant.last));
     assert!(asked != 2 || !delivers_chunks(answer), "chunks for HTTP/1.0");
     assert!(asked != 2 || got.interim == 0, "hints for HTTP/1.0");
+}
+
+/// Nothing is switched that was not asked for, or said: then both get all that the other said behind
+/// its last message, and nothing else.
+fn switched(answer: &Answer, asked: usize, bytes: &[u8]) {
+    assert_eq!(asked, UPGRADES, "nobody asked");
+    let meant = reference::switch(bytes, ASKED);
+    let Some([_, meant]) = meant else { panic!("nobody switched: {}", bytes.escape_ascii()) };
+    let text = answer.delivered.escape_ascii();
+    let got = reference::switch(&answer.delivered, ASKED);
+    let Some([start, end]) = got else { panic!("the client is not told: {text}") };
+    assert_eq!(answer.delivered[end..], bytes[meant..], "what the server says");
+    let head = reference::head(&answer.delivered[start..end]);
+    assert!(head.is_some_and(|head| head.lists("connection", "upgrade")
+        && head.only("upgrade") == Some(ASKED)
+        && head.all("content-length").chain(head.all("transfer-encoding")).next().is_none()));
+    assert_eq!(answer.up, BEHIND, "what the client says");
 }
 
 fn delivers_chunks(answer: &Answer) -> bool {
@@ -95,6 +124,15 @@ fn same(cut: &Answer, whole: &Answer, asked: usize, circumstances: Circumstances
         // What stands behind a response is seen if it comes with it.
         (Some(Responded::Whole { .. }), Some(Responded::Whole { .. })) => {}
         (cut, whole) => assert_eq!(cut, whole),
+    }
+    if whole.end == Some(Responded::Switched) {
+        let [cut, whole] = [cut, whole].map(|one| {
+            let place = reference::switch(&one.delivered, ASKED);
+            let [start, _] = place.unwrap_or_else(|| panic!("the client is not told"));
+            (one.delivered[start..].to_vec(), one.up.clone())
+        });
+        assert_eq!(cut, whole, "the cuts decide");
+        return;
     }
     match (read(cut, asked), read(whole, asked)) {
         (Reading::Whole(mut cut, _), Reading::Whole(mut whole, _)) => {

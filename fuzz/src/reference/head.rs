@@ -48,6 +48,29 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     (named && told).then_some((name, value))
 }
 
+/// The protocol that a request of this version asks to go on with, if a proxy may pass that on: the
+/// first that is none which would hide from it what it is there to see (RFC 9110 §7.8).
+pub fn upgrade<'h>(head: &Head<'h>, version: &[u8]) -> Option<&'h [u8]> {
+    if version == b"HTTP/1.0" || !head.lists("connection", "upgrade") {
+        return None;
+    }
+    let may_be = |name: &&[u8]| {
+        let text = str::from_utf8(name).unwrap_or_default().to_ascii_lowercase();
+        let (protocol, version) = text.split_once('/').unwrap_or((&text, "none"));
+        let named = |word: &str| !word.is_empty() && word.bytes().all(is_token);
+        let hides = ["h2c", "h2", "h3", "http", "https", "tls"].contains(&protocol);
+        named(protocol) && named(version) && name.len() < 32 && !hides
+    };
+    head.all("upgrade").flat_map(list).find(may_be)
+}
+
+/// Whether a 101 of this version says that the server goes on with that protocol, and with no other.
+pub fn switches(head: &Head<'_>, version: &[u8], asked: &[u8]) -> bool {
+    let named: Vec<&[u8]> =
+        head.all("upgrade").flat_map(list).filter(|name| !name.is_empty()).collect();
+    version != b"HTTP/1.0" && matches!(named[..], [one] if one.eq_ignore_ascii_case(asked))
+}
+
 fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }

@@ -1,7 +1,7 @@
 //! Whole messages.
 
 use super::chunks::chunked;
-use super::head::{Head, head, list};
+use super::head::{Head, head, list, switches, upgrade};
 
 /// What the front of some bytes is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Request {
     pub body: Vec<u8>,
     /// Whether the connection ends with it, as far as the client is asked.
     pub last: bool,
+    /// The protocol that it asks to go on with.
+    pub upgrade: Option<Vec<u8>>,
 }
 
 /// A response, interim ones before it left out.
@@ -104,6 +106,7 @@ pub fn request(bytes: &[u8]) -> Reading<Request> {
         forwarded_for: head.only("x-forwarded-for").map(<[u8]>::to_vec),
         body,
         last: !keeps,
+        upgrade: upgrade(&head, version).map(<[u8]>::to_vec),
     };
     Reading::Whole(request, start + length)
 }
@@ -160,6 +163,20 @@ pub fn response(bytes: &[u8], to_head: bool, ended: bool) -> Reading<Response> {
             Reading::Partial => Reading::Partial,
             Reading::Bad => Reading::Bad,
         };
+    }
+}
+
+/// Where the head of a 101 begins by which a server switches to a protocol, and where what stands
+/// behind it does: other interim responses may stand before it.
+pub fn switch(bytes: &[u8], asked: &[u8]) -> Option<[usize; 2]> {
+    let mut start = 0;
+    loop {
+        let (head, length) = front(&bytes[start..])?;
+        match status_of(&head)? {
+            101 if switches(&head, head.line[0], asked) => return Some([start, start + length]),
+            100 | 102..200 => start += length,
+            _ => return None,
+        }
     }
 }
 

@@ -7,5 +7,5 @@ mod head;
 mod message;
 
 pub use chunks::{Chunked, chunked};
-pub use head::{Head, head, list};
-pub use message::{Reading, Request, Response, request, requests, response};
+pub use head::{Head, head, list, switches, upgrade};
+pub use message::{Reading, Request, Response, request, requests, response, switch};

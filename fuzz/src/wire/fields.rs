@@ -26,7 +26,7 @@ pub fn check(section: &[u8]) {
 }
 
 /// What a field means, told by its name as CGI would have it.
-fn kind(name: &[u8], nominated: bool) -> FieldKind {
+pub(crate) fn kind(name: &[u8], nominated: bool) -> FieldKind {
     let lower = name.to_ascii_lowercase();
     let variable: Vec<u8> =
         lower.iter().map(|byte| if *byte == b'_' { b'-' } else { *byte }).collect();

@@ -3,8 +3,8 @@
 use core::net::{IpAddr, Ipv4Addr};
 
 use wire::http1::{
-    Believed, FieldKind, FieldSpace, Forwarding, HeadScanner, RequestFraming, RequestHead, Version,
-    Writer, finish_request, parse_request, write_request,
+    Believed, FieldKind, FieldSpace, Forwarding, HeadScanner, Protocol, RequestFraming,
+    RequestHead, Version, Writer, finish_request, parse_request, write_request,
 };
 
 use super::{LIMITS, scanned};
@@ -52,6 +52,9 @@ pub fn check_written(bytes: &[u8]) {
     check_form(bytes, &head, &FORWARDING);
     let believed = Believed::read(&head.fields, trusts);
     check_form(bytes, &head, &Forwarding { believed, ..FORWARDING });
+    if let Some(asked) = head.upgrade() {
+        check_form(bytes, &head, &Forwarding { upgrade: Some(asked.name()), ..FORWARDING });
+    }
 }
 
 /// Every second address.
@@ -92,8 +95,6 @@ fn check_form(bytes: &[u8], head: &RequestHead<'_>, forwarding: &Forwarding<'_>)
     assert!(again.persistent && !again.expects_continue && again.version == Version::V11);
     for gone in [
         FieldKind::TransferEncoding,
-        FieldKind::Connection,
-        FieldKind::Upgrade,
         FieldKind::Expect,
         FieldKind::Trailer,
         FieldKind::HopByHop,
@@ -101,6 +102,13 @@ fn check_form(bytes: &[u8], head: &RequestHead<'_>, forwarding: &Forwarding<'_>)
     ] {
         assert!(!again.fields.has(gone), "{gone:?} is passed on");
     }
+    // The server is asked for that protocol, and for no other one.
+    let asked: Vec<&[u8]> = forwarding.upgrade.into_iter().collect();
+    assert_eq!(again.fields.of(FieldKind::Upgrade).collect::<Vec<_>>(), asked);
+    let options: Vec<&[u8]> = again.fields.of(FieldKind::Connection).collect();
+    assert_eq!(options, asked.iter().map(|_| &b"upgrade"[..]).collect::<Vec<_>>());
+    let again_asked = again.upgrade();
+    assert_eq!(again_asked.as_ref().map(Protocol::name), forwarding.upgrade);
     assert_eq!(again.fields.of(FieldKind::RequestId).collect::<Vec<_>>(), [b"id"]);
     let passed = |head: &RequestHead<'_>| {
         let kept = head.fields.iter().filter(|field| field.kind == FieldKind::EndToEnd);
@@ -152,6 +160,8 @@ fn agrees(head: &RequestHead<'_>, bytes: &[u8]) {
     assert_eq!(head.persistent, persistent);
     let expects = other.lists("expect", "100-continue");
     assert!(!head.expects_continue || (expects && head.version == Version::V11));
+    let upgrade = head.upgrade();
+    assert_eq!(upgrade.as_ref().map(Protocol::name), reference::upgrade(&other, version));
 }
 
 /// The target is in origin-form, and the host is that of the target or of the one `Host`.

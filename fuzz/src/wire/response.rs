@@ -2,11 +2,11 @@
 
 use wire::http1::{
     ConnectionField, Delivery, FieldKind, FieldSpace, HeadScanner, ResponseFraming, ResponseHead,
-    Sent, Writer, parse_response, write_response,
+    Sent, Writer, parse_request, parse_response, write_response,
 };
 
 use super::{LIMITS, scanned};
-use crate::reference;
+use crate::reference::{self, Head};
 
 /// What the scanner passes and the parser accepts, a second reader reads alike.
 pub fn check(bytes: &[u8]) {
@@ -37,12 +37,22 @@ pub fn check_written(bytes: &[u8]) {
             }
         };
         for body in ways {
-            written(bytes, &head, to_head, *body);
+            written(bytes, &head, to_head, *body, None);
+        }
+        // As a 101 is passed on, whatever the server said of the protocol.
+        if head.is_interim() {
+            written(bytes, &head, to_head, Sent::AsIs, Some(b"a/1"));
         }
     }
 }
 
-fn written(bytes: &[u8], head: &ResponseHead<'_>, to_head: bool, body: Sent) {
+fn written(
+    bytes: &[u8],
+    head: &ResponseHead<'_>,
+    to_head: bool,
+    body: Sent,
+    upgrade: Option<&[u8]>,
+) {
     let connection = match body {
         Sent::UntilClose => ConnectionField::Close,
         _ => ConnectionField::None,
@@ -53,7 +63,7 @@ fn written(bytes: &[u8], head: &ResponseHead<'_>, to_head: bool, body: Sent) {
         body,
         trailers: false,
         request_id: Some(b"id"),
-        upgrade: None,
+        upgrade,
     };
     let mut room = vec![0; bytes.len() + 1024];
     let mut writer = Writer::new(&mut room);
@@ -78,8 +88,13 @@ fn written(bytes: &[u8], head: &ResponseHead<'_>, to_head: bool, body: Sent) {
         (other, _) => other,
     };
     assert_eq!(again.framing, framing, "{}", text.escape_ascii());
-    let upgrades = head.status == 426 && head.fields.has(FieldKind::Upgrade);
-    assert_eq!(again.fields.has(FieldKind::Upgrade), upgrades);
+    let named =
+        if head.status == 426 { head.fields.of(FieldKind::Upgrade).collect() } else { vec![] };
+    let named: Vec<&[u8]> = named.into_iter().chain(upgrade).collect();
+    assert_eq!(again.fields.of(FieldKind::Upgrade).collect::<Vec<_>>(), named);
+    let other = reference::head(text);
+    let told = other.is_some_and(|other| other.lists("connection", "upgrade"));
+    assert_eq!(told, !named.is_empty(), "a field for one hop says so");
     for gone in
         [FieldKind::HopByHop, FieldKind::Nominated, FieldKind::Trailer, FieldKind::AccelBuffering]
     {
@@ -130,6 +145,23 @@ fn agrees(head: &ResponseHead<'_>, bytes: &[u8], to_head: bool) {
         ResponseFraming::Chunked => assert!(other.lists("transfer-encoding", "chunked")),
     }
     assert!(!head.persistent || !other.lists("connection", "close"));
+    switch_agrees(head, &other);
+}
+
+/// A server switches to what it was asked for, by the second reader, too.
+fn switch_agrees(head: &ResponseHead<'_>, other: &Head<'_>) {
+    // Whatever it names is asked for; and something that everybody knows.
+    let names = other.all("upgrade").flat_map(reference::list).chain([&b"websocket"[..]]);
+    for name in names {
+        let request =
+            [b"GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: ", name, b"\r\n\r\n"];
+        let request = request.concat();
+        let mut space = FieldSpace::new();
+        let Ok(parsed) = parse_request(&request, &LIMITS, &mut space) else { continue };
+        let Some(asked) = parsed.upgrade() else { continue };
+        let switches = reference::switches(other, other.line[0], asked.name());
+        assert_eq!(head.switches_to(&asked), switches, "{}", name.escape_ascii());
+    }
 }
 
 const fn bodiless(head: &ResponseHead<'_>, to_head: bool) -> bool {

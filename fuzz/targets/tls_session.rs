@@ -1,0 +1,4 @@
+//! A session with a client, of TLS.
+#![cfg_attr(feature = "libfuzzer", no_main)]
+
+fuzz::target!(fuzz::secured::session::check);
