@@ -17,6 +17,7 @@ use wire::http1::Fault;
 use super::peer::Source;
 
 /// In what a run differs from another one.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, not a state")]
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Circumstances {
     pub(super) buffers: u32,

@@ -44,7 +44,7 @@ const KINDS: [(&str, &[u8]); 8] = [
     ("1.2.3.4", &[0x2a, 3, 4]),
 ];
 const NAMELESS: usize = 7;
-/// UTF8String, PrintableString, IA5String, OCTET STRING.
+/// `UTF8String`, `PrintableString`, `IA5String`, `OCTET STRING`.
 const TAGS: [u8; 4] = [0x0c, 0x13, 0x16, 0x04];
 
 /// What is told names one subject and no other: read as RFC 4514 has it, it is what stands in the

@@ -309,7 +309,9 @@ fn a_response_beside_a_full_spool_goes_on_by_what_is_encrypted() {
     assert_eq!(server.unreceived(), 0, "it goes on");
     client.peer.set_window(64 << 10);
     assert!(client.sips(&mut house).ends_with(&body));
-    hogs.iter().for_each(|hog| hog.peer.reset());
+    for hog in &hogs {
+        hog.peer.reset();
+    }
     house.assert_quiet();
 }
 
