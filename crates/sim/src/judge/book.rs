@@ -26,6 +26,8 @@ pub(super) struct Record {
     /// When its client wrote its first byte, and its last.
     pub(super) began: Option<Instant>,
     pub(super) complete: Option<Instant>,
+    /// When the network had the first of it that somebody can read.
+    pub(super) given: Option<Instant>,
     /// Its client had to wait until somebody received.
     pub(super) blocked: bool,
     /// How often its head reached a server, and how often all of it did.
@@ -183,6 +185,7 @@ impl Record {
             group,
             began: None,
             complete: None,
+            given: None,
             blocked: false,
             arrivals: 0,
             taken: 0,

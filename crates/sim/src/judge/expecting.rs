@@ -55,8 +55,7 @@ impl Expecting {
             || dozes
             || (door.secured[group][0] && setting.has_small_pipes())
             || causes.short.explains(stage.book.get(number).since(stage.now()))
-            || causes.drained.is_some()
-            || causes.stopped;
+            || stage.is_over();
         if sight.written > place || sight.front.is_none_or(|front| front > number) || excused {
             self.is_told();
             return Ok(());

@@ -156,8 +156,12 @@ impl Line {
     /// Enters into the book which requests the network has whole.
     pub(super) fn completes(&mut self, stage: &mut Stage) {
         let given = self.outbox.written() - self.peer.under_way() as u64;
+        let now = stage.now();
+        for &(_, _, number) in self.places.iter().take_while(|&&(start, ..)| given > start) {
+            stage.book.get_mut(number).given.get_or_insert(now);
+        }
         while let Some((.., number)) = self.places.pop_front_if(|&mut (_, end, _)| given >= end) {
-            stage.book.get_mut(number).complete = Some(stage.now());
+            stage.book.get_mut(number).complete = Some(now);
         }
     }
 
@@ -271,6 +275,7 @@ impl Line {
             pause: now.since(self.wrote),
             stalled: self.stalled,
             since: self.since,
+            accepted: self.peer.accepted(),
             ended: self.ended,
             unwelcome: self.may_be_turned_away(stage),
             unsecured: self.may_be_unsecured(stage),
@@ -519,20 +524,32 @@ impl Line {
     /// Whether the answer to one of these requests, or to one behind them, is the last of the
     /// connection.
     fn ends_by_itself(&self, lost: &[u32], stage: &Stage) -> bool {
+        // In a drain each answer is.
+        let drained = stage.book.causes.drained.is_some() && self.goes_on(lost, stage);
         let is_last = |&number: &u32| {
             let What::Asked(ask, _) = &stage.book.get(number).what else { return true };
             let long = u64::from(ask.length()) > stage.setting.collectable();
             let advised = ask.expects && stage.setting.has_small_pipes();
             let denied = stage.setting.gate.asks[self.visit.group].is_some() && ask.body.is_some();
-            denied || ask.old || !ask.keeps || long || advised
+            denied || drained || ask.old || !ask.keeps || long || advised
         };
         lost.iter().chain(&self.awaits).any(is_last)
+    }
+
+    /// Whether one of these requests was answered, or others were sent with it: then the answer may be lost
+    /// with what nobody read behind it.
+    fn goes_on(&self, lost: &[u32], stage: &Stage) -> bool {
+        let answered = |&number: &u32| stage.book.get(number).answered.is_some();
+        lost.iter().any(answered) || lost.len() + self.awaits.len() > 1
     }
 
     /// Whether a client without a request may be closed.
     fn may_be_parted(&self, stage: &Stage, at: Standing) -> Verdict {
         let causes = &stage.book.causes;
-        let ends = causes.drained.is_some() || causes.stopped;
+        // A drain lets it come back for a moment.
+        let grace = base::limits::DRAIN_GRACE;
+        let spared = at.accepted.is_some() && !at.lasted(at.since, grace);
+        let ends = stage.is_over() || (causes.drained.is_some() && !spared);
         // Whose connection it is must be said in time (seed 2200013531).
         let setting = &stage.setting;
         let unknown = setting.balanced && at.lasted(at.since, setting.timeouts.head);

@@ -236,6 +236,8 @@ pub(super) struct Standing {
     pub(super) stalled: Duration,
     /// When it was last answered, or connected.
     pub(super) since: Instant,
+    /// When its connection was accepted, if it was.
+    pub(super) accepted: Option<Instant>,
     /// It ended its direction.
     pub(super) ended: bool,
     /// How late it learns of things.
@@ -264,6 +266,16 @@ impl Standing {
         let setting = &stage.setting;
         let full = setting.may_be_crowded() || setting.reclaim_parked;
         full || self.lasted(self.since, setting.timeouts.idle)
+    }
+
+    /// Whether anteroom must have noticed by now that this request is there: nobody takes its client for
+    /// parked any more. A word about that may have been on its way when this one began.
+    fn is_heard(&self, record: &Record, setting: &Setting) -> bool {
+        let Some((given, accepted)) = record.given.zip(self.accepted) else { return false };
+        // Whoever dozes receives a record slowly.
+        let late = setting.takes_up() + 2 * self.latency + self.stalled + TICK;
+        let since = given.max(accepted).max(self.since);
+        record.arrivals > 0 || (!setting.dozes() && self.now.since(since) > late)
     }
 
     /// Whether whose connection it is was not said in time, or not at all: nobody is answered then.
@@ -355,7 +367,7 @@ pub(super) fn may_refuse(
             (long && stage.may_be_busy_for(queue, began), "no server was busy for so long")
         }
         Refusal::Crowded => (setting.may_be_crowded() || short || spools, "there was room"),
-        Refusal::Stopping => (causes.stopped || causes.drained.is_some(), "nobody stopped"),
+        Refusal::Stopping => (stage.is_over(), "nobody stopped, and no drain is over"),
         Refusal::Silent => {
             let silent = silence >= first_byte.min(response);
             (silent || short, "the server was not silent")
@@ -393,7 +405,11 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if record.failed {
         return Some(Excuse::Server);
     }
-    if causes.drained.is_some() || causes.stopped {
+    if stage.is_over() {
+        return Some(Excuse::Operator);
+    }
+    // A drain closes who is parked, or took its request for one who is.
+    if causes.drained.is_some() && !begun && !at.is_heard(record, setting) {
         return Some(Excuse::Operator);
     }
     if at.unwelcome {
@@ -421,6 +437,10 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     }
     if record.arrivals > 0 && silence >= first_byte.min(response).min(idle) {
         return Some(Excuse::Silence);
+    }
+    let stream = record.reply().is_some_and(Reply::is_stream);
+    if causes.drained.is_some() && stream && silence >= base::limits::STREAM_GRACE {
+        return Some(Excuse::Operator);
     }
     // It may have held a lease that others waited for: see `base::limits::STALL_PATIENCE`.
     let mut patience = write_progress.min(base::limits::STALL_PATIENCE);
@@ -472,6 +492,7 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     let began = record.since(at.now).min(at.since);
     let dropped = stage.dropped[record.group];
     let left = causes.connects.explains(began)
+        || causes.drained.is_some()
         || stage.may_be_on_probation(record.group)
         || dropped.is_some_and(|moment| moment + stage.setting.aftermath() >= began);
     let unknown = stage.setting.balanced && at.lasted(at.since, stage.setting.timeouts.head);

@@ -102,7 +102,7 @@ fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
         return Some(excuse);
     }
     let causes = &stage.book.causes;
-    if causes.drained.is_some() || causes.stopped {
+    if stage.is_over() {
         return Some(Excuse::Operator);
     }
     if is_expelled(mine, stage) || is_expelled(other, stage) {
@@ -119,6 +119,9 @@ fn quiet(mine: &End, other: &End, stage: &Stage) -> Option<Excuse> {
     let half = mine.ended.is_some() || other.ended.is_some();
     let length = if half { half_closed.min(tunnel) } else { tunnel };
     let last = ended.chain([noticed(mine), noticed(other)]).max()?;
+    if causes.drained.is_some() && is_over(last, base::limits::STREAM_GRACE, stage) {
+        return Some(Excuse::Operator);
+    }
     is_over(last, length, stage).then_some(Excuse::Silence)
 }
 

@@ -8,7 +8,7 @@ use super::book::{Book, Fate, Record};
 use super::desk::Desk;
 use super::door::Porter;
 use super::keys::Keys;
-use super::oracle::LATE;
+use super::oracle::{LATE, TICK};
 use super::renewal::Renewal;
 use super::reply::micros;
 use super::setting::Setting;
@@ -75,6 +75,13 @@ impl Stage {
 
     pub(super) fn is_calm(&self) -> bool {
         self.book.causes.calm.is_some()
+    }
+
+    /// Whether the operator's order cuts off whoever is still there: a stop, or a drain whose time is over.
+    pub(super) fn is_over(&self) -> bool {
+        let causes = &self.book.causes;
+        let until = causes.drained.map(|since| since + self.setting.timeouts.drain);
+        causes.stopped || until.is_some_and(|until| self.now() + TICK >= until)
     }
 
     /// Whether the servers may have been busy for so long that a request waited in vain: all that
