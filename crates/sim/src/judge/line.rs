@@ -491,7 +491,8 @@ impl Line {
                     begun = false;
                     continue;
                 }
-                if reset && (self.ends_by_itself(&lost, stage) || at.may_be_parted(stage)) {
+                let parted = at.may_be_parted(stage) && self.goes_on(&lost, stage);
+                if reset && (self.ends_by_itself(&lost, stage) || parted) {
                     // It went on asking when all was answered and the connection closed, and met a
                     // reset: what it had been told before is lost (RFC 9112 §9.6).
                     lost.extend(self.awaits.drain(..));

@@ -468,7 +468,7 @@ pub(super) fn may_cut(begun: bool, record: &Record, stage: &Stage, at: Standing)
     if record.arrivals == 0 && begun && long {
         return Some(Excuse::Unread);
     }
-    if record.arrivals == 0 && !begun && at.may_be_parted(stage) {
+    if !begun && !at.is_heard(record, setting) && at.may_be_parted(stage) {
         Some(Excuse::Parked)
     } else {
         None
