@@ -50,6 +50,7 @@ mod pattern;
 mod reading;
 mod renewal;
 mod reply;
+mod room;
 mod run;
 mod server;
 mod setting;

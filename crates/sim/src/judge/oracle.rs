@@ -14,6 +14,7 @@ use super::front;
 use super::gate;
 use super::message::{Framing, Head, Wrong, decimal};
 use super::reply::{Reply, Trouble, micros};
+use super::room;
 use super::server::reading;
 use super::setting::Setting;
 use super::stage::Stage;
@@ -355,12 +356,8 @@ pub(super) fn may_refuse(
             (record.failed || dropped || too_early, "no server failed it")
         }
         Refusal::QueueFull => {
-            // Those of clients that left are served, too.
-            let habits = &setting.habits;
-            let leaves = habits.leaves + habits.half_closes + setting.switches;
-            let most =
-                if leaves + setting.sleepy[0] > 0 { 4 * setting.clients } else { setting.clients };
-            (most > setting.queue_length, "so many requests there never were")
+            let most = room::may_wait(record, stage);
+            (most >= setting.queue_length, "so many requests there never were")
         }
         Refusal::QueueTimeout => {
             let long = at.lasted(began, queue);
