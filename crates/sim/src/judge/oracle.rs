@@ -369,11 +369,7 @@ pub(super) fn may_refuse(
             let silent = silence >= first_byte.min(response);
             (silent || short, "the server was not silent")
         }
-        Refusal::Storage => {
-            let full =
-                setting.spool.is_some() && record.ask().is_some_and(|ask| ask.body.is_some());
-            (full, "nothing had to go to the spool")
-        }
+        Refusal::Storage => (room::may_be_spooled_full(record, stage), "the spool had room"),
         Refusal::Rate => (may_ask_too_often(record, stage), "its address did not ask so often"),
         Refusal::Unwelcome => {
             let denied = stage.door.may_deny(record.group, record.peer, began);
