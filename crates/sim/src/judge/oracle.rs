@@ -495,8 +495,13 @@ pub(super) fn may_turn_away(record: &Record, stage: &Stage, at: Standing) -> Res
     };
     let broke =
         stage.ends.iter().any(|end| broke(end) && end.ended.is_some_and(|it| it >= at.since));
+    // Or it never said a word, and both were silent for as long as they may be (seed 6000025665).
+    let Timeouts { tunnel, half_closed, .. } = stage.setting.timeouts;
+    let longest = if at.ended { half_closed.min(tunnel) } else { tunnel };
+    let silent = at.pause + slack(&stage.setting) + stage.setting.takes_up() >= longest;
     if left
         || broke
+        || silent
         || unknown
         || at.unwelcome
         || at.unsecured
