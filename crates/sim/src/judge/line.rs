@@ -537,11 +537,15 @@ impl Line {
         lost.iter().chain(&self.awaits).any(is_last)
     }
 
-    /// Whether one of these requests was answered, or others were sent with it: then the answer may be lost
-    /// with what nobody read behind it.
+    /// Whether one of these requests was answered, or more was sent with it, another request or the first
+    /// words of a tunnel (seed 7000003306): then the answer may be lost with what nobody read behind it.
     fn goes_on(&self, lost: &[u32], stage: &Stage) -> bool {
-        let answered = |&number: &u32| stage.book.get(number).answered.is_some();
-        lost.iter().any(answered) || lost.len() + self.awaits.len() > 1
+        let goes_on = |&number: &u32| {
+            let record = stage.book.get(number);
+            let talk = record.ask().and_then(|ask| ask.talk.as_ref());
+            record.answered.is_some() || talk.is_some_and(|talk| talk.early)
+        };
+        lost.iter().any(goes_on) || lost.len() + self.awaits.len() > 1
     }
 
     /// Whether a client without a request may be closed.
