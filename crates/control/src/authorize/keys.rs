@@ -175,7 +175,7 @@ fn pem(text: &str) -> Result<Vec<Key>, FileFault> {
     const BEGIN: &str = "-----BEGIN ";
     let mut keys = Vec::new();
     for (start, _) in text.match_indices(BEGIN) {
-        let line = text[..start].lines().count() + 1;
+        let line = text[..start].matches('\n').count() + 1;
         let block = &text[start..];
         let end = block[BEGIN.len()..].find(BEGIN).map_or(block.len(), |at| at + BEGIN.len());
         let block = &block[..end];
@@ -257,7 +257,9 @@ mod tests {
         assert!(told(&many(|_| String::new())).contains("more than 8"));
         let named = many(|number| format!(r#""kid":"{number}","#));
         assert_eq!(Keys::parse(named.as_bytes()).unwrap().len(), 9);
-        let fault = Keys::parse(b"\n\n-----BEGIN CERTIFICATE-----\n").unwrap_err();
-        assert_eq!(fault.line, Some(3));
+        // Wherever in its line it begins.
+        for text in ["\n\n-----BEGIN CERTIFICATE-----\n", "\n\n  -----BEGIN CERTIFICATE-----\n"] {
+            assert_eq!(Keys::parse(text.as_bytes()).unwrap_err().line, Some(3));
+        }
     }
 }
