@@ -3,6 +3,7 @@
 
 pub mod access_line;
 pub mod configuration;
+pub mod credentials;
 pub mod list;
 pub mod order;
 pub mod quantity;

@@ -1,8 +1,9 @@
-//! Sizes, durations, shares and addresses, as a command line and a file have them.
+//! Sizes, durations, shares, addresses and names, as a command line and a file have them.
 
 use std::time::Duration;
 
 use anteroom::read;
+use control::Name;
 use driver::Address;
 
 /// The bytes are one text, read as each of them.
@@ -20,9 +21,25 @@ pub fn check(bytes: &[u8]) {
     if let Ok(share) = read::percent(text) {
         assert_eq!(text.trim_start_matches('0'), format!("{share}%").trim_start_matches('0'));
     }
+    if let Ok(name) = text.parse::<Name>() {
+        name_of(text, &name);
+    }
     if let Ok((again, address)) = read::server(text) {
         server(text, &again, address.as_ref());
     }
+}
+
+/// A host that a name server can be asked for, and a port: written again it is the same.
+fn name_of(text: &str, name: &Name) {
+    let Some((host, port)) = text.rsplit_once(':') else { panic!("{text:?} has no port") };
+    assert_eq!((&*name.host, Ok(name.port)), (host, port.parse()), "{text:?}");
+    assert_eq!(name.to_string().parse::<Name>().as_ref(), Ok(name));
+    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    assert!(labels.iter().all(|label| (1..64).contains(&label.len())), "{text:?}");
+    assert!(host.len() < 254 && host.parse::<std::net::IpAddr>().is_err(), "{text:?}");
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    assert!(host.bytes().all(plain) && !host.ends_with(".."), "{text:?}");
+    assert!(port.bytes().all(|byte| byte.is_ascii_digit()), "{text:?}");
 }
 
 /// What is written again is read as the same, and what is no address is none of ours.
