@@ -23,6 +23,15 @@ fn what_went_wrong_once_goes_well() {
     assert!(played > 0, "there are none");
 }
 
+/// Seeds that found something in the worker, and are short enough to be played here.
+#[test]
+fn what_a_seed_found_once_it_finds_no_more() {
+    for seed in [7_100_044_882, 7_100_052_581] {
+        let (_, violation) = judge(&Origin::Seed(seed), Wishes::default());
+        assert_eq!(violation, None, "seed {seed}");
+    }
+}
+
 /// The same seed is the same run, and so is the tape that was kept of it.
 #[test]
 fn a_run_is_a_function_of_its_tape() {

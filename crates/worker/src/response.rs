@@ -113,6 +113,12 @@ impl<D: Driver> Worker<D> {
             self.unspool(id);
             self.note_phase(id);
             self.stop_upload(id);
+            // While the rest of a body was awaited, its server had no deadline; what it said waited for a
+            // buffer (seed 7100052581).
+            if let Some(connection) = connection {
+                let progress = self.awaits_of(id);
+                self.upstreams.arm_anew(connection, progress, self.now);
+            }
             if pins && !self.pin(id, begun) {
                 return;
             }

@@ -243,7 +243,11 @@ impl<D: Driver> Secured<D> {
     pub(crate) fn absorb(&mut self, socket: Socket) -> Idle {
         let Some(slot) = slot_of(&mut self.slots, socket) else { return Idle::Over };
         let Some(session) = slot.session.as_deref_mut() else { return Idle::Over };
-        if matches!(slot.party, Party::Client(_)) || slot.stage != Stage::Open {
+        // What is ahead was not asked for (seed 7100044882).
+        if matches!(slot.party, Party::Client(_))
+            || slot.stage != Stage::Open
+            || slot.ahead.is_some()
+        {
             return Idle::Over;
         }
         let Peeked { count, then } = self.driver.peek(socket, &mut self.scratch.incoming);
