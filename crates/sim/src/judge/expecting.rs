@@ -6,7 +6,6 @@ use std::time::Duration;
 use base::time::Instant;
 
 use super::stage::{Stage, Verdict, wrong};
-use crate::segments::Segments;
 
 /// How long it may take until the client is told, though a worker sleeps and completions are late.
 const PROMPT: Duration = Duration::from_millis(400);
@@ -50,7 +49,7 @@ impl Expecting {
         // Where there is no room for the whole word behind what is said already, none is said.
         let (door, setting) = (&stage.setting.door, &stage.setting);
         // Whoever sleeps between any two pieces of a head has it late.
-        let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
+        let dozes = setting.dozes();
         let excused = setting.stream[group]
             || dozes
             || (door.secured[group][0] && setting.has_small_pipes())

@@ -18,7 +18,6 @@ use super::reply::micros;
 use super::stage::{Stage, Verdict, wrong};
 use super::tunnel::Speech;
 use crate::dice::Dice;
-use crate::segments::Segments;
 
 /// Its connection.
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -368,8 +367,7 @@ impl Line {
         let causes = &stage.book.causes;
         let waits = record.complete.is_some() || causes.short.explains(since) || causes.stopped;
         // What it is told may come byte by byte, and be waited for between any two (seed 2400062130).
-        let setting = &stage.setting;
-        let dozes = setting.sleepy[0] > 0 && setting.segments != Segments::Whole;
+        let dozes = stage.setting.dozes();
         let told = self.told || self.peer.unread() > 0 || self.peer.is_ended() || dozes;
         let over = told || self.peer.is_closed() || self.peer.is_reset();
         if over || !begins || waits || stage.now().since(since) <= most {
