@@ -2,6 +2,10 @@
 
 use std::process::ExitCode;
 
+/// How many lines of a panic are told at the end, and how many characters.
+const WHY_LINES: usize = 3;
+const WHY_MAX: usize = 400;
+
 /// The sums of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
@@ -39,7 +43,7 @@ impl Tally {
         self.passed += sums.passed;
         self.failed += sums.failed;
         let names = output.lines().filter_map(failed_test);
-        self.failures.extend(names.map(|name| format!("{step}: {name}")));
+        self.failures.extend(names.map(|name| format!("{step}: {name}{}", why(name, output))));
         let skipped = output.lines().filter_map(skipped_test);
         self.skipped.extend(skipped.map(|what| format!("{step}: {what}")));
         // It did not compile, crashed or hung: no line tells of that.
@@ -76,6 +80,20 @@ impl Tally {
 /// The name in a line `test NAME ... FAILED`.
 fn failed_test(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
+}
+
+/// What a test panicked with, cut to a length: who sees the end of the output alone learns it there.
+fn why(name: &str, output: &str) -> String {
+    let begins = format!("thread '{name}' ");
+    let mut lines = output.lines().skip_while(|line| !is_panic(line, &begins)).skip(1);
+    let told = |line: &&str| !line.starts_with("note: ") && *line != "stack backtrace:";
+    let words: Vec<&str> = lines.by_ref().take_while(told).take(WHY_LINES).map(str::trim).collect();
+    let words: String = words.join(" ").chars().take(WHY_MAX).collect();
+    if words.is_empty() { words } else { format!(": {words}") }
+}
+
+fn is_panic(line: &str, begins: &str) -> bool {
+    line.starts_with(begins) && line.contains("panicked at ")
 }
 
 /// What a test says in a line `skipped: WHAT`; with the output of all shown, its name stands before.
@@ -155,6 +173,20 @@ test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         tally.tests("unit", false, OUTPUT);
         assert_eq!((tally.passed, tally.failed), (7, 1));
         assert_eq!(tally.failures, ["unit: a::c"]);
+    }
+
+    #[test]
+    fn says_what_it_failed_of() {
+        let told = "thread 'a::b' (7) panicked at a.rs:1:2:\nnot this one\n\
+                    thread 'a::c' (8) panicked at a.rs:3:4:\n1 disagreements:\n    these\n\
+                    note: run with `RUST_BACKTRACE=1` to see more\n";
+        let mut tally = Tally::default();
+        tally.tests("unit", false, &format!("{told}{OUTPUT}"));
+        assert_eq!(tally.failures, ["unit: a::c: 1 disagreements: these"]);
+        assert_eq!(
+            why("a::c", &format!("thread 'a::c' panicked at b:\n{}", "x".repeat(999))).len(),
+            402
+        );
     }
 
     #[test]

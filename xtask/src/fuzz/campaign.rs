@@ -32,11 +32,12 @@ impl<'r> Campaign<'r> {
         Self { runner, programs, folder }
     }
 
-    /// Runs targets in turn, all of them even if one fails, and prints their figures.
-    pub(super) fn run(&self, targets: &[String], effort: Effort) -> bool {
+    /// Runs targets in turn, all of them even if one fails, and prints their figures. Returns which
+    /// failed, and of what.
+    pub(super) fn run(&self, targets: &[String], effort: Effort) -> Vec<String> {
         let head = ["target", "executions", "a second", "edges reached / all", "inputs"];
         println!("\n{:<18} {:>12} {:>8} {:>17} {:>6}", head[0], head[1], head[2], head[3], head[4]);
-        let mut held = true;
+        let mut failures = Vec::new();
         let mut all = 0;
         for target in targets {
             match self.run_one(target, effort) {
@@ -47,16 +48,16 @@ impl<'r> Campaign<'r> {
                 Ok((stats, Some(output))) => {
                     println!("{target:<18} {stats}  FAILED");
                     self.tell(target, &output);
-                    held = false;
+                    failures.push(format!("{target}: {}", reason(&output)));
                 }
                 Err(error) => {
                     println!("{target:<18} {error}");
-                    held = false;
+                    failures.push(format!("{target}: {error}"));
                 }
             }
         }
         println!("{all} executions in all");
-        held
+        failures
     }
 
     /// The figures, and what was written if it failed.
@@ -217,4 +218,13 @@ impl<'r> Campaign<'r> {
         seeds::write(&self.file(target, "found.txt"), &merged)?;
         Ok([before.len(), merged.len() + by_hand.len()])
     }
+}
+
+/// A panic's first words, or what libFuzzer says that it is, or the last line.
+fn reason(output: &str) -> &str {
+    let mut lines = output.lines();
+    let panicked = lines.by_ref().any(|line| line.contains("panicked at "));
+    let said = || output.lines().find(|line| line.contains("ERROR: "));
+    let panic = panicked.then(|| lines.next()).flatten();
+    panic.or_else(said).or_else(|| output.lines().last()).unwrap_or("it says nothing")
 }

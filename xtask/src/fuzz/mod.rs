@@ -31,7 +31,7 @@ pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
     let held = match &plan.span {
         Span::Replay(file) => campaign.replay(&plan.targets, file),
         Span::Merge => plan.targets.iter().all(|target| campaign.merge(target)),
-        Span::Each(effort) => campaign.run(&plan.targets, *effort),
+        Span::Each(effort) => campaign.run(&plan.targets, *effort).is_empty(),
     };
     if held { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -39,9 +39,16 @@ pub(crate) fn run(runner: &Runner, arguments: &[String]) -> ExitCode {
 /// The step of `cargo xtask test`: every target, its whole corpus, and a few seconds more.
 pub(crate) fn smoke(runner: &Runner, tally: &mut Tally) {
     let targets = targets(runner);
-    let held =
-        build(runner, &targets).is_some_and(|campaign| campaign.run(&targets, plan::Effort::Smoke));
-    tally.step("fuzz", held && !targets.is_empty());
+    let Some(campaign) = build(runner, &targets) else {
+        return tally.fail("fuzz: it does not build");
+    };
+    let failures = campaign.run(&targets, plan::Effort::Smoke);
+    for failure in &failures {
+        tally.fail(&format!("fuzz: {failure}"));
+    }
+    if failures.is_empty() {
+        tally.step("fuzz: there is no target", !targets.is_empty());
+    }
 }
 
 /// Every target there is: a file of `fuzz/targets` each.
