@@ -33,6 +33,8 @@ pub(super) struct Record {
     /// How often its head reached a server, and how often all of it did.
     pub(super) arrivals: u32,
     pub(super) taken: u32,
+    /// How often a server that left had a beginning of its head.
+    pub(super) beginnings: u32,
     /// A server broke off, or said what it must not.
     pub(super) failed: bool,
     /// Its response ended with a server's connection which did not say that it was all.
@@ -189,6 +191,7 @@ impl Record {
             blocked: false,
             arrivals: 0,
             taken: 0,
+            beginnings: 0,
             failed: false,
             truncated: false,
             reached: None,

@@ -403,7 +403,10 @@ impl Session {
             self.takes_back(cut, stage);
         }
         if matches!(self.reading, Reading::Head(_)) && is_unsafe(&self.inbox) {
-            stage.unsafe_pieces += 1;
+            match number_of(&self.inbox, stage) {
+                Some(number) => stage.book.get_mut(number).beginnings += 1,
+                None => stage.unsafe_pieces += 1,
+            }
         }
         self.over = true;
     }
@@ -479,10 +482,7 @@ impl Session {
 
     fn head_is_there(&mut self, text: &[u8], stage: &mut Stage) -> Verdict {
         let head = Head::of(text).or_else(|text| wrong("request", text))?;
-        let target = head.line.split(|&byte| byte == b' ').nth(1).unwrap_or_default();
-        let number = target.strip_prefix(b"/").and_then(super::message::decimal);
-        let number = number.and_then(|number| u32::try_from(number).ok());
-        let Some(number) = number.filter(|&number| number < stage.book.len()) else {
+        let Some(number) = number_of(head.line, stage) else {
             return wrong(
                 "request",
                 format!("a request that nobody made: {}", text.escape_ascii()),
@@ -588,4 +588,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Whose request begins so: as soon as its target is whole.
+fn number_of(start: &[u8], stage: &Stage) -> Option<u32> {
+    let mut words = start.split(|&byte| byte == b' ');
+    let target = words.nth(1).filter(|_| words.next().is_some())?;
+    let number = target.strip_prefix(b"/").and_then(super::message::decimal)?;
+    u32::try_from(number).ok().filter(|&number| number < stage.book.len())
 }
