@@ -498,9 +498,11 @@ impl Setting {
     }
 
     /// Whether requests that hold all they may can leave nothing to others: two of them, or more where
-    /// there are more clients (seed 5200100768).
+    /// there are more clients (seed 5200100768). Each may hold some beside, what is decrypted ahead among
+    /// them, and some are kept for what is more urgent (seed 8000261819).
     pub fn is_tight(&self) -> bool {
-        self.buffers < self.clients.max(2) * self.exchange_memory.div_ceil(self.buffer_bytes)
+        let one = self.exchange_memory.div_ceil(self.buffer_bytes) + limits::BESIDE_ONE_EXCHANGE;
+        self.buffers < reserve(self.buffers) + self.clients.max(2) * one
     }
 
     /// Whether a worker may sleep between any two pieces of what it sends: how long that takes, nobody
@@ -541,8 +543,12 @@ impl Setting {
 
 /// What requests may hold of a pool.
 fn lendable(buffers: u32, buffer_bytes: u32) -> u32 {
-    let kept = (buffers / 16).max(2).min(buffers / 4) + limits::BESIDE_ONE_EXCHANGE;
-    (buffers - kept) * buffer_bytes
+    (buffers - reserve(buffers) - limits::BESIDE_ONE_EXCHANGE) * buffer_bytes
+}
+
+/// What requests may not hold of a pool.
+fn reserve(buffers: u32) -> u32 {
+    (buffers / 16).max(2).min(buffers / 4)
 }
 
 /// Whether a handshake has as long as a head, where that is short.
