@@ -25,6 +25,7 @@ mod servers;
 mod spool;
 mod spool_faults;
 mod spool_storm;
+mod stop;
 mod storm;
 mod streams;
 mod tunnel_storm;
