@@ -40,7 +40,12 @@ impl<'r> Campaign<'r> {
         let mut failures = Vec::new();
         let mut all = 0;
         for target in targets {
-            match self.run_one(target, effort) {
+            // A disk may be full for a moment, where many write to it.
+            let again = |error: io::Error| {
+                println!("{target:<18} {error}; once more");
+                self.run_one(target, effort)
+            };
+            match self.run_one(target, effort).or_else(again) {
                 Ok((stats, None)) => {
                     println!("{target:<18} {stats}");
                     all += stats.executions;
