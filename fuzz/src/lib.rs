@@ -5,6 +5,7 @@
 //! for bytes that reach code not reached before. Built in the ordinary way, such a program checks
 //! the files that it is given. `corpus/` holds what they begin with.
 //!
+//! - [`control`]: what those answer whom the control thread asks;
 //! - [`cuts`]: the pieces in which bytes arrive;
 //! - [`reference`]: HTTP/1.1 read a second time, by other means;
 //! - [`wire`]: the codecs;
@@ -15,6 +16,7 @@
 //! - [`text`]: configurations, lists, quantities, the access log, orders.
 #![forbid(unsafe_code)]
 
+pub mod control;
 pub mod cuts;
 pub mod proxy;
 pub mod reference;

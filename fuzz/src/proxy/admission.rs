@@ -139,6 +139,8 @@ fn questioned(head: &Head<'_>, question: &[u8]) {
     let text = question.escape_ascii();
     let whole = [b"GET / HTTP/1.1\r\n", question, b"\r\n"].concat();
     let Some(asked) = reference::head(&whole) else { panic!("no lines: {text}") };
+    let sent = control::authorize::fields(question).map(|fields| fields.len());
+    assert_eq!(sent, Some(asked.fields.len()), "no question can be made of {text}");
     let [method, target, _] = head.line;
     assert_eq!(asked.only("X-Original-Method"), Some(method), "{text}");
     assert_eq!(asked.only("X-Forwarded-Proto"), Some(&b"http"[..]), "{text}");

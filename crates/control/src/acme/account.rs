@@ -1,10 +1,12 @@
 //! Who we are to the authority: one account for all certificates, made once and kept.
 
+use std::sync::Arc;
+
 use instant_acme::{Account, AccountCredentials, ExternalAccountKey, NewAccount};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::client::{Client, Rest};
+use super::client::{Client, Rest, Stand};
 use super::fault::{Fault, Problem};
 use super::store::Store;
 use super::{Authority, Event};
@@ -16,6 +18,8 @@ pub(super) struct Registrar {
     /// Once it is known. Whoever needs it waits while another asks for it.
     account: Mutex<Option<Account>>,
     rest: Rest,
+    /// Who answers in the authority's stead, if anybody does.
+    stand: Option<Stand>,
     tell: Box<dyn Fn(Event) + Send + Sync>,
 }
 
@@ -31,10 +35,11 @@ impl Registrar {
     pub(super) fn new(
         authority: Authority,
         store: Store,
+        stand: Option<Stand>,
         tell: impl Fn(Event) + Send + Sync + 'static,
     ) -> Self {
         let (account, rest) = (Mutex::new(None), Rest::new());
-        Self { authority, store, account, rest, tell: Box::new(tell) }
+        Self { authority, store, account, rest, stand, tell: Box::new(tell) }
     }
 
     /// The account.
@@ -70,6 +75,12 @@ impl Registrar {
             self.put_aside()?;
         }
         Ok(())
+    }
+
+    /// An order came to nothing: the directory may have changed since the account was had, so it is read
+    /// again when the account is needed next.
+    pub(super) async fn look_again(&self) {
+        self.account.lock().await.take();
     }
 
     fn put_aside(&self) -> Result<(), Fault> {
@@ -144,10 +155,57 @@ impl Registrar {
     }
 
     fn client(&self) -> Result<Box<Client>, Fault> {
-        Client::new(self.authority.ca.as_deref(), self.rest.clone()).map(Box::new)
+        let rest = self.rest.clone();
+        Ok(Box::new(match &self.stand {
+            None => Client::new(self.authority.ca.as_deref(), rest)?,
+            Some(stand) => Client::of(Arc::clone(stand), rest),
+        }))
     }
 }
 
 fn contact(email: Option<&String>) -> Vec<String> {
     email.into_iter().map(|email| format!("mailto:{email}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::client::Said;
+    use hyper::Response;
+    use hyper::body::Bytes;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn the_directory_is_read_again_after_a_failure() {
+        let dir = std::env::temp_dir().join(format!("anteroom-{}-again", std::process::id()));
+        let directory = "https://h/directory".to_owned();
+        let store = Store::open(&dir, &directory).unwrap();
+        let read = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&read);
+        let stand = move |request: hyper::Request<_>| -> Said {
+            count.fetch_add(u32::from(request.uri().path() == "/directory"), Relaxed);
+            let body =
+                r#"{"newNonce":"https://h/n","newAccount":"https://h/a","newOrder":"https://h/o"}"#;
+            let answer = Response::builder().header("replay-nonce", "1").header("location", "/1");
+            let answer = answer.body(Bytes::from_static(body.as_bytes())).unwrap();
+            Box::pin(async move { Ok(answer) })
+        };
+        let authority = Authority {
+            directory,
+            email: None,
+            ca: None,
+            external: None,
+            retry: [Duration::ZERO; 2],
+        };
+        let registrar = Registrar::new(authority, store, Some(Arc::new(stand)), |_| ());
+        for times in [1, 1] {
+            registrar.account().await.unwrap();
+            assert_eq!(read.load(Relaxed), times);
+        }
+        registrar.look_again().await;
+        assert_eq!(registrar.account().await.unwrap().id(), "/1", "it is the same");
+        assert_eq!(read.load(Relaxed), 2);
+        std::fs::remove_dir_all(dir).unwrap();
+    }
 }

@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use base::limits;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Bytes;
+use hyper::body::{Body, Bytes};
 use hyper::header::RETRY_AFTER;
-use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fault::Fault;
@@ -69,13 +70,30 @@ impl Rest {
     }
 }
 
+/// Who answers in an authority's stead, where there is none: to whatever is asked, in its own time.
+pub type Stand = Arc<dyn Fn(Request<BodyWrapper<Bytes>>) -> Said + Send + Sync>;
+
+/// What that says.
+pub type Said = Pin<Box<dyn Future<Output = Result<Response<Bytes>, Error>> + Send>>;
+
 /// A client of one authority.
 pub(super) struct Client {
-    hyper: HyperClient<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>,
+    way: Way,
     rest: Rest,
 }
 
+/// How it gets there.
+enum Way {
+    Https(HyperClient<HttpsConnector<HttpConnector>, BodyWrapper<Bytes>>),
+    Stand(Stand),
+}
+
 impl Client {
+    /// One of whom answers in the authority's stead.
+    pub(super) const fn of(stand: Stand, rest: Rest) -> Self {
+        Self { way: Way::Stand(stand), rest }
+    }
+
     /// A client that trusts whom `ca` names, or whom the system trusts.
     pub(super) fn new(ca: Option<&Path>, rest: Rest) -> Result<Self, Fault> {
         let roots = trust::roots(ca).map_err(Fault::new)?;
@@ -91,8 +109,24 @@ impl Client {
         let hyper = HyperClient::builder(TokioExecutor::new())
             .pool_idle_timeout(limits::ACME_IDLE)
             .build(connector);
-        Ok(Self { hyper, rest })
+        Ok(Self { way: Way::Https(hyper), rest })
     }
+}
+
+/// What is read of an answer, and what is noted of it.
+async fn heard<B>(answer: Response<B>, rest: Rest) -> Result<BytesResponse, Error>
+where
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>>,
+{
+    let (mut parts, body) = answer.into_parts();
+    rest.note(parts.status, &parts.headers);
+    bound(&mut parts.headers);
+    let body = Limited::new(body, limits::ACME_RESPONSE_MAX).collect().await;
+    let body = body.map_err(Error::Other)?.to_bytes();
+    if !is_usable(&body) {
+        return Err(Error::Str("the directory has no address for nonces"));
+    }
+    Ok(BytesResponse::from(Response::from_parts(parts, Full::new(body))))
 }
 
 impl HttpClient for Client {
@@ -100,18 +134,43 @@ impl HttpClient for Client {
         &self,
         request: Request<BodyWrapper<Bytes>>,
     ) -> Pin<Box<dyn Future<Output = Result<BytesResponse, Error>> + Send>> {
-        let (response, rest) = (self.hyper.request(request), self.rest.clone());
-        let whole = async move {
-            let (parts, body) = response.await.map_err(other)?.into_parts();
-            rest.note(parts.status, &parts.headers);
-            let body = Limited::new(body, limits::ACME_RESPONSE_MAX).collect().await;
-            let body = body.map_err(Error::Other)?.to_bytes();
-            Ok(BytesResponse::from(Response::from_parts(parts, Full::new(body))))
+        let rest = self.rest.clone();
+        let whole: Pin<Box<dyn Future<Output = _> + Send>> = match &self.way {
+            Way::Https(hyper) => {
+                let answer = hyper.request(request);
+                Box::pin(async move { heard(answer.await.map_err(other)?, rest).await })
+            }
+            Way::Stand(stand) => {
+                let answer = stand(request);
+                Box::pin(async move { heard(answer.await?.map(Full::new), rest).await })
+            }
         };
         Box::pin(async move {
             let late = "the authority does not answer in time";
             timeout(limits::ACME_REQUEST, whole).await.map_err(|_| Error::Other(late.into()))?
         })
+    }
+}
+
+/// The part of a directory (RFC 8555 §7.1.1) that the library takes for a URL unseen.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Directory {
+    new_nonce: String,
+}
+
+/// Whether a document is no directory, or one with which the library can go on: otherwise it panics.
+fn is_usable(document: &[u8]) -> bool {
+    let directory = serde_json::from_slice(document);
+    directory.map_or(true, |directory: Directory| directory.new_nonce.parse::<Uri>().is_ok())
+}
+
+/// Nobody waits longer than that; whoever reads it adds it to the time of day, and that ends.
+fn bound(fields: &mut HeaderMap) {
+    let most = limits::ACME_ASKED_MAX.as_secs();
+    let said = fields.get(RETRY_AFTER).and_then(|said| said.to_str().ok()?.trim().parse().ok());
+    if said.is_some_and(|seconds: u64| seconds > most) {
+        fields.insert(RETRY_AFTER, most.into());
     }
 }
 
@@ -145,5 +204,39 @@ mod tests {
         fields.insert(RETRY_AFTER, u64::MAX.to_string().parse().unwrap());
         rest.note(StatusCode::TOO_MANY_REQUESTS, &fields);
         assert_eq!(rest.left(), Some(limits::ACME_ASKED_MAX));
+    }
+
+    async fn said(fields: &[(&str, &str)], body: &'static str) -> Result<BytesResponse, Error> {
+        let mut answer = Response::builder();
+        for (name, value) in fields {
+            answer = answer.header(*name, *value);
+        }
+        heard(answer.body(Full::new(Bytes::from_static(body.as_bytes()))).unwrap(), Rest::new())
+            .await
+    }
+
+    #[tokio::test]
+    async fn what_the_library_adds_to_the_time_of_day_has_a_bound() {
+        let most = limits::ACME_ASKED_MAX.as_secs().to_string();
+        for (asked, left) in [
+            ("18446744073709551615", &*most),
+            (" 86401 ", &most),
+            ("86400", "86400"),
+            ("5", "5"),
+            ("18446744073709551616", "18446744073709551616"),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            let answer = said(&[("retry-after", asked)], "").await.unwrap();
+            assert_eq!(answer.parts.headers[RETRY_AFTER], left, "{asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_directory_that_the_library_would_panic_at_is_refused() {
+        let directory = r#"{"newNonce":"h t","newAccount":"https://h/a","newOrder":"https://h/o"}"#;
+        assert!(said(&[], directory).await.is_err());
+        for fine in ["", "{}", "[", r#"{"newNonce":"https://h/n"}"#, r#"{"newOrder":"h t"}"#] {
+            assert!(said(&[], fine).await.is_ok(), "{fine}");
+        }
     }
 }

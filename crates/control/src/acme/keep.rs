@@ -133,8 +133,12 @@ impl Keeper {
         let ordered = async {
             let account = self.registrar.account().await?;
             let ended = order::certificate(&account, &at).await;
-            if ended.as_ref().is_err_and(Fault::is_unknown_account) {
-                self.registrar.forget(account.id()).await?;
+            match &ended {
+                Ok(_) => {}
+                Err(fault) if fault.is_unknown_account() => {
+                    self.registrar.forget(account.id()).await?;
+                }
+                Err(_) => self.registrar.look_again().await,
             }
             ended
         };

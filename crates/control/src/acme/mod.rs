@@ -33,6 +33,8 @@ use tokio::sync::Semaphore;
 use crate::thread::Job;
 use account::Registrar;
 use board::Board;
+pub use client::{Said, Stand};
+pub use instant_acme::{BodyWrapper, Error as AskError};
 pub use store::{Store, StoreError};
 
 /// Whom to ask for certificates, and how.
@@ -179,9 +181,21 @@ pub fn jobs(
     workers: u32,
     tell: impl Fn(Event) + Clone + Send + Sync + 'static,
 ) -> Vec<Job> {
+    jobs_with(None, authority, store, wanted, workers, tell)
+}
+
+/// The same jobs; who is asked is this, if there is one, and not the authority.
+pub fn jobs_with(
+    stand: Option<Stand>,
+    authority: Authority,
+    store: &Store,
+    wanted: Vec<Wanted>,
+    workers: u32,
+    tell: impl Fn(Event) + Clone + Send + Sync + 'static,
+) -> Vec<Job> {
     let (board, job) = Board::new(workers, tell.clone());
     let retry = authority.retry;
-    let registrar = Arc::new(Registrar::new(authority, store.clone(), tell.clone()));
+    let registrar = Arc::new(Registrar::new(authority, store.clone(), stand, tell.clone()));
     let turns = Arc::new(Semaphore::new(base::limits::ACME_ORDERS));
     let keep = |(place, wanted): (usize, Wanted)| -> Job {
         let (board, registrar) = (board.clone(), Arc::clone(&registrar));

@@ -42,6 +42,9 @@ pub(super) async fn certificate(
         new = new.replaces(identifier(issued));
     }
     let mut order = account.new_order(&new).await?;
+    if !is_bounded(&mut order) {
+        return Err(Fault::new("the authority wants more proofs than there may be names"));
+    }
     if order.state().status == OrderStatus::Pending {
         // What is shown is needed until the authority has seen it.
         let _shown = prove(&mut order, at).await?;
@@ -50,10 +53,20 @@ pub(super) async fn certificate(
     let (key, request) = request(at.names)?;
     order.finalize_csr(&request).await?;
     let chain = order.poll_certificate(&patience()).await?;
+    let identity = usable(&chain, &key, at.names)?;
+    Ok(Issued { identity, chain, key })
+}
+
+/// What was issued, if it is for the key and for all of these names.
+fn usable(chain: &str, key: &str, names: &[String]) -> Result<Identity, Fault> {
     let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes()).map_err(|error| {
         Fault::new(format!("the authority issued what cannot be used: {error}"))
     })?;
-    Ok(Issued { identity, chain, key })
+    let has = |name: &String| identity.names().iter().any(|own| **own == **name);
+    match names.iter().find(|name| !has(name)) {
+        None => Ok(identity),
+        Some(name) => Err(Fault::new(format!("the authority issued a certificate without {name}"))),
+    }
 }
 
 /// Shows what proves that the names are ours, then has the authority look at it.
@@ -116,8 +129,16 @@ async fn await_ready(order: &mut Order) -> Result<(), Fault> {
     Err(reason(order).await.unwrap_or_else(otherwise))
 }
 
+/// Each authorization is asked for, and kept.
+fn is_bounded(order: &mut Order) -> bool {
+    order.state().authorizations.len() <= limits::ACME_NAMES_MAX
+}
+
 /// Why a name was not proved to be ours, in the authority's words, if it has any.
 async fn reason(order: &mut Order) -> Option<Fault> {
+    if !is_bounded(order) {
+        return None;
+    }
     let mut authorizations = order.authorizations();
     while let Some(Ok(mut authorization)) = authorizations.next().await {
         let state = authorization.refresh().await.ok()?;
@@ -133,4 +154,72 @@ async fn reason(order: &mut Order) -> Option<Fault> {
 
 const fn patience() -> RetryPolicy {
     RetryPolicy::new().timeout(limits::ACME_PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acme::client::{Client, Rest, Said};
+    use hyper::Response;
+    use hyper::body::Bytes;
+    use instant_acme::NewAccount;
+    use std::sync::Arc;
+
+    /// An account of an authority that wants so many proofs.
+    async fn account(proofs: usize) -> Account {
+        let stand = move |request: hyper::Request<_>| -> Said {
+            let body = match request.uri().path() {
+                "/directory" => {
+                    let of = |word: &str| format!(r#""new{word}":"https://h/{word}""#);
+                    format!("{{{}}}", ["Nonce", "Account", "Order"].map(of).join(","))
+                }
+                "/Order" => {
+                    let all = vec![r#""https://h/proof""#; proofs].join(",");
+                    format!(r#"{{"status":"pending","authorizations":[{all}],"finalize":""}}"#)
+                }
+                _ => "{}".to_owned(),
+            };
+            let answer = Response::builder().header("replay-nonce", "1").header("location", "/1");
+            Box::pin(async move { Ok(answer.body(Bytes::from(body)).unwrap()) })
+        };
+        let builder =
+            Account::builder_with_http(Box::new(Client::of(Arc::new(stand), Rest::new())));
+        let new =
+            NewAccount { contact: &[], terms_of_service_agreed: true, only_return_existing: false };
+        builder.create(&new, "https://h/directory".to_owned(), None).await.unwrap().0
+    }
+
+    #[tokio::test]
+    async fn no_more_proofs_are_looked_at_than_there_may_be_names() {
+        let (board, _job) = Board::new(0, |_| ());
+        let names = ["a.example".to_owned()];
+        let at =
+            Circumstances { names: &names, proof: Proof::Http01, board: &board, replaces: None };
+        for (proofs, words) in
+            [(limits::ACME_NAMES_MAX, "missing field"), (limits::ACME_NAMES_MAX + 1, "more proofs")]
+        {
+            let fault = certificate(&account(proofs).await, &at).await.err().unwrap();
+            assert!(fault.why.contains(words), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_others_is_of_no_use() {
+        let made = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let made = rcgen::generate_simple_self_signed(names).unwrap();
+            [made.cert.pem(), made.signing_key.serialize_pem()]
+        };
+        let wanted = ["a.example".to_owned()];
+        let [chain, key] = made(&["a.example"]);
+        assert!(usable(&chain, &key, &wanted).is_ok());
+        assert!(usable(&chain, &made(&["a.example"])[1], &wanted).is_err(), "another's key");
+        let [chain, key] = made(&["b.example", "a.example"]);
+        assert!(usable(&chain, &key, &wanted).is_ok(), "more is no harm");
+        for names in [&["b.example"][..], &[]] {
+            let [chain, key] = made(names);
+            let fault = usable(&chain, &key, &wanted).err().unwrap();
+            assert!(fault.why.contains("without a.example"), "{fault:?}");
+        }
+    }
 }

@@ -12,7 +12,7 @@ use hyper::http::response::Parts;
 use hyper::{HeaderMap, Method, Request, StatusCode, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::RootCertStore;
 use tokio::time::timeout;
@@ -87,10 +87,10 @@ impl Authorities {
     }
 }
 
-/// Asks others. Connections are kept for a while.
+/// Asks others. Connections are kept for a while; whoever opens them is `C`.
 #[derive(Clone, Debug)]
-pub struct Fetch {
-    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+pub struct Fetch<C = HttpsConnector<HttpConnector>> {
+    client: Client<C, Empty<Bytes>>,
     patience: Duration,
 }
 
@@ -120,13 +120,7 @@ impl Fetch {
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(KEPT_FOR)
-            .pool_max_idle_per_host(Self::KEPT)
-            .http1_max_buf_size(HEAD_MAX)
-            .build(connector);
-        Ok(Self { client, patience })
+        Ok(Self::over(connector, patience))
     }
 
     /// One that believes others, with connections of its own: nobody is asked over one that was
@@ -136,6 +130,19 @@ impl Fetch {
     /// When no version of TLS would do.
     pub fn believing(&self, authorities: &Authorities) -> Result<Self, String> {
         Self::new(Some(authorities), self.patience)
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> Fetch<C> {
+    /// One whose connections this opens.
+    pub fn over(connector: C, patience: Duration) -> Self {
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEPT_FOR)
+            .pool_max_idle_per_host(Fetch::KEPT)
+            .http1_max_buf_size(HEAD_MAX)
+            .build(connector);
+        Self { client, patience }
     }
 
     /// GET, with these fields. What the answer says behind its head is for nobody.

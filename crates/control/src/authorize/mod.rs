@@ -22,7 +22,7 @@ pub use hyper::header::HeaderName;
 pub use keys::{Algorithm, Keys};
 pub use passwords::Passwords;
 pub use refresh::{Fetched, KeyServer, Refresh, Unknown};
-pub use server::AuthorizationServer;
+pub use server::{AuthorizationServer, fields};
 pub use tokens::{Token, TokenRules};
 
 /// What was found.

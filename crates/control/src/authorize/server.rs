@@ -3,14 +3,16 @@
 use hyper::header::{HeaderName, HeaderValue, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use hyper::http::response::Parts;
 use hyper::{HeaderMap, StatusCode};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 
 use super::{Denial, Fetch, Finding, Url};
 
-/// One of them.
+/// One of them, to which `C` opens connections.
 #[derive(Clone, Debug)]
-pub struct AuthorizationServer {
+pub struct AuthorizationServer<C = HttpsConnector<HttpConnector>> {
     /// How it is asked.
-    pub fetch: Fetch,
+    pub fetch: Fetch<C>,
     /// Where.
     pub url: Url,
     /// Fields of its answer that the server behind is told.
@@ -21,7 +23,7 @@ pub struct AuthorizationServer {
     pub challenge: String,
 }
 
-impl AuthorizationServer {
+impl<C: Connect + Clone + Send + Sync + 'static> AuthorizationServer<C> {
     /// Asks it. `question`: field lines, each with its end.
     ///
     /// # Errors
@@ -89,8 +91,8 @@ fn spelled(name: &HeaderName) -> String {
     name.as_str().chars().map(capital).collect()
 }
 
-/// The fields that stand in these lines.
-fn fields(lines: &[u8]) -> Option<HeaderMap> {
+/// The fields that stand in these lines, as they are asked; none if they are no lines of fields.
+pub fn fields(lines: &[u8]) -> Option<HeaderMap> {
     let mut fields = HeaderMap::new();
     for line in lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         let line = line.strip_suffix(b"\r")?;
