@@ -20,8 +20,9 @@ use hyper::header::RETRY_AFTER;
 use hyper::{Request, Response};
 use tls::{Identity, IssuedAs};
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::clerk::{Clerk, DIRECTORY, TOKEN, Wish};
 use super::script::Script;
@@ -38,7 +39,7 @@ const WORDS_MAX: usize = 400;
 /// In what parts it counts how long the authority wants to be left alone.
 const COUNTED: Duration = Duration::from_millis(2);
 /// How often it is looked.
-const LOOK: Duration = Duration::from_millis(10);
+const LOOK: Duration = Duration::from_hours(1);
 
 /// What the first byte says.
 #[derive(Clone, Copy)]
@@ -90,6 +91,8 @@ struct Play {
     proof: Proof,
     /// Requests since the last end of an order.
     requests: u32,
+    /// Whether all was said as it should be since then.
+    is_plain: bool,
     /// Until when nobody is to ask for an order.
     quiet: Instant,
     /// Until when the authority asked to be left alone.
@@ -100,6 +103,8 @@ struct Play {
     /// The orders that failed since the authority does as it should.
     failed_since: u32,
     issued: Option<Arc<Identity>>,
+    /// Told when it is over.
+    over: Arc<Notify>,
 }
 
 /// The first byte says under which circumstances, the others what the authority says.
@@ -128,6 +133,7 @@ async fn played(circumstances: Circumstances, script: &[u8], clerk: Clerk, store
         script: Script::new(script, circumstances.repeats),
         proof: circumstances.proof,
         requests: 0,
+        is_plain: true,
         quiet: now,
         rest: now,
         texts: Arc::default(),
@@ -135,6 +141,7 @@ async fn played(circumstances: Circumstances, script: &[u8], clerk: Clerk, store
         failed: 0,
         failed_since: 0,
         issued: None,
+        over: Arc::default(),
     }));
     let names = circumstances.names();
     let tally = Arc::new(Tally::default());
@@ -158,14 +165,16 @@ async fn played(circumstances: Circumstances, script: &[u8], clerk: Clerk, store
     let tell = move |event| lock(&heard).hear(event);
     let jobs = jobs_with(Some(stand), authority, store, vec![wanted], 0, tell);
     let lives: Vec<JoinHandle<()>> = jobs.into_iter().map(|mut job| tokio::spawn(job())).collect();
+    let over = Arc::clone(&lock(&play).over);
     while !lock(&play).is_over() {
-        sleep(LOOK).await;
+        // Not often: days may pass.
+        let _ = timeout(LOOK, over.notified()).await;
         for life in &lives {
             assert!(!life.is_finished(), "a job ended");
         }
     }
     // What was shown is taken away.
-    sleep(LOOK).await;
+    sleep(COUNTED).await;
     let mut play = lock(&play);
     assert!(!play.shows_anything(), "it is still shown");
     assert_eq!(tally.failed.get(), u64::from(play.failed));
@@ -232,11 +241,12 @@ impl Play {
         if wish.is_ready() {
             assert!(self.shows_anything(), "it is to look where nothing is shown");
             let place = wish.path.strip_prefix("/challenge/").unwrap_or_default();
-            if self.script.is_over() && self.proof == Proof::Http01 {
+            if self.is_plain && self.proof == Proof::Http01 {
                 let path = format!("/.well-known/acme-challenge/{TOKEN}{place}");
                 assert!(self.texts.find(&path).is_some(), "{path} is not shown");
             }
         }
+        self.is_plain &= self.script.is_over();
         let answer = self.clerk.answer(wish);
         self.script.say(answer)
     }
@@ -254,6 +264,13 @@ impl Play {
     }
 
     fn hear(&mut self, event: Event) {
+        self.note(event);
+        if self.is_over() {
+            self.over.notify_one();
+        }
+    }
+
+    fn note(&mut self, event: Event) {
         match event {
             Event::Show { texts, certificates } => {
                 (self.texts, self.certificates) = (texts, certificates);
@@ -268,7 +285,7 @@ impl Play {
                 let most = (RETRY[1] + RETRY[1] / 4).max(limits::ACME_ASKED_MAX);
                 assert!(place == 0 && again >= RETRY[0] && again <= most, "{again:?}");
                 self.quiet = (Instant::now() + again).max(self.rest - COUNTED);
-                (self.failed, self.requests) = (self.failed + 1, 0);
+                (self.failed, self.requests, self.is_plain) = (self.failed + 1, 0, true);
                 self.failed_since += u32::from(self.script.is_over());
                 assert!(
                     self.failed_since <= ORDERS || self.clerk.careless,

@@ -20,6 +20,8 @@ use crate::reference::{self, Reading};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// As long as nobody reads what is for nobody.
 const SKIPPED: Duration = Duration::from_secs(3);
+/// What may have been said of what nobody reads.
+const ON_ITS_WAY: usize = 64 << 10;
 /// Longest that is told of a fault.
 const WORDS_MAX: usize = 160;
 /// What the server behind is told: as it is looked for, and as it is spelled.
@@ -134,6 +136,10 @@ fn document(
         refresh.begin();
         let found = bounded(fetch.document(&url())).await;
         fetched(circumstances.then, answer, found.as_deref());
+        let is_chunked = |told: Told| !told.all("transfer-encoding").is_empty();
+        if Told::read(answer).is_some_and(|told| !is_chunked(told)) {
+            assert!(line.seen().said <= AUTHORIZE_ANSWER_MAX + ON_ITS_WAY, "it is read for ever");
+        }
         match refresh.end(found.clone(), Instant::now()) {
             Fetched::Changed(keys) => assert!((1..=TOKEN_KEYS_MAX).contains(&keys.len())),
             Fetched::Same(_) => panic!("nothing was there before"),
@@ -319,7 +325,8 @@ fn is_plain(answer: &[u8]) -> bool {
     let Some(head) = reference::head(&answer[..end + 4]) else { return false };
     let about = ["content-length", "transfer-encoding", "connection", "upgrade"];
     let version = matches!(head.line[0], b"HTTP/1.0" | b"HTTP/1.1");
-    let digits = head.line[1].len() == 3 && head.line[1].iter().all(u8::is_ascii_digit);
+    // An interim one is no answer yet.
+    let digits = matches!(head.line[1], [b'2'..=b'9', b'0'..=b'9', b'0'..=b'9']);
     let reason = head.line[2].iter().all(|byte| *byte >= b' ' && *byte != 127);
     let fits = head.fields.len() <= 64;
     version && digits && reason && fits && about.iter().all(|name| head.all(name).next().is_none())
