@@ -28,7 +28,7 @@ use super::clerk::{Clerk, DIRECTORY, TOKEN, Wish};
 use super::script::Script;
 
 /// The bounds of a pause.
-const RETRY: [Duration; 2] = [Duration::from_secs(60), Duration::from_hours(6)];
+const RETRY: [Duration; 2] = [Duration::from_mins(1), Duration::from_hours(6)];
 /// Orders until all is as it should be, when the authority is.
 const ORDERS: u32 = 4;
 /// Requests that one order takes at most: it lasts ten minutes, and asks no more than once a second
@@ -43,6 +43,7 @@ const LOOK: Duration = Duration::from_hours(1);
 
 /// What the first byte says.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a bit of the byte")]
 struct Circumstances {
     proof: Proof,
     two: bool,

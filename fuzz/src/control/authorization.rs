@@ -46,7 +46,7 @@ struct Circumstances {
 
 impl Circumstances {
     const fn read(byte: u8) -> Self {
-        let then = match byte & 24 {
+        let then = match byte & 0x18 {
             0 | 8 => Then::Ends,
             16 => Then::Hears,
             _ => Then::Repeats,
@@ -132,7 +132,7 @@ fn document(
     let line = Line::new(pieces, circumstances.then);
     let fetch = Fetch::over(line.clone(), PATIENCE);
     runtime.block_on(async {
-        let mut refresh = Refresh::new(Duration::from_secs(300));
+        let mut refresh = Refresh::new(Duration::from_mins(5));
         refresh.begin();
         let found = bounded(fetch.document(&url())).await;
         fetched(circumstances.then, answer, found.as_deref());
