@@ -134,7 +134,8 @@ impl Session {
         };
         self.count_unsigned(taken, output.len() - before);
         let found = found.inspect_err(|failure| self.fail(*failure))?;
-        if taken < input.len() {
+        // What stands behind an end is nothing.
+        if taken < input.len() && !found.closed {
             self.parts = if joined {
                 parts.drain(..taken);
                 parts.shrink_to_fit();

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use base::limits::{TLS_FLIGHT_MAX, TLS_PARTS_SHORT, TLS_SERVER_CHAIN};
 use tls::{
     Acceptor, AcceptorConfig, Authorities, ClientAuth, Connector, ConnectorConfig, Failure,
-    Identity, Output, Record, Session, Trust, Versions, next_record,
+    Identity, Output, Record, Session, Tickets, Trust, Versions, next_record,
 };
 
 /// The host that the certificate is for.
@@ -38,28 +38,26 @@ macro_rules! identity {
 
 impl Pair {
     fn new(versions: u8, certified: bool) -> Self {
-        let versions = Versions { tls12: versions != 1, tls13: versions != 0 };
-        let trusted = Authorities::from_pem(include_bytes!("../../../crates/sim/keys/alice.pem"));
-        let trusted = trusted.unwrap_or_else(|error| panic!("nobody is trusted: {error}"));
-        let acceptor = Acceptor::new(AcceptorConfig {
-            identities: vec![identity!("world")],
-            versions,
-            alpn: vec![b"http/1.1".to_vec()],
-            clients: if certified { ClientAuth::Optional(trusted) } else { ClientAuth::Off },
-            ..AcceptorConfig::default()
-        });
-        let connector = Connector::new(ConnectorConfig {
-            trust: Trust::Anyone,
-            max_chain: TLS_SERVER_CHAIN,
-            identity: certified.then(|| identity!("alice")),
-            versions: Versions::default(),
-            sni: true,
-            alpn: vec![b"http/1.1".to_vec()],
-        });
+        Self { acceptor: acceptor(versions, certified, None), connector: connector(certified) }
+    }
+
+    /// The same of kind `kind`, of its own: it keeps for resumption what it gives and is given.
+    pub(super) fn resuming(kind: u8, tickets: Tickets) -> Self {
+        let (versions, certified) = (kind % 3, kind % 6 >= 3);
         Self {
-            acceptor: acceptor.unwrap_or_else(|error| panic!("no acceptor: {error}")),
-            connector: connector.unwrap_or_else(|_| panic!("no connector")),
+            acceptor: acceptor(versions, certified, Some(tickets)),
+            connector: connector(certified),
         }
+    }
+
+    /// A client of its own: what it is given nobody else has.
+    pub(super) fn fresh_client(&self) -> End {
+        Self { acceptor: self.acceptor.clone(), connector: connector(self.asks()) }.client()
+    }
+
+    /// With other keys of its tickets.
+    pub(super) fn renew(&mut self, kind: u8, tickets: Tickets) {
+        self.acceptor = acceptor(kind % 3, kind % 6 >= 3, Some(tickets));
     }
 
     pub(super) fn server(&self) -> End {
@@ -77,6 +75,35 @@ impl Pair {
     pub(super) const fn asks(&self) -> bool {
         self.acceptor.asks()
     }
+}
+
+fn acceptor(versions: u8, certified: bool, tickets: Option<Tickets>) -> Acceptor {
+    static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| identity!("world"));
+    let versions = Versions { tls12: versions != 1, tls13: versions != 0 };
+    let trusted = Authorities::from_pem(include_bytes!("../../../crates/sim/keys/alice.pem"));
+    let trusted = trusted.unwrap_or_else(|error| panic!("nobody is trusted: {error}"));
+    let acceptor = Acceptor::new(AcceptorConfig {
+        identities: vec![Arc::clone(&IDENTITY)],
+        versions,
+        alpn: vec![b"http/1.1".to_vec()],
+        clients: if certified { ClientAuth::Optional(trusted) } else { ClientAuth::Off },
+        tickets,
+        ..AcceptorConfig::default()
+    });
+    acceptor.unwrap_or_else(|error| panic!("no acceptor: {error}"))
+}
+
+fn connector(certified: bool) -> Connector {
+    static IDENTITY: LazyLock<Arc<Identity>> = LazyLock::new(|| identity!("alice"));
+    let connector = Connector::new(ConnectorConfig {
+        trust: Trust::Anyone,
+        max_chain: TLS_SERVER_CHAIN,
+        identity: certified.then(|| Arc::clone(&IDENTITY)),
+        versions: Versions::default(),
+        sni: true,
+        alpn: vec![b"http/1.1".to_vec()],
+    });
+    connector.unwrap_or_else(|_| panic!("no connector"))
 }
 
 /// A session, and what became of it.
@@ -105,6 +132,11 @@ impl End {
             closed: false,
             over: None,
         }
+    }
+
+    /// From now on it may keep no more of a message in parts.
+    pub(super) const fn keeps(&mut self, most: usize) {
+        self.most = Some(most);
     }
 
     /// Bytes come; the session is shown the records that are whole, each of them alone, or all that

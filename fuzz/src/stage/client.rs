@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use base::id::ListenerId;
-use sim::Peer;
 
+use super::channel::Channel;
 use super::house::{Circumstances, House};
 use super::script::{Act, acts};
 use super::server::{Served, Server};
@@ -17,7 +17,7 @@ const CLIENTS: usize = 3;
 
 /// One connection of a client.
 struct Client {
-    peer: Peer,
+    peer: Channel,
     address: IpAddr,
     said: Vec<u8>,
     got: Vec<u8>,
@@ -27,6 +27,7 @@ struct Client {
 struct Stage {
     house: House,
     server: Server,
+    circumstances: Circumstances,
     clients: Vec<Client>,
     /// Those that were reset.
     gone: Vec<Client>,
@@ -39,6 +40,7 @@ pub fn check(bytes: &[u8]) {
     let mut stage = Stage {
         house: House::new(&circumstances),
         server: Server::new(circumstances),
+        circumstances,
         clients: Vec::new(),
         gone: Vec::new(),
         next_address: 0,
@@ -59,6 +61,7 @@ impl Stage {
         self.next_address = self.next_address.wrapping_add(1);
         let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.next_address));
         let peer = self.house.world.connect_from(ListenerId(0), address);
+        let peer = Channel::calls(peer, self.circumstances.clients());
         self.clients.push(Client {
             peer,
             address,
@@ -75,7 +78,11 @@ impl Stage {
                 let written = client.peer.write(bytes);
                 client.said.extend_from_slice(&bytes[..written]);
             }
-            Act::Say(_) => {}
+            Act::SayBetween(bytes) if !client.ended => {
+                let said = client.peer.write_between(bytes);
+                client.said.extend_from_slice(&bytes[..said]);
+            }
+            Act::Say(_) | Act::SayBetween(_) => {}
             Act::Settle => self.settle(),
             Act::Pass(length) => self.pass(*length),
             Act::Take(bytes) => {
@@ -83,7 +90,7 @@ impl Stage {
                 client.got.extend(taken);
             }
             Act::End => {
-                client.peer.end();
+                client.peer.end(self.circumstances.is_polite());
                 client.ended = true;
             }
             Act::Reset => {
@@ -102,7 +109,11 @@ impl Stage {
     fn settle(&mut self) {
         loop {
             self.house.settle();
-            if !self.server.act(&self.house.world) {
+            let mut acted = self.server.act(&self.house.world);
+            for client in &mut self.clients {
+                acted |= client.peer.pump();
+            }
+            if !acted {
                 break;
             }
         }
@@ -159,7 +170,8 @@ impl Client {
 
     /// The answers in their order, each whole or the last of a connection that was cut.
     fn judge_answers(&self, served: &[Served], sent: &[Request]) {
-        let closed = self.peer.is_closed() || self.peer.has_ended() || self.peer.is_reset();
+        // Between bytes that are none, records may be waited for for ever.
+        let closed = self.peer.is_closed() || self.peer.is_over() || self.peer.is_spoiled();
         let mut rest = &self.got[..];
         let mut before = None;
         let mut answers = 0;

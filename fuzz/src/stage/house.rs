@@ -11,9 +11,11 @@ use exchange::ErrorPages;
 use pool::PoolConfig;
 use sim::{Detached, MemoryDriver, Segments, World, WorldConfig};
 use worker::{
-    AtLimit, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, Timeouts, TlsPlan,
-    Worker, WorkerCounters,
+    AtLimit, Carried, Letter, Life, ListenerPlan, Office, Plan, Screening, ServerTls, Timeouts,
+    TlsPlan, Worker, WorkerCounters,
 };
+
+use super::channel::{HOST, Keys, keys};
 
 /// In what a run differs from another one.
 #[expect(clippy::struct_excessive_bools, reason = "each is a circumstance of its own")]
@@ -27,6 +29,8 @@ pub(super) struct Circumstances {
     pub(super) request_ids: bool,
     pub(super) spool: bool,
     pub(super) bounded: bool,
+    /// Whether clients speak TLS, and the server does.
+    secured: [bool; 2],
     pub(super) world: WorldConfig,
     /// What chooses among what others do.
     pub(super) choice: u8,
@@ -54,10 +58,26 @@ impl Circumstances {
             request_ids: flags & 8 == 8,
             spool: flags & 16 == 16,
             bounded: flags & 32 == 32,
+            secured: [flags & 64 == 64, flags & 128 == 128],
             world,
             choice,
         };
         Some((circumstances, rest))
+    }
+
+    /// What sessions with clients are made from, if there are any.
+    pub(super) fn clients(&self) -> Option<&'static Keys> {
+        self.secured[0].then(|| keys(self.choice & 4 == 0))
+    }
+
+    /// The same of those with the server.
+    pub(super) fn servers(&self) -> Option<&'static Keys> {
+        self.secured[1].then(|| keys(self.choice & 8 == 0))
+    }
+
+    /// Whether who ends a direction over TLS says so.
+    pub(super) const fn is_polite(&self) -> bool {
+        self.choice & 2 == 0
     }
 }
 
@@ -139,6 +159,8 @@ impl House {
 
     /// Everybody has left: the worker drains, and nothing is left.
     pub(super) fn close(mut self) {
+        // Over TLS an idle connection is closed a turn after its server left, and no drain waits for that.
+        self.settle();
         assert!(self.office.post(WorkerId(0), Letter::Drain).is_ok());
         let mut left = Duration::from_mins(5);
         while !self.over && left > Duration::ZERO {
@@ -184,11 +206,18 @@ fn plan(
             error_pages: ErrorPages::default(),
             stream: circumstances.stream,
             authorization: None,
-            tls: TlsPlan::default(),
+            tls: TlsPlan {
+                acceptor: circumstances.clients().map(|keys| keys.acceptor.clone()),
+                ..TlsPlan::default()
+            },
         }],
         groups: groups.to_vec(),
         introduces: Vec::new(),
-        secured_servers: Vec::new(),
+        secured_servers: vec![
+            circumstances
+                .servers()
+                .map(|keys| ServerTls { connector: keys.connector.clone(), name: HOST.into() }),
+        ],
         bans: None,
         limits: None,
         least_rate: None,

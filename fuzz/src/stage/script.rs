@@ -8,6 +8,8 @@ use std::time::Duration;
 pub(super) enum Act {
     /// Says this.
     Say(Vec<u8>),
+    /// Says this, over TLS as it is, without regard to records.
+    SayBetween(Vec<u8>),
     /// Waits until everybody did what there was to do.
     Settle,
     /// Time passes.
@@ -55,15 +57,21 @@ pub(super) fn acts(bytes: &[u8]) -> Vec<Act> {
             0xfc => Act::Reset,
             0xfd => Act::Window(number() * 32),
             0xfe => Act::Turn(number()),
-            _ => {
-                said.extend(rest.next());
-                continue;
-            }
+            _ => match rest.next() {
+                Some(byte) if byte < 0xf8 => Act::SayBetween(vec![byte]),
+                literal => {
+                    said.extend(literal);
+                    continue;
+                }
+            },
         };
         if !said.is_empty() {
             acts.push(Act::Say(std::mem::take(&mut said)));
         }
-        acts.push(act);
+        match (&act, acts.last_mut()) {
+            (Act::SayBetween(more), Some(Act::SayBetween(bytes))) => bytes.extend_from_slice(more),
+            _ => acts.push(act),
+        }
     }
     if !said.is_empty() {
         acts.push(Act::Say(said));
@@ -85,5 +93,7 @@ mod tests {
         );
         assert_eq!(acts(b"\xf9"), [Act::Pass(LENGTHS[0])]);
         assert_eq!(acts(b"a\xff"), [said(b"a")]);
+        let between = Act::SayBetween(b"bc".to_vec());
+        assert_eq!(acts(b"a\xffb\xffcd"), [said(b"a"), between, said(b"d")]);
     }
 }

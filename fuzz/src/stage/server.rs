@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use base::id::ServerId;
-use sim::Peer;
 
+use super::channel::Channel;
 use super::house::Circumstances;
 use crate::cuts::Dice;
 use crate::reference::{self, Reading, Request};
@@ -21,7 +21,7 @@ pub(super) struct Served {
 
 /// A connection to the server.
 struct Link {
-    peer: Peer,
+    peer: Channel,
     /// What came of a request that is not whole yet.
     unread: Vec<u8>,
     /// What did not fit yet of the answers.
@@ -46,6 +46,7 @@ impl Server {
     pub(super) fn act(&mut self, world: &sim::World) -> bool {
         let mut acted = false;
         while let Some(peer) = world.accept(ServerId(0)) {
+            let peer = Channel::answers(peer, self.circumstances.servers());
             self.links.push(Link { peer, unread: Vec::new(), unsent: Vec::new(), last: false });
             acted = true;
         }
@@ -59,7 +60,8 @@ impl Server {
             link.unread.extend(came);
             acted |= link.answer(served, *circumstances);
             acted |= link.write();
-            let over = (link.last && link.unsent.is_empty()) || link.peer.is_closed();
+            acted |= link.peer.pump();
+            let over = link.is_over() || link.peer.is_closed();
             acted |= over;
             !over
         });
@@ -69,7 +71,7 @@ impl Server {
     /// At rest: what came is whole (law 4), unless it is shown as it arrives.
     pub(super) fn at_rest(&self) {
         for link in self.links.iter().filter(|_| !self.circumstances.stream) {
-            let left = link.peer.has_ended() || link.peer.is_reset() || link.last;
+            let left = link.peer.is_over() || link.last;
             let text = link.unread.escape_ascii();
             assert!(left || link.unread.is_empty(), "a request that is not whole: {text}");
         }
@@ -102,6 +104,16 @@ impl Link {
             answered = true;
         }
         answered
+    }
+
+    /// Whether it may be closed: the last answer is written. Over TLS the end is told, and what the other
+    /// side says of that is waited for.
+    fn is_over(&mut self) -> bool {
+        let written = self.last && self.unsent.is_empty();
+        if written && self.peer.is_secured() {
+            self.peer.end(true);
+        }
+        written && !self.peer.is_secured()
     }
 
     fn write(&mut self) -> bool {

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use base::id::ServerId;
-use sim::{Peer, ServerMode};
+use sim::ServerMode;
 
+use super::channel::Channel;
 use super::house::{Circumstances, House};
 use super::script::{Act, acts};
 use super::visitor::{Asked, PATIENCE, Visitor};
@@ -16,18 +17,23 @@ const CLIENTS: usize = 2;
 const REQUESTS: usize = 6;
 
 /// A connection to the server.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Link {
-    peer: Option<Peer>,
+    peer: Option<Channel>,
     heard: Vec<u8>,
     said: Vec<u8>,
     /// Whether all was read of what was said, and nothing more comes.
     ended: bool,
-    /// Whether the server broke it.
+    /// Whether the server broke it, or left without a word.
     broken: bool,
+    /// Whether it says nothing more.
+    mute: bool,
+    polite: bool,
 }
 
 struct Stage {
     house: House,
+    circumstances: Circumstances,
     visitors: Vec<Visitor>,
     links: Vec<Link>,
     /// Whether any time went by, beyond which something may not be waited for.
@@ -38,8 +44,10 @@ struct Stage {
 pub fn check(bytes: &[u8]) {
     let Some((circumstances, bytes)) = Circumstances::read(bytes) else { return };
     let house = House::new(&circumstances);
-    let visitors = (0..CLIENTS).map(|name| Visitor::new(name, REQUESTS, &house.world)).collect();
-    let mut stage = Stage { house, visitors, links: Vec::new(), passed: false };
+    let keys = circumstances.clients();
+    let visitor = |name| Visitor::new(name, REQUESTS, &house.world, keys);
+    let visitors = (0..CLIENTS).map(visitor).collect();
+    let mut stage = Stage { house, circumstances, visitors, links: Vec::new(), passed: false };
     stage.settle();
     let mut turn = 0;
     for act in acts(bytes) {
@@ -73,10 +81,13 @@ impl Stage {
         loop {
             self.house.settle();
             while let Some(peer) = self.house.world.accept(ServerId(0)) {
-                self.links.push(Link::new(peer));
+                let peer = Channel::answers(peer, self.circumstances.servers());
+                self.links.push(Link::new(peer, self.circumstances.is_polite()));
             }
-            self.links.iter_mut().for_each(Link::hear);
             let mut acted = false;
+            for link in &mut self.links {
+                acted |= link.hear();
+            }
             for visitor in &mut self.visitors {
                 acted |= visitor.act(&self.house.world);
             }
@@ -128,29 +139,46 @@ impl Stage {
 }
 
 impl Link {
-    const fn new(peer: Peer) -> Self {
-        Self { peer: Some(peer), heard: Vec::new(), said: Vec::new(), ended: false, broken: false }
-    }
-
-    fn hear(&mut self) {
-        if let Some(peer) = &self.peer {
-            self.heard.extend(peer.read());
-            if peer.is_closed() {
-                self.peer = None;
-            }
+    const fn new(peer: Channel, polite: bool) -> Self {
+        Self {
+            peer: Some(peer),
+            heard: Vec::new(),
+            said: Vec::new(),
+            ended: false,
+            broken: false,
+            mute: false,
+            polite,
         }
     }
 
+    /// Reads what came; whether something was done that others have to see.
+    fn hear(&mut self) -> bool {
+        let Some(peer) = &mut self.peer else { return false };
+        let acted = peer.pump();
+        self.heard.extend(peer.read());
+        if peer.is_closed() {
+            self.peer = None;
+        }
+        acted
+    }
+
     fn act(&mut self, act: &Act) {
-        let Some(peer) = &self.peer else { return };
+        let Some(peer) = &mut self.peer else { return };
         match act {
-            Act::Say(bytes) if !self.ended => {
+            Act::Say(bytes) if !self.mute => {
                 let written = peer.write(bytes);
                 self.said.extend_from_slice(&bytes[..written]);
             }
+            Act::SayBetween(bytes) if !self.mute => {
+                let said = peer.write_between(bytes);
+                self.said.extend_from_slice(&bytes[..said]);
+                self.broken |= said < bytes.len();
+            }
             Act::End => {
-                peer.end();
-                self.ended = true;
+                let whole = peer.end(self.polite);
+                self.ended |= whole;
+                self.broken |= !whole;
+                self.mute = true;
             }
             Act::Reset => {
                 peer.reset();
@@ -162,7 +190,7 @@ impl Link {
                 let heard = peer.read_some(*bytes);
                 self.heard.extend(heard);
             }
-            Act::Say(_) | Act::Settle | Act::Pass(_) | Act::Turn(_) => {}
+            Act::Say(_) | Act::SayBetween(_) | Act::Settle | Act::Pass(_) | Act::Turn(_) => {}
         }
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use base::id::ListenerId;
-use sim::{Peer, World};
+use sim::World;
 
+use super::channel::{Channel, Keys};
 use crate::reference::{self, Reading, Response};
 
 /// What it asks, in turn; the target is numbered.
@@ -29,7 +30,8 @@ pub(super) struct Asked {
 /// The client.
 pub(super) struct Visitor {
     name: usize,
-    peer: Peer,
+    peer: Channel,
+    keys: Option<&'static Keys>,
     got: Vec<u8>,
     /// What it waits for the answer of.
     asking: bool,
@@ -38,9 +40,14 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    pub(super) fn new(name: usize, most: usize, world: &World) -> Self {
-        let peer = world.connect(ListenerId(0));
-        Self { name, peer, got: Vec::new(), asking: false, asked: Vec::new(), most }
+    pub(super) fn new(
+        name: usize,
+        most: usize,
+        world: &World,
+        keys: Option<&'static Keys>,
+    ) -> Self {
+        let peer = Channel::calls(world.connect(ListenerId(0)), keys);
+        Self { name, peer, keys, got: Vec::new(), asking: false, asked: Vec::new(), most }
     }
 
     /// Whether it has had all its answers.
@@ -55,8 +62,9 @@ impl Visitor {
 
     /// Reads what came, and asks again if it can; whether it did something.
     pub(super) fn act(&mut self, world: &World) -> bool {
+        let mut acted = self.peer.pump();
         let came = self.peer.read();
-        let mut acted = !came.is_empty();
+        acted |= !came.is_empty();
         self.got.extend(came);
         acted |= self.read(world);
         if !self.asking && self.asked.len() < self.most {
@@ -78,10 +86,11 @@ impl Visitor {
 
     fn read(&mut self, world: &World) -> bool {
         let cut = self.peer.is_reset();
-        let over = cut || self.peer.has_ended();
+        let over = self.peer.is_over();
+        let ended = self.peer.has_ended();
         let to_head = self.asked.last().is_some_and(|asked| asked.to_head);
         if self.asking && !cut {
-            match reference::response(&self.got, to_head, over) {
+            match reference::response(&self.got, to_head, ended) {
                 Reading::Whole(answer, length) => {
                     assert_eq!(length, self.got.len(), "more than an answer");
                     self.got.clear();
@@ -108,7 +117,7 @@ impl Visitor {
     }
 
     fn come_again(&mut self, world: &World) {
-        self.peer = world.connect(ListenerId(0));
+        self.peer = Channel::calls(world.connect(ListenerId(0)), self.keys);
         self.got.clear();
     }
 }

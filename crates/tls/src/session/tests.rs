@@ -498,6 +498,27 @@ fn behind_the_handshake_next_to_nothing_is_kept() {
     assert!(said.len() > 20 && said[0] == 23, "a sealed alert: {said:?}");
 }
 
+/// Whatever comes together with an end: it is none of the session's, and no fault of its own.
+#[test]
+fn what_comes_behind_an_end_is_not_kept() {
+    for versions in [TLS12, TLS13] {
+        let pair = Pair::new(|server, _| server.versions = versions);
+        let (mut server, mut client) = pair.meet();
+        assert_eq!(shake(&mut server, &mut client), [Ok(()), Ok(())]);
+        let mut memory = [0; 64];
+        let mut output = Output::new(&mut memory);
+        client.close(&mut output).unwrap();
+        let mut together = output.bytes().to_vec();
+        for _ in 0..20 {
+            together.extend_from_slice(&[&[23, 3, 3, 4, 0][..], &[7; 1024]].concat());
+        }
+        let mut output = Output::new(&mut memory);
+        let read = server.read(&mut together, &mut output, |_| panic!("it is heard"));
+        assert_eq!(read, Ok(Found { bytes: 0, closed: true }), "{versions:?}");
+        assert_eq!((server.parts(), output.bytes()), (0, &[][..]));
+    }
+}
+
 /// What a parked client costs: law 3 has it counted.
 #[test]
 fn a_session_at_rest_is_small() {
