@@ -109,7 +109,9 @@ impl Session {
     /// taken, and has been written over.
     ///
     /// # Errors
-    /// When the session is over for a fault; `output` then ends with the alert that is due.
+    /// When the session is over for a fault; `output` then ends with the alert that is due. rustls has
+    /// none for a message that says it is longer than it reads (64 KiB), nor for another record between the
+    /// parts of one.
     pub fn read(
         &mut self,
         records: &mut [u8],
