@@ -31,7 +31,7 @@ struct Stage {
     clients: Vec<Client>,
     /// Those that were reset.
     gone: Vec<Client>,
-    next_address: u8,
+    clients_before: u32,
 }
 
 /// The first bytes say under which circumstances the clients say the others.
@@ -43,7 +43,7 @@ pub fn check(bytes: &[u8]) {
         circumstances,
         clients: Vec::new(),
         gone: Vec::new(),
-        next_address: 0,
+        clients_before: 0,
     };
     for _ in 0..CLIENTS {
         stage.enter();
@@ -58,8 +58,9 @@ pub fn check(bytes: &[u8]) {
 impl Stage {
     /// A new client, from an address of its own.
     fn enter(&mut self) {
-        self.next_address = self.next_address.wrapping_add(1);
-        let address = IpAddr::V4(Ipv4Addr::new(192, 0, 2, self.next_address));
+        self.clients_before += 1;
+        let first = Ipv4Addr::new(192, 0, 2, 0).to_bits();
+        let address = IpAddr::V4(Ipv4Addr::from_bits(first + self.clients_before));
         let peer = self.house.world.connect_from(ListenerId(0), address);
         let peer = Channel::calls(peer, self.circumstances.clients());
         self.clients.push(Client {
