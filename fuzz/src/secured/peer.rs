@@ -6,7 +6,8 @@ use std::sync::{Arc, LazyLock};
 use rustls::client::{ClientConnectionData, Resumption, UnbufferedClientConnection};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::crypto::cipher::{
-    InboundOpaqueMessage, MessageDecrypter, MessageEncrypter, OutboundChunks, OutboundPlainMessage,
+    AeadKey, InboundOpaqueMessage, Iv, MessageDecrypter, MessageEncrypter, OutboundChunks,
+    OutboundPlainMessage,
 };
 use rustls::kernel::KernelConnection;
 use rustls::pki_types::pem::PemObject;
@@ -298,16 +299,21 @@ fn hear<P: Process>(shaking: &mut P, mut said: Vec<u8>) -> Vec<u8> {
     }
 }
 
-fn sealing(
-    suite: SupportedCipherSuite,
-    secrets: ConnectionTrafficSecrets,
-) -> Box<dyn MessageEncrypter> {
-    let (key, iv, explicit) = match secrets {
+/// A key, an IV, and how many bytes of that TLS 1.2 has in each record.
+fn parts(secrets: ConnectionTrafficSecrets) -> (AeadKey, Iv, usize) {
+    match secrets {
         ConnectionTrafficSecrets::Aes128Gcm { key, iv }
         | ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv, 8),
         ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv, 0),
         _ => panic!("a cipher that is not known"),
-    };
+    }
+}
+
+fn sealing(
+    suite: SupportedCipherSuite,
+    secrets: ConnectionTrafficSecrets,
+) -> Box<dyn MessageEncrypter> {
+    let (key, iv, explicit) = parts(secrets);
     match suite {
         SupportedCipherSuite::Tls13(suite) => suite.aead_alg.encrypter(key, iv),
         SupportedCipherSuite::Tls12(suite) => {
@@ -321,12 +327,7 @@ fn opening(
     suite: SupportedCipherSuite,
     secrets: ConnectionTrafficSecrets,
 ) -> Box<dyn MessageDecrypter> {
-    let (key, iv, explicit) = match secrets {
-        ConnectionTrafficSecrets::Aes128Gcm { key, iv }
-        | ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (key, iv, 8),
-        ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (key, iv, 0),
-        _ => panic!("a cipher that is not known"),
-    };
+    let (key, iv, explicit) = parts(secrets);
     match suite {
         SupportedCipherSuite::Tls13(suite) => suite.aead_alg.decrypter(key, iv),
         SupportedCipherSuite::Tls12(suite) => {
