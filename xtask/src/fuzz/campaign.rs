@@ -233,3 +233,23 @@ fn reason(output: &str) -> &str {
     let panic = panicked.then(|| lines.next()).flatten();
     panic.or_else(said).or_else(|| output.lines().last()).unwrap_or("it says nothing")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_failed_is_told_in_one_line() {
+        let panicked =
+            "INFO: seed\nthread 'a' panicked at a.rs:1:2:\nnever sent\nstack backtrace:\n";
+        assert_eq!(
+            reason(&format!("{panicked}==1== ERROR: libFuzzer: deadly signal\n")),
+            "never sent"
+        );
+        assert_eq!(
+            reason("INFO: seed\n==1== ERROR: libFuzzer: timeout\nend"),
+            "==1== ERROR: libFuzzer: timeout"
+        );
+        assert_eq!((reason("a\nlast"), reason("")), ("last", "it says nothing"));
+    }
+}
